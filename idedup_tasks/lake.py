@@ -1,0 +1,536 @@
+"""The lake: Delta tables that change by one atomic commit, and files beside them.
+
+A stage never changes a table. It writes data files that no version refers to yet and describes
+them in a `Candidate`; its gate checks those files and then publishes the candidate in one commit.
+A commit is a compare-and-swap on the table's version: if somebody published in between, it is a
+`Conflict` and the stage starts again from the newest versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+IMAGES = pa.schema(
+    [
+        pa.field("arrival", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("arrived_at", TIMESTAMP, nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("etag", pa.string(), nullable=False),
+        pa.field("sha256", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("format", pa.string()),
+        pa.field("mode", pa.string()),
+        pa.field("exif_orientation", pa.int32()),
+        pa.field("taken_at", TIMESTAMP),
+        pa.field("status", pa.string(), nullable=False),  # decoded | rejected
+        pa.field("reason_code", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("low_information", pa.bool_()),
+        pa.field("thumbnail", pa.binary()),
+    ]
+)
+FINGERPRINTS = pa.schema(
+    [
+        pa.field("arrival", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("hash", pa.int64(), nullable=False),  # the 64 bits, as a signed integer
+        pa.field("variants", pa.list_(pa.int64())),  # eight rotations and mirrors, if compared
+        pa.field("low_information", pa.bool_(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # active | collapsed
+        pa.field("onto", pa.string()),  # image_id it collapsed onto
+        pa.field("relation", pa.string()),  # exact | perceptual
+        pa.field("distance", pa.int32()),  # bits; 0 for exact
+    ]
+)
+EMBEDDINGS = pa.schema(
+    [
+        pa.field("model_id", pa.string(), nullable=False),
+        pa.field("arrival", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("vector", pa.list_(pa.float32()), nullable=False),  # L2-normalised
+    ]
+)
+INDEX = pa.schema(
+    [
+        pa.field("model_id", pa.string(), nullable=False),
+        pa.field("shard_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),  # relative to the collection's folder
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("checksum", pa.string(), nullable=False),  # sha256 of the file
+        pa.field("vectors", pa.int64(), nullable=False),
+    ]
+)
+PAIRS = pa.schema(
+    [
+        pa.field("image_a", pa.string(), nullable=False),  # image_a < image_b
+        pa.field("image_b", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),  # cosine, 4 decimals
+    ]
+)
+GROUPS = pa.schema(
+    [
+        pa.field("arrival", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # active | collapsed
+        pa.field("verdict", pa.string(), nullable=False),  # unique | keeper | duplicate
+        pa.field("group_id", pa.string()),
+        pa.field("relation", pa.string()),  # exact | perceptual | near; null for a keeper
+        pa.field("method", pa.string()),  # sha256 | the hash | the model_id
+        pa.field("matched_id", pa.string()),
+        pa.field("score", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        pa.field("keeper_id", pa.string()),
+        pa.field("score_to_keeper", pa.float64()),
+        pa.field("pairs_capped", pa.bool_(), nullable=False),  # had more matches than are kept
+    ]
+)
+
+
+@dataclass(frozen=True)
+class TableDefinition:
+    """A table's columns, how it is partitioned, and what orders its rows."""
+
+    name: str
+    schema: pa.Schema
+    partition_by: tuple[str, ...]
+    key: tuple[str, ...]
+
+
+TABLES: Mapping[str, TableDefinition] = {
+    table.name: table
+    for table in (
+        TableDefinition("images", IMAGES, ("arrival",), ("image_id",)),
+        TableDefinition("fingerprints", FINGERPRINTS, ("arrival",), ("image_id",)),
+        TableDefinition("embeddings", EMBEDDINGS, ("model_id", "arrival"), ("image_id",)),
+        TableDefinition("index", INDEX, ("model_id",), ("shard_id",)),
+        TableDefinition("pairs", PAIRS, (), ("image_a", "image_b")),
+        TableDefinition("groups", GROUPS, ("arrival",), ("image_id",)),
+    )
+}
+
+_METADATA = "idedup"
+_ROW_GROUP = 16_384
+
+
+class Conflict(RuntimeError):
+    """Somebody else published this table meanwhile: start again from the newest versions."""
+
+
+class DamagedCandidate(RuntimeError):
+    """A candidate's data file is missing or of another size than when it was written."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file of a table: path relative to the table, bytes, rows, partition values."""
+
+    path: str
+    bytes: int
+    rows: int
+    partition: dict[str, str]
+
+
+@dataclass
+class TableChange:
+    """What one commit would do to one table: files added and removed since `base_version`."""
+
+    table: str
+    base_version: int
+    add: list[DataFile] = field(default_factory=list)
+    remove: list[DataFile] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        return not self.add and not self.remove
+
+
+@dataclass
+class Candidate:
+    """What a stage prepared and its gate has yet to check and publish.
+
+    `reads` are the table versions it was computed from, `counts` what the gate reconciles and
+    people read. Small: it is kept as JSON in the lake, and its path travels between tasks.
+    """
+
+    stage: str
+    run_id: str
+    changes: list[TableChange]
+    reads: dict[str, int]
+    counts: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)  # further files, by role
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Candidate:
+        content = json.loads(text)
+        content["changes"] = [
+            TableChange(
+                **{
+                    **change,
+                    "add": [DataFile(**f) for f in change["add"]],
+                    "remove": [DataFile(**f) for f in change["remove"]],
+                }
+            )
+            for change in content["changes"]
+        ]
+        return cls(**content)
+
+
+class Snapshot:
+    """One pinned version of one table; reading it never sees a later commit."""
+
+    def __init__(self, lake: Lake, definition: TableDefinition, table: DeltaTable) -> None:
+        self._lake, self._table, self.definition = lake, table, definition
+        self.version: int = table.version()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the commit that made this version recorded: settings digest, versions read."""
+        commits = self._table.history(1)
+        return json.loads(commits[0].get(_METADATA, "{}")) if commits else {}
+
+    def files(self) -> list[DataFile]:
+        """The data files of this version, in order of path."""
+        found = []
+        for row in pa.table(self._table.get_add_actions(flatten=True)).to_pylist():
+            partition = {c: row[f"partition.{c}"] for c in self.definition.partition_by}
+            found.append(DataFile(row["path"], row["size_bytes"], row["num_records"], partition))
+        return sorted(found, key=lambda f: f.path)
+
+    def partitions(self) -> list[dict[str, str]]:
+        """The distinct partition values, sorted."""
+        distinct = {tuple(sorted(f.partition.items())) for f in self.files()}
+        return [dict(items) for items in sorted(distinct)]
+
+    def scan(
+        self,
+        columns: Sequence[str] | None = None,
+        where: ds.Expression | None = None,
+        batch_rows: int = _ROW_GROUP,
+        files: Iterable[DataFile] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream rows (all, or of `files`); no order is promised across files."""
+        schema = self.definition.schema
+        wanted = list(columns) if columns is not None else schema.names
+        chosen = self.files() if files is None else list(files)
+        yield from self._lake.scan_files(
+            self.definition, chosen, wanted, where=where, batch_rows=batch_rows
+        )
+
+    def read(
+        self,
+        columns: Sequence[str] | None = None,
+        where: ds.Expression | None = None,
+        files: Iterable[DataFile] | None = None,
+    ) -> pa.Table:
+        """Rows as one Arrow table; only for columns of a few tens of bytes a row."""
+        schema = self.definition.schema
+        wanted = list(columns) if columns is not None else schema.names
+        batches = list(self.scan(wanted, where, files=files))
+        return pa.Table.from_batches(batches, pa.schema([schema.field(c) for c in wanted]))
+
+    @property
+    def rows(self) -> int:
+        return sum(f.rows for f in self.files())
+
+
+class Lake:
+    """The tables and files of one collection, on a local folder or an object store.
+
+    Args:
+        root: folder or URL of the lake.
+        collection: the collection's name; its data lies under `{root}/{collection}`.
+    """
+
+    def __init__(self, root: str, collection: str) -> None:
+        self.uri = f"{root.rstrip('/')}/{collection}"
+        self._fs, self._path = fsspec.core.url_to_fs(self.uri)
+        self._local = "file" in self._fs.protocol
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def path(self, relative: str) -> str:
+        """Full path of a file as the lake's file system takes it."""
+        return f"{self._path}/{relative}"
+
+    def exists(self, relative: str) -> bool:
+        return bool(self._fs.exists(self.path(relative)))
+
+    def size(self, relative: str) -> int:
+        return int(self._fs.size(self.path(relative)))
+
+    def open(self, relative: str) -> IO[bytes]:
+        return self._fs.open(self.path(relative), "rb")
+
+    def read_text(self, relative: str) -> str:
+        with self.open(relative) as stream:
+            return stream.read().decode()
+
+    @contextmanager
+    def create(self, relative: str) -> Iterator[IO[bytes]]:
+        """Write a file that appears whole or not at all.
+
+        Object stores publish on close; on a local file system the file is renamed into place.
+        """
+        target = self.path(relative)
+        if not self._local:
+            with self._fs.open(target, "wb") as stream:
+                yield stream
+            return
+        self._fs.makedirs(self._fs._parent(target), exist_ok=True)
+        partial = f"{target}.{uuid.uuid4().hex}.partial"
+        try:
+            with self._fs.open(partial, "wb") as stream:
+                yield stream
+            self._fs.mv(partial, target)
+        finally:
+            if self._fs.exists(partial):
+                self._fs.rm_file(partial)
+
+    def write_text(self, relative: str, text: str) -> None:
+        with self.create(relative) as stream:
+            stream.write(text.encode())
+
+    def local_copy(self, relative: str, folder: str) -> str:
+        """A path on this machine with the file's content, for libraries that need one."""
+        if self._local:
+            return self.path(relative)
+        target = f"{folder}/{hashlib.sha256(relative.encode()).hexdigest()[:16]}"
+        self._fs.get_file(self.path(relative), target)
+        return target
+
+    # --- tables --------------------------------------------------------------------------------
+
+    def snapshot(self, name: str, version: int | None = None) -> Snapshot:
+        """Pin a table's newest version, or a given one; the table is created when it is missing."""
+        definition = TABLES[name]
+        location = f"{self.uri}/{name}" if "://" in self.uri else f"{self._path}/{name}"
+        try:
+            table = DeltaTable(location, version=version)
+        except TableNotFoundError:
+            if self._local:
+                self._fs.makedirs(location, exist_ok=True)
+            # "ignore": of two runs that create it at once, both go on with the one created.
+            DeltaTable.create(
+                location,
+                schema=definition.schema,
+                mode="ignore",
+                partition_by=list(definition.partition_by),
+            )
+            table = DeltaTable(location, version=version)
+        return Snapshot(self, definition, table)
+
+    def data_path(self, name: str, partition: Mapping[str, str], file_name: str) -> str:
+        """Path of a data file relative to its table."""
+        folders = [f"{c}={partition[c]}" for c in TABLES[name].partition_by]
+        return "/".join([*folders, file_name])
+
+    def write_rows(
+        self,
+        name: str,
+        partition: Mapping[str, str],
+        rows: pa.Table | Iterable[pa.RecordBatch],
+        file_name: str | None = None,
+    ) -> DataFile:
+        """Write one data file that no version refers to yet.
+
+        Args:
+            name: the table.
+            partition: its partition values.
+            rows: the rows, with or without partition columns, in their final order.
+            file_name: a name of the caller's choice makes the file findable by a rerun.
+        """
+        definition = TABLES[name]
+        relative = self.data_path(name, partition, file_name or f"{uuid.uuid4().hex}.parquet")
+        schema = stored_schema(definition)
+        batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+        count = 0
+        with (
+            self.create(f"{name}/{relative}") as stream,
+            pq.ParquetWriter(stream, schema, compression="zstd", write_page_index=True) as writer,
+        ):
+            for batch in batches:
+                selected = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+                writer.write_table(selected, row_group_size=_ROW_GROUP)
+                count += batch.num_rows
+        return DataFile(relative, self.size(f"{name}/{relative}"), count, dict(partition))
+
+    def written(self, name: str, partition: Mapping[str, str], file_name: str) -> DataFile | None:
+        """A data file written earlier under a chosen name, or None if it is not there whole."""
+        relative = self.data_path(name, partition, file_name)
+        if not self.exists(f"{name}/{relative}"):
+            return None
+        with self.open(f"{name}/{relative}") as stream:
+            rows = pq.ParquetFile(stream).metadata.num_rows
+        return DataFile(relative, self.size(f"{name}/{relative}"), rows, dict(partition))
+
+    def scan_files(
+        self,
+        definition: TableDefinition,
+        files: Iterable[DataFile],
+        columns: Sequence[str],
+        where: ds.Expression | None = None,
+        batch_rows: int = _ROW_GROUP,
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream the rows of data files, published or not, file by file in the order given."""
+        schema = pa.schema([definition.schema.field(c) for c in columns])
+        stored = stored_schema(definition)
+        for file in files:
+            names = [c for c in columns if c in stored.names]
+            dataset = ds.dataset(
+                self.path(f"{definition.name}/{file.path}"),
+                schema=stored,
+                format="parquet",
+                filesystem=self._fs,
+            )
+            # A little read-ahead only: thumbnails are large, and memory is bounded.
+            scanner = dataset.scanner(
+                columns=names,
+                filter=where,
+                batch_size=batch_rows,
+                batch_readahead=2,
+                fragment_readahead=1,
+            )
+            for batch in scanner.to_batches():
+                if not batch.num_rows:
+                    continue
+                arrays = [
+                    batch.column(c)
+                    if c in names
+                    else pa.repeat(pa.scalar(file.partition[c], pa.string()), batch.num_rows)
+                    for c in columns
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def scan_change(
+        self, change: TableChange, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream the rows a candidate would add: what its gate checks."""
+        definition = TABLES[change.table]
+        wanted = list(columns) if columns is not None else definition.schema.names
+        yield from self.scan_files(definition, change.add, wanted)
+
+    def publish(self, change: TableChange) -> int:
+        """Commit a change and return the table's new version.
+
+        Publishing twice is harmless: a change whose files are already the table's is left alone.
+
+        Raises:
+            Conflict: the table has moved on from the change's base version.
+            DamagedCandidate: a file to be added is not there as it was written.
+        """
+        snapshot = self.snapshot(change.table)
+        present = {f.path for f in snapshot.files()}
+        added = {f.path for f in change.add}
+        removed = {f.path for f in change.remove}
+        if change.empty or (added <= present and not removed & present):
+            return snapshot.version
+        if snapshot.version != change.base_version:
+            raise Conflict(
+                f"{change.table} is at version {snapshot.version}, and this change was made for "
+                f"version {change.base_version}: it is prepared again from the newest versions."
+            )
+        for file in change.add:
+            relative = f"{change.table}/{file.path}"
+            if not self.exists(relative) or self.size(relative) != file.bytes:
+                raise DamagedCandidate(
+                    f"{relative} is missing or damaged: rerun the stage that wrote it."
+                )
+        now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            RemoveAction(f.path, True, now, f.bytes, {**f.partition}) for f in change.remove
+        ]
+        actions += [
+            AddAction(f.path, f.bytes, f.partition, now, True, json.dumps({"numRecords": f.rows}))
+            for f in change.add
+        ]
+        definition = TABLES[change.table]
+        try:
+            snapshot._table.create_write_transaction(
+                actions,
+                "append",
+                definition.schema,
+                partition_by=list(definition.partition_by),
+                commit_properties=CommitProperties(
+                    custom_metadata={_METADATA: json.dumps(change.metadata, sort_keys=True)},
+                    # No silent rebase: a commit that lost the race must be checked again.
+                    max_commit_retries=0,
+                ),
+            )
+        except CommitFailedError as error:
+            raise Conflict(
+                f"{change.table} was published by another run at the same moment."
+            ) from error
+        return change.base_version + 1
+
+    # --- candidates ----------------------------------------------------------------------------
+
+    def save_candidate(self, candidate: Candidate) -> str:
+        """Keep a candidate where its gate, and a person after a failure, finds it."""
+        safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", candidate.run_id)
+        relative = f"candidates/{safe}/{candidate.stage}.json"
+        self.write_text(relative, candidate.to_json())
+        return relative
+
+    def load_candidate(self, relative: str) -> Candidate:
+        return Candidate.from_json(self.read_text(relative))
+
+
+def stored_schema(definition: TableDefinition) -> pa.Schema:
+    """The columns inside the data files: all but the partition columns, as Delta stores them."""
+    return pa.schema([f for f in definition.schema if f.name not in definition.partition_by])
+
+
+def reconcile_partition(
+    lake: Lake,
+    snapshot: Snapshot,
+    change: TableChange,
+    partition: Mapping[str, str],
+    rows: pa.Table,
+) -> bool:
+    """Add to `change` what makes one partition hold exactly `rows`; say whether it differed.
+
+    Rows are compared in order of the table's key, so equal content is never written again.
+    """
+    definition = snapshot.definition
+    schema = definition.schema
+    rows = rows.select(schema.names).cast(schema)
+    rows = rows.sort_by([(c, "ascending") for c in definition.key])
+    current = [f for f in snapshot.files() if f.partition == dict(partition)]
+    if sum(f.rows for f in current) == rows.num_rows:
+        held = snapshot.read(files=current)
+        if held.sort_by([(c, "ascending") for c in definition.key]).equals(rows):
+            return False
+    change.remove.extend(current)
+    if rows.num_rows:
+        change.add.append(lake.write_rows(definition.name, partition, rows))
+    return True

@@ -1,0 +1,196 @@
+"""The pipeline: six stages, named once. The DAGs and the command line walk `STAGES`.
+
+Each stage module has two functions:
+
+    prepare(run) -> Candidate        compute the difference between what is and what should be
+    publish(run, candidate) -> dict  make it so, atomically; returns the versions written
+
+Between them stands the gate: `idedup_tasks.quality.check` runs the stage's suite over the
+candidate, and nothing is published when a rule of severity `error` is broken.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol, cast
+
+from idedup_tasks.lake import Candidate, Conflict, Lake
+from idedup_tasks.settings import Collection, Places, Thresholds
+
+log = logging.getLogger(__name__)
+
+STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
+
+# A stage that loses this many races in a row leaves the rest to the scheduler's retry.
+_ATTEMPTS = 5
+
+
+class QualityFailure(RuntimeError):
+    """A rule of severity `error` is broken: the candidate is kept and not published."""
+
+
+class Stage(Protocol):
+    """What a stage's module offers."""
+
+    def prepare(self, run: Run) -> Candidate: ...
+
+    def publish(self, run: Run, candidate: Candidate) -> dict[str, int]: ...
+
+
+def _log_progress() -> Callable[[str, int, int | None], None]:
+    last: dict[str, float] = {}
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now - last.get(what, 0.0) >= 10 or done == total:
+            last[what] = now
+            log.info("%s: %s%s", what, f"{done:,}", f" of {total:,}" if total is not None else "")
+
+    return progress
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run over one collection.
+
+    Attributes:
+        collection: its settings.
+        run_id: the scheduler's name of the run; a rerun has the same.
+        window: half-open UTC interval of arrivals to bring up to date, or None for all.
+        places: where lake and warehouse are.
+        source_options: credentials and options of the source's file system; never logged.
+        allow_removals: accept a listing that removes a large share of a partition.
+        descriptor_device: `auto`, `cpu` or `cuda`.
+        progress: called with (what, done, total or None) while a stage works.
+    """
+
+    collection: Collection
+    run_id: str
+    window: tuple[datetime, datetime] | None
+    places: Places
+    source_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    allow_removals: bool = False
+    descriptor_device: str = "auto"
+    progress: Callable[[str, int, int | None], None] = field(
+        default_factory=_log_progress, repr=False
+    )
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.places.lake, self.collection.name)
+
+    @property
+    def model_id(self) -> str:
+        """The descriptor's pinned version.
+
+        Raises:
+            ModelMismatch: the installed descriptor is another than the collection pins.
+        """
+        from idedup_tasks.descriptors import descriptor_info
+
+        installed = descriptor_info(self.collection.descriptor).model_id
+        pinned = self.collection.model_id
+        if pinned is not None and pinned != installed:
+            raise ModelMismatch(
+                f"Collection {self.collection.name} pins model_id {pinned}, and the installed "
+                f"{self.collection.descriptor} is {installed}: install the pinned one, or set "
+                "`model_id` (and its thresholds) to the installed one to embed everything anew."
+            )
+        return installed
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The collection's own thresholds, or those calibrated for its descriptor."""
+        from idedup_tasks.descriptors import descriptor_info
+
+        if self.collection.thresholds is not None:
+            return self.collection.thresholds
+        return descriptor_info(self.collection.descriptor).thresholds
+
+
+class ModelMismatch(RuntimeError):
+    """The installed descriptor is not the one the collection pins."""
+
+
+def stage_module(name: str) -> Stage:
+    """The module of a stage; imported here, so that naming the stages costs nothing."""
+    if name not in STAGES:
+        raise ValueError(f"{name!r} is not a stage: expected one of {', '.join(STAGES)}.")
+    return cast(Stage, importlib.import_module(f"idedup_tasks.{name}"))
+
+
+def prepare(stage: str, run: Run) -> dict[str, Any]:
+    """Run a stage and keep its candidate in the lake.
+
+    Returns:
+        Small JSON: `candidate` (its path in the lake), `counts`, `warnings`.
+    """
+    from idedup_tasks.warehouse import Warehouse
+
+    started, clock = datetime.now(UTC), time.perf_counter()
+    warehouse = Warehouse(run.places.warehouse)
+    try:
+        candidate = stage_module(stage).prepare(run)
+    except Exception as error:
+        warehouse.record_stage(
+            run, stage, started, time.perf_counter() - clock, error=f"{error}"[:2000]
+        )
+        raise
+    path = run.lake.save_candidate(candidate)
+    for warning in candidate.warnings:
+        log.warning("%s: %s", stage, warning)
+    warehouse.record_stage(run, stage, started, time.perf_counter() - clock, candidate=candidate)
+    return {"candidate": path, "counts": candidate.counts, "warnings": candidate.warnings}
+
+
+def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
+    """Check a candidate and publish it; prepare it again when another run published meanwhile.
+
+    Returns:
+        Small JSON: `versions` written, `counts`.
+
+    Raises:
+        QualityFailure: an `error` rule is broken; names the rules and where the candidate is.
+        Conflict: other runs kept publishing; retry the task.
+    """
+    from idedup_tasks import quality
+    from idedup_tasks.warehouse import Warehouse
+
+    warehouse = Warehouse(run.places.warehouse)
+    candidate = run.lake.load_candidate(candidate_path)
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            log.info("%s: prepared again, another run published meanwhile", stage)
+            candidate_path = prepare(stage, run)["candidate"]
+            candidate = run.lake.load_candidate(candidate_path)
+        results = quality.check(run, candidate)
+        warehouse.record_quality(run, stage, results)
+        broken = [r for r in results if not r.success and r.severity == "error"]
+        if broken:
+            rules = "; ".join(f"{r.rule} ({r.observed})" for r in broken)
+            raise QualityFailure(
+                f"{stage} of {run.collection.name} is not published: {rules}. "
+                f"The candidate is kept at {run.lake.uri}/{candidate_path}."
+            )
+        try:
+            versions = stage_module(stage).publish(run, candidate)
+        except Conflict:
+            continue
+        warehouse.record_published(run, stage, versions)
+        return {"versions": versions, "counts": candidate.counts}
+    raise Conflict(f"{stage} of {run.collection.name}: other runs kept publishing; retry.")
+
+
+def execute(run: Run) -> dict[str, dict[str, Any]]:
+    """Walk all stages and their gates in this process: the same as the DAG, without Airflow."""
+    return {stage: gate(stage, run, prepare(stage, run)["candidate"]) for stage in STAGES}
+
+
+def publish_changes(run: Run, candidate: Candidate) -> dict[str, int]:
+    """Publish a candidate's table changes; what most stages' `publish` is."""
+    return {change.table: run.lake.publish(change) for change in candidate.changes}

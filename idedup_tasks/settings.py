@@ -1,0 +1,254 @@
+"""What a user sets: one YAML file per collection, and the places where state lives.
+
+A collection file is data, checked once, here. Every field is documented by its `description`,
+from which `docs/collections.md` is generated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+Linkage = Literal["average", "ward", "complete", "single"]
+HashKind = Literal["phash", "dhash", "ahash", "whash"]
+Period = Literal["hour", "day", "month"]
+KeeperCriterion = Literal["resolution", "format", "bytes", "earliest", "path"]
+
+
+class SettingsError(ValueError):
+    """A collection file that cannot be used: names file, field and what is expected."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Arrival(_Strict):
+    """When an image arrived, and how arrivals are cut into partitions."""
+
+    rule: Literal["modified", "key"] = Field(
+        "modified",
+        description="`modified`: the object's modification time; `key`: a date in its key.",
+    )
+    template: str | None = Field(
+        None,
+        description="For `rule: key`: where the date stands, such as "
+        "`incoming/{year}/{month}/{day}/` (also `{hour}`). A key that does not match is rejected.",
+    )
+    period: Period = Field("day", description="Length of a partition (UTC, half-open, aligned).")
+
+    @model_validator(mode="after")
+    def _template_fits_rule(self) -> Arrival:
+        if (self.rule == "key") != (self.template is not None):
+            raise ValueError("`template` is needed with `rule: key`, and only there")
+        if self.template is not None:
+            needed = {"hour": ("year", "month", "day", "hour"), "day": ("year", "month", "day")}
+            for field in needed.get(self.period, ("year", "month")):
+                if f"{{{field}}}" not in self.template:
+                    raise ValueError(f"`template` lacks {{{field}}}, which `period` needs")
+        return self
+
+
+class Thresholds(_Strict):
+    """Similarities (cosine, 0 to 1) and the perceptual distance (bits of 64) of one descriptor."""
+
+    pair: float = Field(ge=0, le=1, description="Two images compared alone: near duplicates.")
+    candidate: float = Field(ge=0, le=1, description="Pairs at or above become edges.")
+    cut: float = Field(ge=0, le=1, description="Where the hierarchical clustering is cut.")
+    phash_distance: int = Field(
+        ge=0, le=16, description="Hamming distance up to which perceptual hashes collapse."
+    )
+
+
+class Prefilter(_Strict):
+    """The perceptual hash and how it is compared."""
+
+    hash: HashKind = Field("phash", description="64-bit hash, as `imagehash` defines it.")
+    mirrored: bool = Field(
+        False, description="Also compare the eight rotations and mirrors of the later image."
+    )
+
+
+class Grouping(_Strict):
+    """How candidate pairs become groups."""
+
+    linkage: Linkage = Field("average", description="Linkage of the hierarchical clustering.")
+    linkage_limit: int = Field(
+        5_000,
+        ge=2,
+        description="Components larger than this fall back to average linkage when another "
+        "linkage is chosen (those need a full matrix); the fallback is reported.",
+    )
+    exact_limit: int = Field(
+        150_000,
+        ge=0,
+        description="Up to this many active images all pairs are compared; beyond it, those that "
+        "share a cell of the descriptor's quantiser.",
+    )
+    cells_per_image: int = Field(
+        4, ge=1, le=16, description="Nearest cells each image is put in beyond `exact_limit`."
+    )
+    pairs_per_image: int = Field(
+        50,
+        ge=1,
+        description="Best matches kept per image in the lake; components are made from all.",
+    )
+
+
+class Limits(_Strict):
+    """What ingestion refuses to read."""
+
+    max_bytes: int = Field(256 * 2**20, gt=0, description="Largest object read, in bytes.")
+    max_pixels: int = Field(100_000_000, gt=0, description="Largest image decoded, in pixels.")
+    timeout_seconds: float = Field(60, gt=0, description="Longest time one image may take.")
+
+
+class Quality(_Strict):
+    """Limits of the gates; a broken `error` rule keeps the candidate from being published."""
+
+    max_reject_ratio: float = Field(
+        0.2, ge=0, le=1, description="Share of rejected objects above which ingest fails."
+    )
+    max_removal_ratio: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of a partition that a listing may remove without being allowed to.",
+    )
+    warn_only: tuple[str, ...] = Field(
+        (), description="Names of rules that warn instead of failing."
+    )
+
+
+class Collection(_Strict):
+    """One collection of images: where it is, when it is looked at, what counts as a duplicate."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = Field(
+        description="Lower-case name; part of the DAG id, the lake's folder and dashboard rows."
+    )
+    source: str = Field(min_length=1, description="Folder or URL: /path, s3://, gs://, az://.")
+    connection: str | None = Field(
+        None, description="Airflow connection with the source's credentials; else environment."
+    )
+    arrival: Arrival = Field(default_factory=lambda: Arrival.model_validate({}))
+    schedule: str | None = Field(
+        "0 0 * * *", description="Cron expression (UTC) of data intervals; null: manual only."
+    )
+    start_date: date = Field(date(2000, 1, 1), description="First interval that can be backfilled.")
+    descriptor: str = Field("mobilenet_v3", description="Descriptor that embeds the images.")
+    model_id: str | None = Field(
+        None,
+        description="Pins the descriptor's version; runs fail rather than mix versions when the "
+        "installed one differs. Empty: the installed one.",
+    )
+    thresholds: Thresholds | None = Field(
+        None, description="Empty: those calibrated for the descriptor."
+    )
+    prefilter: Prefilter = Field(default_factory=lambda: Prefilter.model_validate({}))
+    grouping: Grouping = Field(default_factory=lambda: Grouping.model_validate({}))
+    keeper: tuple[KeeperCriterion, ...] = Field(
+        ("resolution", "format", "bytes", "earliest"),
+        description="Ordered criteria for the image to keep; the image id breaks ties.",
+    )
+    preferred_paths: tuple[str, ...] = Field(
+        (), description="Key prefixes, best first, for the criterion `path`."
+    )
+    limits: Limits = Field(default_factory=lambda: Limits.model_validate({}))
+    quality: Quality = Field(default_factory=lambda: Quality.model_validate({}))
+    price_per_gb_month: float = Field(
+        0.023, ge=0, description="Storage price, for the cost of duplicates."
+    )
+    owner: str = Field("idedup", description="Owner shown in Airflow.")
+    tags: tuple[str, ...] = Field((), description="Further tags of the DAG.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Collection:
+        if self.thresholds is not None and self.model_id is None:
+            raise ValueError(
+                "`thresholds` need the `model_id` they belong to: they do not transfer"
+            )
+        if "path" in self.keeper and not self.preferred_paths:
+            raise ValueError("keeper criterion `path` needs `preferred_paths`")
+        if len(set(self.keeper)) != len(self.keeper):
+            raise ValueError("`keeper` names a criterion twice")
+        return self
+
+
+def load_collection(path: Path) -> Collection:
+    """Read and check one collection file.
+
+    Raises:
+        SettingsError: one line per fault, each with file, field and what is expected.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path.name}: not readable as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path.name}: expected a mapping of settings, such as `name: photos`")
+    try:
+        return Collection.model_validate(content)
+    except ValidationError as error:
+        faults = "\n".join(
+            f"{path.name}: {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
+            f" (found {json.dumps(fault['input'], default=str)[:120]})"
+            for fault in error.errors()
+        )
+        raise SettingsError(faults) from error
+
+
+def digest(*settings: Any) -> str:
+    """Short hex digest of settings, recorded with each table version made from them."""
+
+    def plain(value: Any) -> Any:
+        return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+    text = json.dumps(settings, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Places(_Strict):
+    """Where state lives. One variable, `IDEDUP_HOME`, moves all of it."""
+
+    home: Path
+    lake: str
+    warehouse: str
+    collections: Path
+
+    @classmethod
+    def from_environment(cls) -> Places:
+        """`IDEDUP_HOME` (default `.idedup` beside the package), `IDEDUP_LAKE` (a folder or URL),
+        `IDEDUP_WAREHOUSE` (a SQLAlchemy URL), `IDEDUP_COLLECTIONS` (a folder of YAML files)."""
+        root = Path(__file__).resolve().parent.parent
+        home = Path(os.environ.get("IDEDUP_HOME") or root / ".idedup").expanduser().resolve()
+        return cls(
+            home=home,
+            lake=os.environ.get("IDEDUP_LAKE") or str(home / "lake"),
+            warehouse=os.environ.get("IDEDUP_WAREHOUSE") or f"sqlite:///{home}/warehouse.db",
+            collections=Path(
+                os.environ.get("IDEDUP_COLLECTIONS") or root / "config" / "collections"
+            ).expanduser(),
+        )
+
+
+def period_of(moment: datetime, period: Period) -> str:
+    """Name of the arrival period that holds a UTC moment: `2026-01-31`, `2026-01`, `2026-01-31T09`.
+
+    The names sort as the periods do and need no quoting in paths.
+    """
+    formats = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m"}
+    return moment.strftime(formats[period])
