@@ -1,0 +1,32 @@
+"""Descriptors: an image becomes a unit vector, and cosine similarity says how much of a copy it is.
+
+    >>> descriptor = load_descriptor("mobilenet_v3")
+    >>> vectors = descriptor.encode([Image.open("a.jpg"), Image.open("b.jpg")])  # float32 (2, 256)
+    >>> vectors[0] @ vectors[1] >= descriptor.thresholds.pair
+
+Importing this package, and `descriptor_info`, read no weights and import no network library, so a
+DAG file may call it when it is parsed.
+"""
+
+from idedup_tasks.descriptors.card import (
+    DEFAULT_DESCRIPTOR,
+    DescriptorCard,
+    DescriptorError,
+    Thresholds,
+    descriptor_info,
+    load_card,
+    load_quantiser,
+)
+from idedup_tasks.descriptors.descriptor import Descriptor, load_descriptor
+
+__all__ = [
+    "DEFAULT_DESCRIPTOR",
+    "Descriptor",
+    "DescriptorCard",
+    "DescriptorError",
+    "Thresholds",
+    "descriptor_info",
+    "load_card",
+    "load_descriptor",
+    "load_quantiser",
+]

@@ -1,0 +1,169 @@
+"""The sidecar of a descriptor's weights: what they are, their digest and calibrated thresholds."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFAULT_DESCRIPTOR = "mobilenet_v3"
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+
+# What runs the network on a device: part of model_id, since a runtime or a precision moves a
+# similarity by up to about 0.001, and with it decisions at a threshold.
+RUNTIMES = {
+    "cpu": ("openvino", "float32"),
+    "cuda": ("torch", "float16"),
+    "reference": ("torch", "float32"),
+}
+
+# Raised whenever the path from decoded image to network input changes.
+PREPROCESSING = "rgb uint8, whole image to a square, Pillow bicubic with antialiasing, version 1"
+
+
+class DescriptorError(Exception):
+    """A descriptor, its weights or the device that it was asked to run on cannot be used."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Calibrated decision levels of one descriptor (see docs/descriptor.md).
+
+    pair: cosine from which two images are called near duplicates (precision >= 0.99 where each
+        copy is compared with thousands of unrelated images).
+    candidate: cosine from which a pair becomes an edge of the candidate graph.
+    cut: mean cosine between clusters at which average linkage stops merging.
+    phash_distance: largest Hamming distance between 64-bit pHashes of thumbnails at which two
+        images are perceptual twins (precision >= 0.999).
+    """
+
+    pair: float
+    candidate: float
+    cut: float
+    phash_distance: int
+
+
+@dataclass(frozen=True)
+class DescriptorCard:
+    """What the JSON sidecar of a weights file says.
+
+    `input_size` is the side of the square input in pixels, `gem_p` the exponent of the generalised
+    mean pooling, `weights_sha256` the digest of the safetensors file of that name beside the
+    sidecar, `figures` what was measured with these weights.
+    """
+
+    name: str
+    architecture: str
+    dim: int
+    input_size: int
+    gem_p: float
+    weights: str
+    weights_sha256: str
+    thresholds: Thresholds
+    quantiser: str
+    quantiser_sha256: str
+    figures: dict[str, Any]
+    folder: Path
+
+    def model_id(self, device: str = "auto") -> str:
+        """`<name>-<8 hex digits>` of weights, preprocessing, runtime and precision."""
+        runtime, precision = RUNTIMES[resolve_device(device)]
+        identity = {
+            "architecture": self.architecture,
+            "gem_p": self.gem_p,
+            "input_size": self.input_size,
+            "precision": precision,
+            "preprocessing": PREPROCESSING,
+            "runtime": runtime,
+            "weights": self.weights_sha256,
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"{self.name}-{digest[:8]}"
+
+    def write(self) -> Path:
+        """Write the sidecar into its folder and return its path."""
+        content = asdict(self)
+        del content["folder"]
+        path = self.folder / f"{self.name}.json"
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        return path
+
+
+def resolve_device(device: str) -> str:
+    """Name the runtime's device: "auto" is "cuda" where an NVIDIA GPU is visible, else "cpu"."""
+    if device == "auto":
+        return "cuda" if any(Path("/proc/driver/nvidia/gpus").glob("*")) else "cpu"
+    if device not in RUNTIMES:
+        raise DescriptorError(
+            f"device {device!r} is not known; use auto, {', '.join(sorted(RUNTIMES))}"
+        )
+    return device
+
+
+@cache
+def load_card(name: str = DEFAULT_DESCRIPTOR) -> DescriptorCard:
+    """Read the sidecar of a shipped descriptor, or of one trained here, given its JSON file's path.
+
+    Raises DescriptorError where there is none.
+    """
+    path = Path(name) if name.endswith(".json") else WEIGHTS_FOLDER / f"{name}.json"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in WEIGHTS_FOLDER.glob("*.json")))
+        raise DescriptorError(
+            f"descriptor {name!r} has no file {path}; choose a shipped one ({shipped}) or give the "
+            "path of the JSON file that `idedup train` wrote"
+        )
+    content = json.loads(path.read_text(encoding="utf-8"))
+    thresholds = Thresholds(**content.pop("thresholds"))
+    return DescriptorCard(thresholds=thresholds, folder=path.parent, **content)
+
+
+def descriptor_info(
+    name: str = DEFAULT_DESCRIPTOR, device: str = "auto"
+) -> tuple[str, int, Thresholds]:
+    """Return (model_id, dim, thresholds) without loading weights or a network library.
+
+    The model_id is that of `load_descriptor(name, device)` on a machine of the same kind: give the
+    device by name where the workers' machines differ from this one.
+    """
+    card = load_card(name)
+    return card.model_id(device), card.dim, card.thresholds
+
+
+def checked_file(card: DescriptorCard, file: str, sha256: str) -> Path:
+    """Return the path of a file beside the sidecar, having compared its digest with the sidecar's.
+
+    Raises DescriptorError where the file is missing or another one.
+    """
+    path = card.folder / file
+    if not path.is_file():
+        raise DescriptorError(
+            f"{path}, which descriptor {card.name!r} needs, is missing; install the package again "
+            "or copy the file beside its JSON sidecar"
+        )
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sha256:
+        raise DescriptorError(
+            f"{path} has sha256 {found}, not the {sha256} that its sidecar records; install the "
+            "package again or run the training's registration, which writes both"
+        )
+    return path
+
+
+def load_quantiser(name: str = DEFAULT_DESCRIPTOR) -> "np.ndarray":
+    """Return the centroids shipped with a descriptor: float32 (cells, dim), unit rows.
+
+    They were found by k-means over the descriptor's training photographs and never depend on the
+    collection at hand. Raises DescriptorError where the file is missing or another one.
+    """
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    card = load_card(name)
+    path = checked_file(card, card.quantiser, card.quantiser_sha256)
+    centroids = load_file(path)["centroids"].astype(np.float32)
+    return centroids / np.linalg.norm(centroids, axis=1, keepdims=True)

@@ -1,0 +1,92 @@
+"""A descriptor ready for use: images in, unit vectors out."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from PIL import Image
+
+from idedup_tasks.descriptors.card import (
+    DEFAULT_DESCRIPTOR,
+    DescriptorCard,
+    DescriptorError,
+    Thresholds,
+    load_card,
+    resolve_device,
+)
+
+if TYPE_CHECKING:
+    from idedup_tasks.descriptors.runtime import Prepare
+
+
+class Runtime(Protocol):
+    def run(self, images: Sequence[object], prepare: "Prepare") -> np.ndarray: ...
+
+
+class Descriptor:
+    """`encode` gives vectors whose inner product is the cosine similarity of two images.
+
+    `model_id` covers weights, preprocessing, runtime and precision: vectors of one model_id may be
+    compared, of two never.
+    """
+
+    def __init__(self, card: DescriptorCard, device: str, runtime: Runtime) -> None:
+        self.name = card.name
+        self.model_id = card.model_id(device)
+        self.dim = card.dim
+        self.input_size = card.input_size
+        self.thresholds: Thresholds = card.thresholds
+        self._runtime = runtime
+
+    def encode(self, images: Sequence[Image.Image | np.ndarray]) -> np.ndarray:
+        """Return the L2-normalised vectors float32 (n, dim) of n images.
+
+        An image is a Pillow image of any mode and size, or a uint8 RGB array (height, width, 3);
+        orientation must have been applied. Arrays of `input_size` squared are taken as they are.
+        A vector is the same, bit for bit, whatever other images are encoded with it. Raises
+        DescriptorError for an array of another shape or type.
+        """
+        if not len(images):
+            return np.empty((0, self.dim), np.float32)
+        return self._runtime.run(images, self._prepare)
+
+    def _prepare(self, image: object) -> np.ndarray:
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise DescriptorError(
+                    f"an array of shape {image.shape} and type {image.dtype} is no image to "
+                    "encode; give uint8 RGB of shape (height, width, 3)"
+                )
+            if image.shape[:2] == (self.input_size, self.input_size):
+                return image
+            image = Image.fromarray(image)
+        if not isinstance(image, Image.Image):
+            raise DescriptorError(
+                f"a {type(image).__name__} is no image to encode; give a Pillow image or a uint8 "
+                "RGB array"
+            )
+        if image.mode != "RGB":
+            image = image.convert("RGB")
+        side = (self.input_size, self.input_size)
+        return np.asarray(image.resize(side, Image.Resampling.BICUBIC, reducing_gap=None))
+
+
+def load_descriptor(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> Descriptor:
+    """Load a descriptor.
+
+    `name` is a shipped descriptor ("mobilenet_v3"), or the path of the JSON file that training
+    wrote. `device` is "cpu" (OpenVINO, float32), "cuda" (PyTorch, float16), "reference" (PyTorch
+    on the CPU, float32) or "auto": cuda where an NVIDIA GPU is visible, else cpu. Raises
+    DescriptorError where weights are missing or damaged or the device cannot be used; it never
+    falls back to other weights or another device, because that would be another model_id.
+    """
+    from idedup_tasks.descriptors.runtime import OpenVinoRuntime, TorchRuntime
+
+    card = load_card(name)
+    device = resolve_device(device)
+    runtime: Runtime
+    if device == "cpu":
+        runtime = OpenVinoRuntime(card)
+    else:
+        runtime = TorchRuntime(card, "cuda" if device == "cuda" else "cpu")
+    return Descriptor(card, device, runtime)

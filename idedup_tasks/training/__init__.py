@@ -1,0 +1,1 @@
+"""Training, calibration and registration of descriptors."""
