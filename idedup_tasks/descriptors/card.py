@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,14 @@ class Thresholds:
     candidate: float
     cut: float
     phash_distance: int
+
+
+class DescriptorInfo(NamedTuple):
+    """What can be known of a descriptor before it is loaded."""
+
+    model_id: str
+    dim: int
+    thresholds: Thresholds
 
 
 @dataclass(frozen=True)
@@ -122,16 +130,14 @@ def load_card(name: str = DEFAULT_DESCRIPTOR) -> DescriptorCard:
     return DescriptorCard(thresholds=thresholds, folder=path.parent, **content)
 
 
-def descriptor_info(
-    name: str = DEFAULT_DESCRIPTOR, device: str = "auto"
-) -> tuple[str, int, Thresholds]:
-    """Return (model_id, dim, thresholds) without loading weights or a network library.
+def descriptor_info(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> DescriptorInfo:
+    """Return model_id, dim and thresholds without loading weights or a network library.
 
     The model_id is that of `load_descriptor(name, device)` on a machine of the same kind: give the
     device by name where the workers' machines differ from this one.
     """
     card = load_card(name)
-    return card.model_id(device), card.dim, card.thresholds
+    return DescriptorInfo(card.model_id(device), card.dim, card.thresholds)
 
 
 def checked_file(card: DescriptorCard, file: str, sha256: str) -> Path:

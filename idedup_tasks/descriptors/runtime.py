@@ -84,9 +84,8 @@ class TorchRuntime:
             )
         self.device = torch.device(device)
         self.dim = card.dim
-        self.network = load_card_network(card).to(
-            device=self.device, memory_format=torch.channels_last
-        )
+        self.network = load_card_network(card).to(self.device)
+        self.network.to(memory_format=torch.channels_last)
         self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="descriptor")
 
     @torch.inference_mode()

@@ -23,4 +23,4 @@ def train_quantiser(vectors: np.ndarray, cells: int = CELLS, seed: int = 0) -> n
         max_points_per_centroid=1024,
     )
     kmeans.train(np.ascontiguousarray(vectors, np.float32))
-    return kmeans.centroids.astype(np.float16)
+    return np.asarray(kmeans.centroids, np.float16)
