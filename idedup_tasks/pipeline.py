@@ -15,16 +15,14 @@ import importlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 
 from idedup_tasks.lake import Candidate, Conflict, Lake
-from idedup_tasks.settings import Collection, Places, Thresholds
+from idedup_tasks.settings import STAGES, Collection, Places, Thresholds
 
 log = logging.getLogger(__name__)
-
-STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
 
 # A stage that loses this many races in a row leaves the rest to the scheduler's retry.
 _ATTEMPTS = 5
@@ -65,7 +63,6 @@ class Run:
         places: where lake and warehouse are.
         source_options: credentials and options of the source's file system; never logged.
         allow_removals: accept a listing that removes a large share of a partition.
-        descriptor_device: `auto`, `cpu` or `cuda`.
         progress: called with (what, done, total or None) while a stage works.
     """
 
@@ -75,7 +72,6 @@ class Run:
     places: Places
     source_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     allow_removals: bool = False
-    descriptor_device: str = "auto"
     progress: Callable[[str, int, int | None], None] = field(
         default_factory=_log_progress, repr=False
     )
@@ -86,19 +82,19 @@ class Run:
 
     @property
     def model_id(self) -> str:
-        """The descriptor's pinned version.
+        """The descriptor's version, which the collection may pin.
 
         Raises:
             ModelMismatch: the installed descriptor is another than the collection pins.
         """
         from idedup_tasks.descriptors import descriptor_info
 
-        installed = descriptor_info(self.collection.descriptor).model_id
-        pinned = self.collection.model_id
-        if pinned is not None and pinned != installed:
+        collection = self.collection
+        installed = descriptor_info(collection.descriptor, collection.device).model_id
+        if collection.model_id not in (None, installed):
             raise ModelMismatch(
-                f"Collection {self.collection.name} pins model_id {pinned}, and the installed "
-                f"{self.collection.descriptor} is {installed}: install the pinned one, or set "
+                f"Collection {collection.name} pins model_id {collection.model_id}, and the "
+                f"installed {collection.descriptor} is {installed}: install the pinned one, or set "
                 "`model_id` (and its thresholds) to the installed one to embed everything anew."
             )
         return installed
@@ -110,7 +106,7 @@ class Run:
 
         if self.collection.thresholds is not None:
             return self.collection.thresholds
-        return descriptor_info(self.collection.descriptor).thresholds
+        return Thresholds(**asdict(descriptor_info(self.collection.descriptor).thresholds))
 
 
 class ModelMismatch(RuntimeError):

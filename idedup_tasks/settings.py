@@ -23,6 +23,9 @@ from pydantic import (
     model_validator,
 )
 
+# Here and not in `pipeline`, so that a DAG file can name them without importing the lake.
+STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
+
 Linkage = Literal["average", "ward", "complete", "single"]
 HashKind = Literal["phash", "dhash", "ahash", "whash"]
 Period = Literal["hour", "day", "month"]
@@ -150,6 +153,11 @@ class Collection(_Strict):
     )
     start_date: date = Field(date(2000, 1, 1), description="First interval that can be backfilled.")
     descriptor: str = Field("mobilenet_v3", description="Descriptor that embeds the images.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="Where the descriptor runs. Part of its version, since results differ in the "
+        "last digits: name it where some machines have a GPU and others none.",
+    )
     model_id: str | None = Field(
         None,
         description="Pins the descriptor's version; runs fail rather than mix versions when the "
