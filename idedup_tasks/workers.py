@@ -1,0 +1,260 @@
+"""Run a function over a stream of items in processes that may crash or hang.
+
+Image decoders are native code fed with files that strangers made. One that ends the process, never
+returns or eats the memory costs its own item here, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+import types
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import CancelledError, ThreadPoolExecutor, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import process
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any, Generic, Literal, TypeVar
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Failure(Generic[Item]):
+    """An item whose processing ended its worker, took too long, or took too much memory."""
+
+    item: Item
+    kind: Literal["crashed", "timed-out", "memory"]
+    detail: str
+
+
+def map_isolated(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    processes: int,
+    timeout_s: float,
+    batch: int = 1,
+    threads: int = 1,
+    memory_limit_bytes: int | None = None,
+) -> Generator[Result | Failure[Item], None, None]:
+    """Yield `function(item)` for each item, in order, computed in `processes` worker processes.
+
+    function must be importable by name (not from `__main__`), and like items and results be fit to
+    cross process borders. Items are handed over `batch` at a time and only a few batches ahead of
+    the consumer; `threads` of a worker share a batch, for work that waits for a network.
+
+    A batch may take `timeout_s` seconds. Where one crashes its worker or exceeds that, its items
+    are tried again one by one, each with `timeout_s` of its own, so that only the guilty become
+    `Failure`s: the function may thus run more than once for an item. memory_limit_bytes bounds a
+    worker's address space (on Linux); what then raises MemoryError is tried once more alone.
+
+    Any other exception of the function is raised here and ends the map. Closing the iterator stops
+    the workers, and they do not outlive this process, however it ends.
+
+    The workers are started afresh (spawn), so this is safe beside running threads, and they do not
+    import the caller's main module, so that scripts need no `__main__` guard.
+    """
+    if function_module(function) == "__main__":
+        raise ValueError(f"{function!r} must be defined in a module, not in the main script.")
+    run = _Batch(function, threads)
+    crew = _Crew(processes, memory_limit_bytes)
+    source = iter(items)
+    pending: deque[tuple[list[Item], _Task]] = deque()
+
+    def top_up() -> None:
+        while len(pending) < 2 * processes:
+            some = list(islice(source, batch))
+            if not some:
+                return
+            pending.append((some, crew.submit(run, some, timeout_s)))
+
+    try:
+        top_up()
+        while pending:
+            some, task = pending.popleft()
+            outcome = task.outcome()
+            top_up()
+            for position, item in enumerate(some):
+                if isinstance(outcome, list) and not isinstance(outcome[position], _OutOfMemory):
+                    yield outcome[position]
+                else:
+                    yield _alone(crew, run, item, timeout_s)
+    finally:
+        crew.stop()
+
+
+def function_module(function: Callable[..., Any]) -> str:
+    """The module that a function, or an object with `__call__`, must be imported from."""
+    return getattr(function, "__module__", None) or type(function).__module__
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """Why a batch has no results."""
+
+    kind: Literal["crashed", "timed-out", "broken"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class _OutOfMemory:
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Batch(Generic[Item, Result]):
+    """What a worker does with the items that it is handed."""
+
+    function: Callable[[Item], Result]
+    threads: int
+
+    def __call__(self, items: list[Item]) -> list[Result | _OutOfMemory]:
+        if self.threads == 1 or len(items) == 1:
+            return [self._one(item) for item in items]
+        with ThreadPoolExecutor(self.threads) as executor:
+            return list(executor.map(self._one, items))
+
+    def _one(self, item: Item) -> Result | _OutOfMemory:
+        try:
+            return self.function(item)
+        except MemoryError as error:
+            return _OutOfMemory(str(error) or "out of memory")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A batch under way in a pool."""
+
+    pool: ProcessPool
+    future: ProcessFuture
+
+    def outcome(self) -> list[Any] | _Ended:
+        # A pool that breaks just as a batch is queued forgets that batch.
+        while not wait([self.future], timeout=5).done:
+            if not self.pool.active and not wait([self.future], timeout=5).done:
+                return _Ended("broken", "the pool of workers broke")
+        try:
+            return self.future.result()
+        except ProcessExpired as error:
+            return _Ended("crashed", _how_it_ended(error.exitcode))
+        except TimeoutError:
+            return _Ended("timed-out", "no result in time")
+        except (BrokenProcessPool, CancelledError) as error:
+            # A worker died between two batches, or before it could say which one it had taken.
+            return _Ended("broken", str(error) or type(error).__name__)
+
+
+def _how_it_ended(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        with contextlib.suppress(ValueError):
+            return f"ended by {signal.Signals(-exitcode).name}"
+    return f"ended with exit code {exitcode}"
+
+
+def _alone(crew: _Crew, run: _Batch, item: Any, timeout_s: float) -> Any:
+    detail = ""
+    for _ in range(3):
+        outcome = crew.submit(run, [item], timeout_s).outcome()
+        if isinstance(outcome, list):
+            only = outcome[0]
+            return Failure(item, "memory", only.detail) if isinstance(only, _OutOfMemory) else only
+        if outcome.kind != "broken":
+            return Failure(item, outcome.kind, outcome.detail)
+        detail = outcome.detail
+    # Three fresh sets of workers broke over this item: it is the item.
+    return Failure(item, "crashed", detail)
+
+
+class _Crew:
+    """A pebble pool that is replaced when it breaks."""
+
+    def __init__(self, processes: int, memory_limit_bytes: int | None) -> None:
+        self._processes = processes
+        self._memory_limit_bytes = memory_limit_bytes
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self._processes,
+            initializer=_prepare_worker,
+            initargs=(os.getpid(), self._memory_limit_bytes),
+            context=_Context(),
+        )
+
+    def submit(self, run: _Batch, items: list[Any], timeout_s: float) -> _Task:
+        try:
+            future = self._pool.schedule(run, args=(items,), timeout=timeout_s)
+        except RuntimeError:  # the pool broke since it was last used
+            self.stop()
+            self._pool = self._start()
+            future = self._pool.schedule(run, args=(items,), timeout=timeout_s)
+        return _Task(self._pool, future)
+
+    def stop(self) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+
+def _prepare_worker(parent: int, memory_limit_bytes: int | None) -> None:
+    """Called first in each worker."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if memory_limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
+    else:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    if os.getppid() != parent:
+        os._exit(1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Native decoders grumble on standard error, without saying about which file; whatever matters
+    # comes back as a result.
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 2)
+    os.close(quiet)
+
+
+def _end_with_parent() -> None:
+    parent = process.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+_starting = threading.Lock()
+
+
+class _Process(SpawnProcess):
+    """A process that starts without the caller's main module, from daemonic processes too."""
+
+    def start(self) -> None:
+        # multiprocessing would run the main module again in the child: seconds for a scheduler's
+        # command line, endless recursion for a script without a guard. And it forbids daemonic
+        # processes (Dask's workers) children, lest they be orphaned: these end with their parent.
+        with _starting:
+            main = sys.modules["__main__"]
+            config = process.current_process()._config  # type: ignore[attr-defined]
+            daemonic = config.pop("daemon", None)
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+                if daemonic is not None:
+                    config["daemon"] = daemonic
+
+
+class _Context(SpawnContext):
+    Process = _Process
