@@ -189,6 +189,11 @@ class Collection(_Strict):
             raise ValueError(
                 "`thresholds` need the `model_id` they belong to: they do not transfer"
             )
+        if self.schedule is not None:
+            from croniter import croniter
+
+            if not croniter.is_valid(self.schedule):
+                raise ValueError(f"`schedule` {self.schedule!r} is not a cron expression")
         if "path" in self.keeper and not self.preferred_paths:
             raise ValueError("keeper criterion `path` needs `preferred_paths`")
         if len(set(self.keeper)) != len(self.keeper):

@@ -1,0 +1,99 @@
+"""# Duplicates in a collection of images
+
+One DAG per file in `config/collections`. **Purpose:** find exact, perceptual and near-duplicate
+images. Nothing at the source is ever changed.
+
+| stage | does | writes |
+|---|---|---|
+| ingest | lists the source, reads and decodes each new object once | `images` |
+| prefilter | collapses exact and perceptual twins | `fingerprints` |
+| embed | describes each remaining image by a vector | `embeddings` |
+| index | searches those vectors, checks that each finds itself | `index` |
+| group | cuts candidate pairs into groups, chooses keepers | `pairs`, `groups` |
+| report | brings the warehouse up to date, writes the HTML report | warehouse, `reports` |
+
+**Inputs:** the source named in the collection file. **Outputs:** the collection's tables in the
+lake, its rows in the warehouse, one report a run, and an event of the asset "dedup report".
+Each stage prepares a candidate; its gate checks it and only then publishes it.
+
+**Which images:** a scheduled or backfilled run brings its interval up to date. A manual run takes
+`start` and `end`, or everything when they are empty.
+
+**How to backfill:** *Trigger → Backfill* in the UI, `airflow backfill create --dag-id … --from-date
+… --to-date …`, or POST `/api/v2/backfills`. Any interval, any order, as often as you like: each run
+reconciles, none appends. To repeat runs that succeeded, choose *All runs* to be reprocessed.
+
+## Triage notes
+- **A gate is red:** a rule of severity `error` is broken; its log names the rule and the candidate,
+  which is kept and was not published. Mend the cause, then clear the stage's `prepare`.
+- **"would remove":** the listing lacks many images that were there. Is the source mounted? If they
+  are meant to be gone, run again with `allow_removals`.
+- **A task is retried:** the source is out of reach or another run published first. Leave it.
+- **Tag `invalid-config`:** the file named by the task has a fault; it names field and expectation.
+- **A task hangs without starting:** does the pool named by `IDEDUP_GPU_POOL` exist?
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime, time, timedelta
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, chain, task
+from idedup_dags import tasks
+
+from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
+
+RETRIES = {
+    "retries": 5,
+    "retry_delay": timedelta(minutes=1),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(hours=1),
+}
+WINDOW = Param(None, type=["null", "string"], format="date-time", description="Manual runs only.")
+GPU_POOL = {"pool": os.environ["IDEDUP_GPU_POOL"]} if os.environ.get("IDEDUP_GPU_POOL") else {}
+
+
+def collection_dag(file: str, collection: Collection) -> DAG:
+    cron, first = collection.schedule, datetime.combine(collection.start_date, time(), UTC)
+    report = Asset(f"{collection.name} dedup report", uri=f"x-idedup://{collection.name}/report")
+    with DAG(
+        f"image_dedup_{collection.name}",
+        schedule=CronDataIntervalTimetable(cron, timezone="UTC") if cron else None,
+        start_date=first,
+        catchup=False,
+        max_active_runs=1,
+        default_args={"owner": collection.owner, **RETRIES},
+        params={"start": WINDOW, "end": WINDOW, "allow_removals": Param(False, type="boolean")},
+        tags=["idedup", *collection.tags],
+        description=f"Duplicate images in {collection.source}",
+        doc_md=f"{__doc__}\nSettings: `{file}`. Source: `{collection.source}`.",
+    ) as dag:
+        groups = []
+        for stage in STAGES:
+            own = {"outlets": [report]} if stage == "report" else {}
+            pool = GPU_POOL if stage == "embed" else {}
+            with TaskGroup(stage) as group:
+                prepared = task(tasks.prepare, execution_timeout=tasks.TIMEOUTS[stage], **pool)
+                gate = task(tasks.gate, execution_timeout=tasks.GATE_TIMEOUT, **pool, **own)
+                done = gate(file, stage, prepared(file, stage))
+            groups.append(group)
+        done.operator.operator_extra_links = (tasks.ReportLink(),)
+        chain(*groups)
+    return dag
+
+
+def invalid_dag(dag_id: str, fault: str) -> DAG:
+    with DAG(dag_id, schedule=None, tags=["idedup", "invalid-config"], doc_md=fault) as dag:
+        task(tasks.tell(fault), task_display_name=fault[:250], retries=0)()
+    return dag
+
+
+for path in sorted(Places.from_environment().collections.glob("*.yaml")):
+    try:
+        dag = collection_dag(path.name, load_collection(path))
+        if dag.dag_id in globals():
+            raise SettingsError(f"{path.name}: name: expected one that no other file has")
+    except SettingsError as error:
+        dag = invalid_dag(f"invalid_{re.sub(r'[^A-Za-z0-9_.-]+', '_', path.stem)}", str(error))
+    globals()[dag.dag_id] = dag
