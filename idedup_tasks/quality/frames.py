@@ -1,0 +1,140 @@
+"""The rows that a gate looks at, as pandas frames of bounded size.
+
+Thumbnails and vectors are not handed on: thumbnails are not read at all, and of a vector only its
+norm, its length and whether all its values are finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from idedup_tasks.lake import TABLES, Candidate, Lake, TableChange, stored_schema
+from idedup_tasks.pipeline import Run
+from idedup_tasks.report.results import RESULTS
+from idedup_tasks.settings import period_of
+
+BATCH_ROWS = 100_000
+_UNREAD = ("thumbnail", "variants")
+
+
+def frames(run: Run, candidate: Candidate, frame: str) -> Iterator[pd.DataFrame]:
+    """Stream one frame of a candidate.
+
+    Args:
+        frame: `files` (one row per data file: what its footer says), `results` (the rows of a
+            report's result file), or the name of a table (the rows that would be added to it).
+    """
+    if frame == "files":
+        yield _files(run, candidate)
+        return
+    if frame == "results":
+        yield from _joined(_result_batches(run, candidate))
+        return
+    for change in candidate.changes:
+        if change.table == frame:
+            for rows in _joined(_added(run, change)):
+                yield _derived(run, rows, frame)
+
+
+def _joined(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Batches of at least `BATCH_ROWS` rows: an expectation has a fixed cost per batch."""
+    held: list[pd.DataFrame] = []
+    rows = 0
+    for batch in batches:
+        held.append(batch)
+        rows += len(batch)
+        if rows >= BATCH_ROWS:
+            yield pd.concat(held, ignore_index=True)
+            held, rows = [], 0
+    if held:
+        yield pd.concat(held, ignore_index=True)
+
+
+def _added(run: Run, change: TableChange) -> Iterator[pd.DataFrame]:
+    columns = [c for c in TABLES[change.table].schema.names if c not in _UNREAD]
+    for batch in run.lake.scan_change(change, columns):
+        if "vector" in columns:
+            yield _without_vectors(batch)
+        else:
+            yield batch.to_pandas()
+
+
+def _without_vectors(batch: pa.RecordBatch) -> pd.DataFrame:
+    """Replace `vector` by `norm`, `dim` and `broken` (it holds a NaN or an infinity)."""
+    vectors = batch.column("vector")
+    lengths = np.diff(vectors.offsets.to_numpy())
+    values = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    whole = lengths > 0  # `reduceat` has no answer for an empty slice
+    norms = np.zeros(len(lengths))
+    broken = np.zeros(len(lengths), bool)
+    if whole.any():
+        norms[whole] = np.sqrt(np.add.reduceat(values * values, starts[whole]))
+        broken[whole] = np.logical_or.reduceat(~np.isfinite(values), starts[whole])
+    rows = batch.drop_columns(["vector"]).to_pandas()
+    return rows.assign(norm=norms, dim=lengths, broken=broken)
+
+
+def _derived(run: Run, rows: pd.DataFrame, table: str) -> pd.DataFrame:
+    if table == "images":
+        # Formatting is slow and there are few periods: once per hour that occurs.
+        period = run.collection.arrival.period
+        hours = rows["arrived_at"].dt.floor("h")
+        names = {hour: period_of(hour.to_pydatetime(), period) for hour in hours.unique()}
+        return rows.assign(arrival_of_moment=hours.map(names))
+    if table == "pairs":
+        return rows.assign(ordered=rows["image_a"] < rows["image_b"])
+    if table == "index":
+        return rows.assign(bytes_found=pd.Series([_size(run.lake, path) for path in rows["path"]]))
+    if table == "groups":
+        return rows.assign(grouped=rows["group_id"].notna())
+    return rows
+
+
+def _size(lake: Lake, path: str) -> float:
+    return lake.size(path) if lake.exists(path) else float("nan")
+
+
+def _files(run: Run, candidate: Candidate) -> pd.DataFrame:
+    """One row per data file that would be added: `path`, `schema` and rows as its footer has them.
+
+    `schema` is `as declared` or says what differs. An index shard's row in the lake has no place
+    here: it is a row of the table `index`.
+    """
+    found = []
+    for change in candidate.changes:
+        declared = stored_schema(TABLES[change.table])
+        for file in change.add:
+            path = f"{change.table}/{file.path}"
+            found.append({"path": path, "rows_stated": file.rows, **_footer(run, path, declared)})
+    if "results" in candidate.files:
+        path = candidate.files["results"]
+        footer = _footer(run, path, RESULTS)
+        # Nothing states how many rows a result file has but itself; `facts` counts them.
+        found.append({"path": path, "rows_stated": footer["rows"], **footer})
+    return pd.DataFrame(found)
+
+
+def _footer(run: Run, path: str, declared: pa.Schema) -> dict[str, str | int]:
+    with run.lake.open(path) as stream:
+        file = pq.ParquetFile(stream)
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+    faults = [f"lacks {name}" for name in declared.names if name not in schema.names]
+    faults += [f"has {name} besides" for name in schema.names if name not in declared.names]
+    faults += [
+        f"{field.name} is {schema.field(field.name).type} and not {field.type}"
+        for field in declared
+        if field.name in schema.names and schema.field(field.name).type != field.type
+    ]
+    return {"schema": "; ".join(faults) or "as declared", "rows": rows}
+
+
+def _result_batches(run: Run, candidate: Candidate) -> Iterator[pd.DataFrame]:
+    with run.lake.open(candidate.files["results"]) as stream:
+        for batch in pq.ParquetFile(stream).iter_batches(BATCH_ROWS):
+            yield batch.to_pandas()
