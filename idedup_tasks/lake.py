@@ -218,6 +218,15 @@ class Snapshot:
         commits = self._table.history(1)
         return json.loads(commits[0].get(_METADATA, "{}")) if commits else {}
 
+    def reads(self, upstream: str) -> int | None:
+        """The version of another table that this one was brought up to date with; None: never.
+
+        What a stage reads is pinned through this, so that a run never sees images whose
+        fingerprints, or vectors, another run has yet to publish.
+        """
+        version = self.metadata.get("reads", {}).get(upstream)
+        return None if version is None else int(version)
+
     def files(self) -> list[DataFile]:
         """The data files of this version, in order of path."""
         found = []
@@ -443,6 +452,8 @@ class Lake:
         """Commit a change and return the table's new version.
 
         Publishing twice is harmless: a change whose files are already the table's is left alone.
+        A change without files is committed when its metadata is news: which versions the table is
+        up to date with.
 
         Raises:
             Conflict: the table has moved on from the change's base version.
@@ -452,7 +463,8 @@ class Lake:
         present = {f.path for f in snapshot.files()}
         added = {f.path for f in change.add}
         removed = {f.path for f in change.remove}
-        if change.empty or (added <= present and not removed & present):
+        done = added <= present and not removed & present
+        if done and snapshot.metadata == change.metadata:
             return snapshot.version
         if snapshot.version != change.base_version:
             raise Conflict(

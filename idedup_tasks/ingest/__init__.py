@@ -1,0 +1,385 @@
+"""Ingest: make the `images` partitions of a window equal to what the source lists.
+
+Each object is read once, decoded once, and reduced to a row with a thumbnail; everything after
+works from those rows. Objects whose key, size and etag are unchanged are not read again. What is
+new is written in chunks named after their content, so that a killed run, repeated, goes on where
+it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from idedup_tasks import images, sources
+from idedup_tasks.ingest.listing import Listed, Listing, arrival_rule, in_window, periods_named
+from idedup_tasks.lake import IMAGES, Candidate, DataFile, Lake, Snapshot, TableChange
+from idedup_tasks.pipeline import Run, publish_changes
+from idedup_tasks.settings import Limits, digest
+
+CHUNK = 1_000
+_WRITE_ROWS = 100
+# These may come out differently next time though the object is the same; others may not.
+_RETRIED = frozenset(
+    {"unreadable", "crashed", "timed-out", "out-of-memory", "too-large", "too-many-pixels"}
+)
+
+publish = publish_changes
+
+
+def image_id(collection: str, key: str) -> str:
+    """128-bit id of an image, as 32 hex digits: a hash of collection and key.
+
+    The key is relative to the source, so that moving a whole source keeps the ids.
+    """
+    name = f"{collection}\0{key}".encode(errors="surrogateescape")
+    return hashlib.blake2b(name, digest_size=16).hexdigest()
+
+
+def prepare(run: Run) -> Candidate:
+    """List the source, read what is new, and describe the partitions that differ.
+
+    Raises:
+        SourceUnreachable: the source cannot be listed; worth a retry.
+    """
+    collection = run.collection
+    snapshot = run.lake.snapshot("images")
+    change = TableChange("images", snapshot.version)
+    change.metadata = {"settings": digest(collection.source, collection.arrival, collection.limits)}
+    counts: dict[str, Any] = dict.fromkeys(
+        ("listed", "decoded", "rejected", "reused", "read", "vanished", "outside_window"), 0
+    )
+    counts |= {"bytes": 0, "max_removed_ratio": 0.0}
+    warnings: list[str] = []
+
+    with Listing() as listing:
+        arrival_of = arrival_rule(collection.arrival)
+        outside = _OutsideWindow(snapshot, run)
+        for entry in sources.list_objects(collection.source, dict(run.source_options)):
+            listed = Listed(image_id(collection.name, entry.key), *arrival_of(entry), entry)
+            if in_window(listed.arrival, run.window, collection.arrival.period):
+                listing.add(listed)
+                run.progress("listing", len(listing), None)
+            else:
+                outside.add(listed)
+        listing.finish()
+        lacking = outside.lacking()
+        counts["outside_window"] = sum(lacking.values())
+        if lacking:
+            warnings.append(
+                f"{counts['outside_window']:,} objects outside this run's window are not in the "
+                f"lake yet; backfill {periods_named(lacking)}."
+            )
+
+        held = {f["arrival"] for f in snapshot.partitions()}
+        arrivals = {a for a in held if in_window(a, run.window, collection.arrival.period)}
+        arrivals = arrivals | set(listing.arrivals())
+        counts["partitions"] = len(arrivals)
+        arrived: set[str] = set()
+        with _Reader(run, len(listing)) as reader:
+            for plan in reader.plans(_plan(run, snapshot, listing, a) for a in sorted(arrivals)):
+                _write_partition(run.lake, snapshot, change, plan, reader, counts)
+                if held - arrivals:
+                    arrived |= plan.arrived
+        if arrived:
+            _leave_old_partitions(run.lake, snapshot, change, arrived, arrivals)
+    counts["images"] = counts["read"]
+    return Candidate("ingest", run.run_id, [change], {"images": snapshot.version}, counts, warnings)
+
+
+@dataclass
+class _Plan:
+    """One partition: which rows stay, which go, and which objects are read."""
+
+    arrival: str
+    files: list[DataFile]
+    held: int = 0
+    vanished: int = 0
+    reused_decoded: int = 0
+    reused_rejected: int = 0
+    reused_bytes: int = 0
+    drop: set[str] = field(default_factory=set)  # image_ids whose rows are replaced or gone
+    again: list[Listed] = field(default_factory=list)  # known, and read once more
+    # New objects, cut into chunks; each with its file's name, and the file if it is there already.
+    chunks: list[tuple[list[Listed], str, DataFile | None]] = field(default_factory=list)
+
+    @property
+    def arrived(self) -> set[str]:
+        return {listed.image_id for chunk, _, _ in self.chunks for listed in chunk}
+
+    def to_read(self) -> Iterator[Listed]:
+        """The objects that must be read, in the order in which they are written."""
+        yield from self.again
+        for chunk, _, file in self.chunks:
+            if file is None:
+                yield from chunk
+
+
+def _plan(run: Run, snapshot: Snapshot, listing: Listing, arrival: str) -> _Plan:
+    limits = run.collection.limits
+    plan = _Plan(arrival, [f for f in snapshot.files() if f.partition["arrival"] == arrival])
+    columns = ["image_id", "bytes", "etag", "status", "reason_code", "width", "height"]
+    held = {row["image_id"]: row for row in snapshot.read(columns, files=plan.files).to_pylist()}
+    plan.held = len(held)
+    fresh: list[Listed] = []
+    for listed in listing.partition(arrival):
+        row = held.pop(listed.image_id, None)
+        if row is None:
+            fresh.append(listed)
+        elif not _unchanged(row, listed, limits):
+            plan.again.append(listed)
+            plan.drop.add(listed.image_id)
+        else:
+            plan.reused_bytes += row["bytes"]
+            plan.reused_decoded += row["status"] == "decoded"
+            plan.reused_rejected += row["status"] == "rejected"
+    plan.drop |= held.keys()
+    plan.vanished = sum(not listing.holds(image_id) for image_id in held)
+    for start in range(0, len(fresh), CHUNK):
+        chunk = fresh[start : start + CHUNK]
+        name = f"chunk-{_chunk_digest(chunk, limits)}.parquet"
+        file = run.lake.written("images", {"arrival": arrival}, name)
+        plan.chunks.append((chunk, name, file))
+    return plan
+
+
+def _unchanged(row: dict[str, Any], listed: Listed, limits: Limits) -> bool:
+    if row["bytes"] != listed.entry.bytes or row["etag"] != listed.entry.etag:
+        return False
+    if row["status"] == "rejected":
+        # Limits may have been raised, and a crash or a denied permission mended.
+        return row["reason_code"] not in _RETRIED
+    return row["bytes"] <= limits.max_bytes and row["width"] * row["height"] <= limits.max_pixels
+
+
+def _write_partition(
+    lake: Lake,
+    snapshot: Snapshot,
+    change: TableChange,
+    plan: _Plan,
+    reader: _Reader,
+    counts: dict[str, Any],
+) -> None:
+    """Read what is new in one partition and add the difference to `change`."""
+    partition = {"arrival": plan.arrival}
+    reused = plan.reused_decoded + plan.reused_rejected
+    fresh = sum(len(chunk) for chunk, _, _ in plan.chunks)
+    counts["listed"] += reused + len(plan.again) + fresh
+    counts["reused"] += reused
+    counts["decoded"] += plan.reused_decoded
+    counts["rejected"] += plan.reused_rejected
+    counts["bytes"] += plan.reused_bytes
+    counts["vanished"] += plan.vanished
+    counts["read"] += len(plan.again) + fresh
+    if plan.held:
+        counts["max_removed_ratio"] = max(counts["max_removed_ratio"], plan.vanished / plan.held)
+    reader.skip(reused)
+
+    rows = pa.Table.from_batches(reader.rows(plan.again), IMAGES)
+    if plan.again:
+        # What was rejected for a passing reason is read again; when nothing came of it, the row
+        # stays, so that repeating a run changes nothing.
+        _count(counts, rows)
+        old = snapshot.read(files=plan.files)
+        same = _same_rows(old.filter(pc.is_in(old["image_id"], rows["image_id"])), rows)
+        plan.drop -= same
+        rows = rows.filter(
+            pc.invert(pc.is_in(rows["image_id"], pa.array(sorted(same), pa.string())))
+        )
+
+    if plan.drop:
+        _rewrite_without(lake, snapshot, change, plan.files, plan.drop)
+    if rows.num_rows:
+        change.add.append(lake.write_rows("images", partition, rows))
+    for chunk, name, found in plan.chunks:
+        file = found
+        if file is None:
+            file = lake.write_rows("images", partition, reader.rows(chunk), name)
+        else:
+            reader.skip(len(chunk))
+        for batch in lake.scan_files(snapshot.definition, [file], ["status", "bytes"]):
+            _count(counts, batch)
+        change.add.append(file)
+
+
+def _count(counts: dict[str, Any], rows: pa.Table | pa.RecordBatch) -> None:
+    decoded = pc.sum(pc.equal(rows["status"], "decoded")).as_py() or 0
+    counts["decoded"] += decoded
+    counts["rejected"] += rows.num_rows - decoded
+    counts["bytes"] += pc.sum(rows["bytes"]).as_py() or 0
+
+
+def _same_rows(old: pa.Table, new: pa.Table) -> set[str]:
+    held = {row["image_id"]: row for row in old.to_pylist()}
+    return {row["image_id"] for row in new.to_pylist() if held.get(row["image_id"]) == row}
+
+
+def _chunk_digest(chunk: list[Listed], limits: Limits) -> str:
+    hasher = hashlib.sha256(digest(limits).encode())
+    for listed in chunk:
+        hasher.update(f"{listed.image_id}\0{listed.entry.bytes}\0{listed.entry.etag}\n".encode())
+    return hasher.hexdigest()[:32]
+
+
+def _rewrite_without(
+    lake: Lake, snapshot: Snapshot, change: TableChange, files: Iterable[DataFile], drop: set[str]
+) -> None:
+    """Replace the files that hold any of these rows by copies that do not."""
+    wanted = pa.array(sorted(drop))
+    for file in files:
+        ids = snapshot.read(["image_id"], files=[file])["image_id"]
+        inside = pc.sum(pc.is_in(ids, wanted)).as_py() or 0
+        if not inside:
+            continue
+        change.remove.append(file)
+        if inside < file.rows:
+            kept = (
+                batch.filter(pc.invert(pc.is_in(batch["image_id"], wanted)))
+                for batch in snapshot.scan(batch_rows=_WRITE_ROWS * 10, files=[file])
+            )
+            change.add.append(lake.write_rows("images", file.partition, kept))
+
+
+def _leave_old_partitions(
+    lake: Lake, snapshot: Snapshot, change: TableChange, ids: set[str], arrivals: set[str]
+) -> None:
+    """An object whose arrival changed leaves the partition it was in: an image is listed once."""
+    if not ids:
+        return
+    others = [f for f in snapshot.files() if f.partition["arrival"] not in arrivals]
+    _rewrite_without(lake, snapshot, change, others, ids)
+
+
+class _Reader:
+    """Turns listed objects into rows, through one pool of workers for the whole run."""
+
+    def __init__(self, run: Run, total: int) -> None:
+        self._run, self._total, self._done = run, total, 0
+        self._planned: deque[_Plan] = deque()
+        self._first: list[Any] = []
+        self._outcomes: Iterator[Any] = iter(())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self._outcomes, Generator):
+            self._outcomes.close()  # stops the workers
+
+    def plans(self, plans: Iterable[_Plan]) -> Iterator[_Plan]:
+        """Hand on plans while workers already read ahead into the next ones.
+
+        The rows of a plan must be taken before the next plan is.
+        """
+        limits = self._run.collection.limits
+
+        def entries() -> Iterator[sources.SourceObject]:
+            for plan in plans:
+                self._planned.append(plan)
+                for listed in plan.to_read():
+                    yield listed.entry
+
+        self._outcomes = images.read_objects(
+            entries(),
+            images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels),
+            dict(self._run.source_options),
+            processes=os.cpu_count() or 1,
+            timeout_s=limits.timeout_seconds,
+        )
+        while True:
+            if not self._planned:
+                # Taking one outcome makes the generator above plan at least one partition more.
+                self._first = list(islice(self._outcomes, 1))
+            if not self._planned:
+                return
+            yield self._planned.popleft()
+
+    def skip(self, count: int) -> None:
+        self._done += count
+        self._run.progress("reading", self._done, self._total)
+
+    def rows(self, chunk: list[Listed]) -> Iterator[pa.RecordBatch]:
+        """Rows of `images` in the order of the chunk, in small batches."""
+        for start in range(0, len(chunk), _WRITE_ROWS):
+            part = chunk[start : start + _WRITE_ROWS]
+            taken = [*self._first, *islice(self._outcomes, len(part) - len(self._first))]
+            self._first = []
+            pairs = zip(part, taken, strict=True)
+            yield pa.RecordBatch.from_pylist(
+                [_row(e, outcome) for e, (_, outcome) in pairs], IMAGES
+            )
+            self.skip(len(part))
+
+
+def _row(listed: Listed, outcome: images.ImageFacts | images.Rejected) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "arrival": listed.arrival,
+        "image_id": listed.image_id,
+        "key": listed.entry.key,
+        "uri": listed.entry.uri,
+        "arrived_at": listed.arrived_at,
+        "bytes": listed.entry.bytes,
+        "etag": listed.entry.etag,
+    }
+    if isinstance(outcome, images.Rejected):
+        return row | {
+            "status": "rejected",
+            "reason_code": outcome.code,
+            "reason": outcome.reason,
+        }
+    return row | {
+        "status": "decoded",
+        "sha256": outcome.sha256,
+        "width": outcome.width,
+        "height": outcome.height,
+        "format": outcome.format,
+        "mode": outcome.mode,
+        "exif_orientation": outcome.exif_orientation,
+        "taken_at": outcome.taken_at,
+        "low_information": outcome.low_information,
+        "thumbnail": outcome.thumbnail,
+    }
+
+
+class _OutsideWindow:
+    """Counts objects outside the window that the lake lacks, at eight bytes an image held."""
+
+    def __init__(self, snapshot: Snapshot, run: Run) -> None:
+        self._known = np.empty(0, dtype=np.uint64)
+        if run.window is not None:
+            parts = [_short(b["image_id"].to_pylist()) for b in snapshot.scan(["image_id"])]
+            if parts:
+                self._known = np.unique(np.concatenate(parts))
+        self._pending: list[Listed] = []
+        self._counts: dict[str, int] = {}
+
+    def add(self, listed: Listed) -> None:
+        self._pending.append(listed)
+        if len(self._pending) >= 10_000:
+            self._settle()
+
+    def _settle(self) -> None:
+        known = np.isin(_short([p.image_id for p in self._pending]), self._known)
+        for listed, here in zip(self._pending, known, strict=True):
+            if not here:
+                self._counts[listed.arrival] = self._counts.get(listed.arrival, 0) + 1
+        self._pending.clear()
+
+    def lacking(self) -> dict[str, int]:
+        """Number of objects the lake lacks, by arrival period."""
+        if self._pending:
+            self._settle()
+        return dict(sorted(self._counts.items()))
+
+
+def _short(ids: list[str]) -> np.ndarray:
+    return np.array([int(i[:16], 16) for i in ids], dtype=np.uint64)
