@@ -1,0 +1,19 @@
+-- What the groups should be. The keeper's own row names it.
+CREATE TEMPORARY TABLE staged_group AS
+SELECT
+    group_id,
+    max(CASE WHEN verdict = 'keeper' THEN image_id END) AS keeper_id,
+    count(*) AS size,
+    CAST(sum(bytes) AS BIGINT) AS bytes,
+    CAST(sum(CASE WHEN verdict = 'duplicate' THEN bytes ELSE 0 END) AS BIGINT)
+        AS reclaimable_bytes,
+    CAST(sum(CASE WHEN relation = 'exact' THEN 1 ELSE 0 END) AS BIGINT) AS exact,
+    CAST(sum(CASE WHEN relation = 'perceptual' THEN 1 ELSE 0 END) AS BIGINT) AS perceptual,
+    CAST(sum(CASE WHEN relation = 'near' THEN 1 ELSE 0 END) AS BIGINT) AS near,
+    min(arrival) AS first_arrival,
+    max(arrival) AS last_arrival
+FROM staged
+WHERE verdict IN ('keeper', 'duplicate')
+GROUP BY group_id;
+
+CREATE UNIQUE INDEX staged_group_id ON staged_group (group_id);

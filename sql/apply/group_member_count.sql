@@ -1,0 +1,1 @@
+SELECT count(*) FROM group_member WHERE collection = :collection;

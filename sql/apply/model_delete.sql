@@ -1,0 +1,1 @@
+DELETE FROM model WHERE collection = :collection AND model_id <> :model_id;

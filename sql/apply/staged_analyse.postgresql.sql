@@ -1,0 +1,2 @@
+-- Without figures the planner takes a temporary table for a small one.
+ANALYZE staged;

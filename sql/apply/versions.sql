@@ -1,0 +1,1 @@
+SELECT versions_read FROM collection WHERE name = :collection;

@@ -1,0 +1,1 @@
+SELECT * FROM group_sizes WHERE collection = :collection ORDER BY size, relation;

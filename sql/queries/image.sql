@@ -1,0 +1,1 @@
+SELECT * FROM image WHERE collection = :collection AND image_id = :image_id;

@@ -1,0 +1,1 @@
+SELECT * FROM quality_open ORDER BY collection, severity, stage, rule;

@@ -1,0 +1,1 @@
+SELECT * FROM storage_cost WHERE collection = :collection ORDER BY relation;

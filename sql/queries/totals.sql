@@ -1,0 +1,1 @@
+SELECT * FROM collection_totals WHERE collection = :collection;

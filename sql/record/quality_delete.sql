@@ -1,0 +1,2 @@
+DELETE FROM quality_result
+WHERE collection = :collection AND run_id = :run_id AND stage = :stage;

@@ -1,0 +1,56 @@
+-- One row per collection, also when it has no image yet: what it holds and what could be saved.
+CREATE VIEW collection_totals AS
+SELECT
+    collection.name AS collection,
+    collection.source,
+    collection.period,
+    collection.model_id,
+    collection.run_id,
+    collection.applied_at,
+    coalesce(held.images, 0) AS images,
+    coalesce(held.active, 0) AS active,
+    coalesce(held.collapsed, 0) AS collapsed,
+    coalesce(held.rejected, 0) AS rejected,
+    coalesce(held.unique_images, 0) AS unique_images,
+    coalesce(held.keepers, 0) AS groups,
+    coalesce(held.duplicates, 0) AS duplicates,
+    coalesce(held.duplicates_exact, 0) AS duplicates_exact,
+    coalesce(held.duplicates_perceptual, 0) AS duplicates_perceptual,
+    coalesce(held.duplicates_near, 0) AS duplicates_near,
+    CAST(held.duplicates AS DOUBLE PRECISION) / nullif(held.active + held.collapsed, 0)
+        AS duplicate_rate,
+    coalesce(held.bytes, 0) AS bytes,
+    coalesce(held.reclaimable_bytes, 0) AS reclaimable_bytes,
+    coalesce(held.reclaimable_exact, 0) AS reclaimable_exact,
+    coalesce(held.reclaimable_perceptual, 0) AS reclaimable_perceptual,
+    coalesce(held.reclaimable_near, 0) AS reclaimable_near,
+    collection.price_per_gb_month,
+    coalesce(held.bytes, 0) / 1000000000.0 * collection.price_per_gb_month AS cost_per_month,
+    coalesce(held.reclaimable_bytes, 0) / 1000000000.0 * collection.price_per_gb_month
+        AS savable_per_month
+FROM collection
+LEFT JOIN (
+    SELECT
+        collection,
+        count(*) AS images,
+        CAST(sum(CASE WHEN status = 'active' THEN 1 ELSE 0 END) AS BIGINT) AS active,
+        CAST(sum(CASE WHEN status = 'collapsed' THEN 1 ELSE 0 END) AS BIGINT) AS collapsed,
+        CAST(sum(CASE WHEN status = 'rejected' THEN 1 ELSE 0 END) AS BIGINT) AS rejected,
+        CAST(sum(CASE WHEN verdict = 'unique' THEN 1 ELSE 0 END) AS BIGINT) AS unique_images,
+        CAST(sum(CASE WHEN verdict = 'keeper' THEN 1 ELSE 0 END) AS BIGINT) AS keepers,
+        CAST(sum(CASE WHEN verdict = 'duplicate' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates,
+        CAST(sum(CASE WHEN relation = 'exact' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates_exact,
+        CAST(sum(CASE WHEN relation = 'perceptual' THEN 1 ELSE 0 END) AS BIGINT)
+            AS duplicates_perceptual,
+        CAST(sum(CASE WHEN relation = 'near' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates_near,
+        CAST(sum(bytes) AS BIGINT) AS bytes,
+        CAST(sum(reclaimable_bytes) AS BIGINT) AS reclaimable_bytes,
+        CAST(sum(CASE WHEN relation = 'exact' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
+            AS reclaimable_exact,
+        CAST(sum(CASE WHEN relation = 'perceptual' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
+            AS reclaimable_perceptual,
+        CAST(sum(CASE WHEN relation = 'near' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
+            AS reclaimable_near
+    FROM image_state
+    GROUP BY collection
+) AS held ON collection.name = held.collection;

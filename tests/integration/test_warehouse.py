@@ -1,0 +1,471 @@
+"""The warehouse on real databases: its schema, its history, and how current state is applied."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
+
+from idedup_tasks.lake import Conflict
+from idedup_tasks.warehouse import Warehouse, WarehouseError
+
+STATE = ("image", "duplicate_group", "group_member", "duplicate_pair", "model")
+
+
+@dataclass(frozen=True)
+class Result:
+    rule: str
+    severity: str
+    success: bool
+    observed: str = "3"
+    expected: str = "at most 2"
+
+
+def rows(warehouse: Warehouse, table: str) -> list[tuple[Any, ...]]:
+    with warehouse._engine.connect() as connection:
+        found = connection.execute(sa.select(sa.text("*")).select_from(sa.table(table)))
+        return sorted((tuple(row) for row in found), key=repr)
+
+
+def state(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
+    return {table: rows(warehouse, table) for table in STATE}
+
+
+def a_group() -> list[dict[str, Any]]:
+    """`01` earliest, `02` its bytes again, `03` looks the same and is kept, `04` near."""
+    return [
+        duplicate("01", "03", "01", "03", "perceptual"),
+        duplicate("02", "01", "01", "03", "exact", score_to_keeper=0.9),
+        keeper("03", "01", bytes=300),
+        duplicate("04", "03", "01", "03", "near"),
+        image("05", key="summer/beach.png", format="PNG"),
+        rejected("06"),
+    ]
+
+
+# --- schema ------------------------------------------------------------------------------------
+
+
+def test_upgrade_from_nothing_and_again(empty_warehouse: Warehouse) -> None:
+    with pytest.raises(WarehouseError, match="run `idedup db upgrade`"):
+        empty_warehouse.query("collections")
+    empty_warehouse.upgrade()
+    empty_warehouse.upgrade()
+    assert empty_warehouse.query("collections") == []
+    inspector = sa.inspect(empty_warehouse._engine)
+    assert {*STATE, "collection", "run", "quality_result"} <= set(inspector.get_table_names())
+    for table in (*STATE, "run", "quality_result"):
+        key = inspector.get_pk_constraint(table)["constrained_columns"]
+        assert key[0] == "collection", table
+
+
+def test_every_column_is_commented_on_postgresql(postgresql_url: str) -> None:
+    warehouse = Warehouse(postgresql_url)
+    warehouse.upgrade()
+    inspector = sa.inspect(warehouse._engine)
+    missing = [
+        f"{table}.{column['name']}"
+        for table in inspector.get_table_names()
+        if table != "alembic_version"
+        for column in inspector.get_columns(table)
+        if not column["comment"]
+    ]
+    assert missing == []
+
+
+def test_upgrades_at_the_same_moment(empty_warehouse: Warehouse) -> None:
+    errors: list[BaseException] = []
+
+    def upgrade() -> None:
+        try:
+            empty_warehouse.upgrade()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=upgrade) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert empty_warehouse.query("collections") == []
+
+
+def test_a_newer_schema_is_refused(warehouse: Warehouse) -> None:
+    with warehouse._engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(WarehouseError, match="version 9999"):
+        Warehouse(warehouse._url.render_as_string(hide_password=False)).query("collections")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://someone:s3cret@127.0.0.1:1/warehouse",
+        "postgres://someone:s3cret@no.such.host.invalid/warehouse?sslmode=require",
+        "mysql://someone:s3cret@localhost/warehouse",
+        "someone:s3cret@localhost",
+        "sqlite:////proc/nothing/s3cret.db?password=s3cret",
+    ],
+)
+def test_errors_are_a_sentence_without_the_password(url: str) -> None:
+    with pytest.raises(WarehouseError) as caught:
+        Warehouse(url).query("collections")
+    text = f"{caught.value!r} {caught.value}"
+    assert "s3cret@" not in text and "=s3cret" not in text
+    assert str(caught.value).endswith(".")
+    assert caught.value.__cause__ is None
+
+
+def test_address_and_repr_hide_the_password() -> None:
+    warehouse = Warehouse("postgresql://someone:s3cret@host/db?sslkey=private")
+    assert warehouse.address == "postgresql+psycopg://someone:***@host/db"
+    assert "s3cret" not in repr(warehouse)
+
+
+# --- history -----------------------------------------------------------------------------------
+
+
+def test_a_rerun_overwrites_its_row(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    started = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    candidate = a_candidate(run, "ingest", listed=10, decoded=9, rejected=1, images=10)
+    candidate.warnings.append("2 objects lie outside the window")
+    warehouse.record_stage(run, "ingest", started, 2.0, error="unreachable \x00 source")
+    [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
+    assert row["state"] == "failed" and row["error"] == "unreachable \ufffd source"
+    assert row["rows_in"] is None and row["images_per_second"] is None
+
+    warehouse.record_stage(run, "ingest", started, 2.0, candidate=candidate)
+    warehouse.record_published(run, "ingest", {"images": 3})
+    [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
+    assert row["state"] == "published" and row["tries"] == 2 and row["error"] is None
+    assert (row["rows_in"], row["rows_out"], row["images_per_second"]) == (10, 9, 5.0)
+    assert row["started_at"] == started and row["published_at"].tzinfo is not None
+    assert (row["window_start"], row["window_end"]) == run.window
+    assert row["counts"]["rejected"] == 1
+    assert row["warnings"] == ["2 objects lie outside the window"]
+
+    warehouse.record_stage(run, "ingest", started, 0.0, candidate=candidate)
+    [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
+    assert row["state"] == "prepared" and row["published_at"] is None and row["tries"] == 3
+    assert row["images_per_second"] is None
+
+
+def test_a_run_without_a_window(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = replace(a_run(tmp_path), window=None)
+    candidate = a_candidate(run, "embed", active=5, present=3, embedded=2, images=2)
+    warehouse.record_stage(run, "embed", datetime.now(UTC), 1.0, candidate=candidate)
+    [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
+    assert row["window_start"] is None and row["rows_out"] == 5
+
+
+def test_quality_results_are_replaced(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    warehouse.record_quality(
+        run, "ingest", [Result("a", "error", False), Result("b", "warn", True)]
+    )
+    warehouse.record_quality(run, "embed", [Result("a", "warn", False)])
+    warehouse.record_quality(run, "ingest", [Result("a", "error", True)])
+    found = warehouse.query("quality", collection="photos", run_id=run.run_id)
+    assert {(r["stage"], r["rule"], r["success"]) for r in found} == {
+        ("ingest", "a", True),
+        ("embed", "a", False),
+    }
+    warehouse.record_quality(run, "embed", [])
+    assert len(warehouse.query("quality", collection="photos", run_id=run.run_id)) == 1
+
+
+def test_source_is_kept_without_credentials(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    secret = run.collection.model_copy(update={"source": "sftp://me:s3cret@host/in?token=s3cret"})
+    warehouse.record_quality(replace(run, collection=secret), "ingest", [])
+    [row] = warehouse.query("collections")
+    assert row["source"] == "sftp://host/in"
+
+
+# --- current state -----------------------------------------------------------------------------
+
+
+def test_apply_fills_all_tables(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    done = warehouse.apply(run, a_candidate(run), batches(a_group()))
+    # Six images, one group, four members; pairs 01-03, 01-02, 02-03 and 03-04.
+    assert done == {"inserted": 15, "updated": 0, "deleted": 0}
+    [group] = rows(warehouse, "duplicate_group")
+    assert group == ("photos", "01", "03", 4, 600, 300, 1, 1, 1, "2026-01-01", "2026-01-01")
+    pairs = {row[1:3]: row[3:] for row in rows(warehouse, "duplicate_pair")}
+    assert pairs[("01", "03")] == ("perceptual", "phash", 0.9531, 0.9062, True, True)
+    assert pairs[("01", "02")] == ("exact", "sha256", 1.0, 1.0, True, False)
+    assert pairs[("02", "03")] == (None, None, 0.9, None, False, True)
+    assert len(pairs) == 4
+    beach = warehouse.query("image", collection="photos", image_id="05")[0]
+    assert beach["prefix"] == "summer" and beach["low_information"] is False
+    assert beach["period_start"] == datetime(2026, 1, 1, tzinfo=UTC)
+    assert beach["arrived_at"] == datetime(2026, 1, 1, 9, tzinfo=UTC)
+
+
+def test_two_images_that_name_each_other_are_one_pair(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    content = [
+        duplicate("01", "02", "01", "03", "near", score_to_keeper=0.5),
+        duplicate("02", "01", "01", "03", "near", score_to_keeper=0.6),
+        keeper("03", "01"),
+    ]
+    warehouse.apply(run, a_candidate(run), batches(content))
+    pairs = {row[1:3]: row[5] for row in rows(warehouse, "duplicate_pair")}
+    assert pairs == {("01", "02"): 0.81, ("01", "03"): 0.5, ("02", "03"): 0.6}
+
+
+def test_applying_again_changes_nothing(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    before = state(warehouse)
+    done = warehouse.apply(run, a_candidate(run), batches(reversed(a_group()), size=2))
+    assert done == {"inserted": 0, "updated": 0, "deleted": 0}
+    assert state(warehouse) == before
+
+
+def test_only_what_differs_is_touched(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    changed = a_group()
+    changed[4] = image("05", key="winter/beach.png", format="PNG")  # updated
+    changed[5] = image("07")  # 06 deleted, 07 inserted
+    done = warehouse.apply(run, a_candidate(run), batches(changed))
+    assert done == {"inserted": 1, "updated": 1, "deleted": 1}
+
+
+def test_null_and_value_differ_both_ways(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    for width in (None, 5, None):
+        warehouse.apply(run, a_candidate(run), batches([image("01", width=width)]))
+        assert warehouse.query("image", collection="photos", image_id="01")[0]["width"] == width
+
+
+def test_an_earlier_arrival_splits_a_group(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    split = [
+        image("01"),
+        image("02"),
+        keeper("03"),
+        duplicate("04", "03", "03", "03", "near"),
+        keeper("0a"),
+        duplicate("05", "0a", "0a", "0a", "exact"),
+    ]
+    warehouse.apply(run, a_candidate(run, version=2), batches(split))
+    fresh = a_run(tmp_path, name="fresh")
+    warehouse.apply(fresh, a_candidate(fresh), batches(split))
+    held = {t: [r for r in found if r[0] == "photos"] for t, found in state(warehouse).items()}
+    other = {
+        t: [("photos", *r[1:]) for r in found if r[0] == "fresh"]
+        for t, found in state(warehouse).items()
+    }
+    assert held == other
+    assert {row[1] for row in held["duplicate_group"]} == {"03", "0a"}
+
+
+def test_collections_do_not_touch_each_other(warehouse: Warehouse, tmp_path: Path) -> None:
+    first, second = a_run(tmp_path), a_run(tmp_path, name="scans")
+    warehouse.apply(first, a_candidate(first), batches(a_group()))
+    before = state(warehouse)
+    warehouse.apply(second, a_candidate(second), batches(a_group()))
+    warehouse.apply(second, a_candidate(second), batches([]))
+    after = state(warehouse)
+    after["model"] = [row for row in after["model"] if row[0] == "photos"]
+    assert after == before
+
+
+def test_nothing_at_all(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    done = warehouse.apply(run, a_candidate(run), batches([]))
+    assert done == {"inserted": 0, "updated": 0, "deleted": 0}
+    [totals] = warehouse.query("totals", collection="photos")
+    assert totals["images"] == 0 and totals["duplicate_rate"] is None
+
+
+def test_older_versions_are_refused_and_leave_no_trace(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    run = a_run(tmp_path)
+    warehouse.apply(run, a_candidate(run, version=7), batches(a_group()))
+    before = state(warehouse)
+    with pytest.raises(Conflict, match=r"images 7 \(here 6\)"):
+        warehouse.apply(run, a_candidate(run, version=6), batches([]))
+    assert state(warehouse) == before
+    warehouse.apply(run, a_candidate(run, version=8), batches([]))
+    assert state(warehouse)["image"] == []
+
+
+def test_a_failure_in_the_middle_leaves_the_old_state(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    before = state(warehouse), warehouse.query("collections")
+    orphan = [image("01"), keeper("02"), duplicate("03", "ff", "02", "02", "near")]
+    with pytest.raises(sa.exc.IntegrityError):
+        warehouse.apply(run, a_candidate(run, version=2), batches(orphan))
+    assert (state(warehouse), warehouse.query("collections")) == before
+
+
+def test_odd_text_survives(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    names = ["a'; DROP TABLE image; --.jpg", "100%s :collection {}.jpg", "日本\n\t\\ \u202e.jpg"]
+    content = [image(f"0{i}", key=name) for i, name in enumerate(names)]
+    content.append(rejected("0f", reason="marker \x00 found"))
+    warehouse.apply(run, a_candidate(run), batches(content))
+    assert [
+        warehouse.query("image", collection="photos", image_id=f"0{i}")[0]["key"] for i in range(3)
+    ] == names
+    [row] = warehouse.query("image", collection="photos", image_id="0f")
+    assert row["reason"] == "marker \ufffd found"
+
+
+@pytest.mark.parametrize(
+    ("arrival", "start"),
+    [
+        ("2026-02", datetime(2026, 2, 1, tzinfo=UTC)),
+        ("2026-02-03T04", datetime(2026, 2, 3, 4, tzinfo=UTC)),
+        ("unknown", None),
+    ],
+)
+def test_period_start(
+    warehouse: Warehouse, tmp_path: Path, arrival: str, start: datetime | None
+) -> None:
+    run = a_run(tmp_path)
+    warehouse.apply(run, a_candidate(run), batches([image("01", arrival=arrival)]))
+    [period] = warehouse.query("periods", collection="photos")
+    assert (period["arrival"], period["period_start"]) == (arrival, start)
+
+
+def test_two_writers_queue(warehouse: Warehouse, tmp_path: Path) -> None:
+    """Overlapping applies of many versions end with the newest, whoever comes last."""
+    errors: list[BaseException] = []
+    refused: list[int] = []
+    start = threading.Barrier(4)
+
+    def write(version: int) -> None:
+        run = a_run(tmp_path, run_id=f"run-{version}")
+        content = [image(f"{i:04x}", bytes=version) for i in range(200)]
+        start.wait()
+        try:
+            warehouse.apply(run, a_candidate(run, version=version), batches(content, size=50))
+        except Conflict:
+            refused.append(version)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(v,)) for v in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert 4 not in refused
+    assert {row[8] for row in rows(warehouse, "image")} == {4}
+    assert len(rows(warehouse, "image")) == 200
+
+
+def test_history_is_written_while_state_is_applied(warehouse: Warehouse, tmp_path: Path) -> None:
+    """A writer in the middle of its transaction does not keep the staging of another waiting."""
+    run = a_run(tmp_path)
+    warehouse.record_quality(run, "ingest", [])
+    recorded = threading.Event()
+
+    def slow():
+        for batch in batches([image("01"), image("02")], size=1):
+            yield batch
+            warehouse.record_quality(run, "ingest", [Result("a", "warn", True)])
+            recorded.set()
+
+    warehouse.apply(run, a_candidate(run), slow())
+    assert recorded.is_set()
+    assert len(rows(warehouse, "image")) == 2
+
+
+_PROCESS = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from result_rows import a_candidate, a_run
+from idedup_tasks.warehouse import Warehouse
+for i in range(15):
+    run = a_run(Path("."), run_id=f"run-{sys.argv[3]}-{i}")
+    warehouse = Warehouse(sys.argv[2])
+    candidate = a_candidate(run, "ingest", listed=1, decoded=1, images=1)
+    warehouse.record_stage(run, "ingest", datetime.now(UTC), 1.0, candidate=candidate)
+    warehouse.record_quality(run, "ingest", [])
+    warehouse.record_published(run, "ingest", {"images": i})
+"""
+
+
+def test_processes_record_at_the_same_time(warehouse: Warehouse) -> None:
+    url = warehouse._url.render_as_string(hide_password=False)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _PROCESS, str(Path(__file__).parent), url, str(number)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for process in processes:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+    assert len(rows(warehouse, "run")) == 60
+    [newest] = warehouse.query("runs", collection="photos", limit=1)
+    assert newest["stages_published"] == 1
+
+
+# Random collections: ids `00`…`0b`, of which those in groups are consecutive.
+@st.composite
+def results(draw: st.DrawFn) -> list[dict[str, Any]]:
+    ids = [f"{i:02x}" for i in draw(st.sets(st.integers(0, 11)))]
+    content: list[dict[str, Any]] = []
+    while ids:
+        size = min(draw(st.integers(1, 4)), len(ids))
+        group, ids = ids[:size], ids[size:]
+        kept = draw(st.sampled_from(group))
+        for member in group:
+            arrival = draw(st.sampled_from(["2026-01-01", "2026-01-02"]))
+            if size == 1:
+                content.append(draw(st.sampled_from([image, rejected]))(member, arrival=arrival))
+            elif member == kept:
+                content.append(keeper(member, group[0], arrival=arrival))
+            else:
+                matched = draw(st.sampled_from([m for m in group if m != member]))
+                relation = draw(st.sampled_from(["exact", "perceptual", "near"]))
+                content.append(
+                    duplicate(member, matched, group[0], kept, relation, arrival=arrival)
+                )
+    return content
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(history=st.lists(results(), min_size=1, max_size=4))
+def test_state_depends_on_the_last_results_only(
+    warehouse: Warehouse, tmp_path: Path, history: list[list[dict[str, Any]]]
+) -> None:
+    """Whatever was applied before, the tables equal those of a warehouse that saw only the last."""
+    run, fresh = a_run(tmp_path), a_run(tmp_path, name="fresh")
+    for content in history:
+        warehouse.apply(run, a_candidate(run), batches(content))
+    warehouse.apply(fresh, a_candidate(fresh), batches([]))
+    warehouse.apply(fresh, a_candidate(fresh), batches(history[-1]))
+    found = state(warehouse)
+    for table in STATE:
+        held = [row[1:] for row in found[table] if row[0] == "photos"]
+        assert held == [row[1:] for row in found[table] if row[0] == "fresh"], table
