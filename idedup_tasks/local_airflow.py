@@ -1,0 +1,446 @@
+"""A real Airflow on this machine, started and stopped as one thing, driven through its REST API.
+
+The API server, scheduler, DAG processor and triggerer are children of a guard process
+(`python -m idedup_tasks.local_airflow`) in a session of its own. The guard ends them, and whatever
+they started, when its standard input closes: that is when it is told to, and also when the process
+that started it was killed.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import fcntl
+import importlib.metadata
+import json
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+import psutil
+
+from idedup_tasks.settings import Places
+
+_ROOT = Path(__file__).resolve().parent.parent
+_COMPONENTS = {
+    "api-server": ["api-server"],
+    # Log files are read from disk: their servers would listen on every address.
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+_GRACE_SECONDS = 15
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+class AirflowError(RuntimeError):
+    """Airflow does not start, ends by itself, or refuses a request."""
+
+
+class LocalAirflow:
+    """One Airflow with a home of its own; a context manager that starts and stops it.
+
+    Args:
+        home: where its configuration, database, logs and secrets live.
+        places: of the lake, the warehouse and the collection files.
+        metadata: SQLAlchemy URL of the metadata database; SQLite in `home` by default.
+        port: preferred port of the API server on loopback; another is taken when it is in use.
+        environment: further variables.
+    """
+
+    user = "admin"
+
+    def __init__(
+        self,
+        home: Path,
+        places: Places,
+        *,
+        metadata: str | None = None,
+        port: int = 8080,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.home, self.places = home, places
+        self._metadata = metadata or f"sqlite:///{home}/airflow.db"
+        self._preferred_port, self._further = port, dict(environment or {})
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
+        self._token = ""
+        self.password = ""
+        self.url = ""
+
+    # --- start and stop ------------------------------------------------------------------------
+
+    def __enter__(self) -> LocalAirflow:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, timeout: float = 300) -> None:
+        """Start all four components and wait until they are healthy.
+
+        Raises:
+            AirflowError: another one uses this home, or a component does not come up.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._take_home()
+        port = free_port(self._preferred_port)
+        self.url = f"http://127.0.0.1:{port}"
+        environment = self.environment(port)
+        self._migrate(environment)
+        logs = self.home / "logs"
+        logs.mkdir(exist_ok=True)
+        self._guard = subprocess.Popen(  # noqa: S603 - fixed arguments
+            [sys.executable, "-m", "idedup_tasks.local_airflow", str(logs)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=_ROOT,
+            start_new_session=True,
+            # The home stays taken until the guard has ended everything.
+            pass_fds=() if self._lock is None else (self._lock.fileno(),),
+        )
+        deadline = time.monotonic() + timeout
+        while not self._healthy():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise AirflowError(
+                    f"Airflow was not healthy after {timeout:.0f} s: see its logs in {logs}."
+                )
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        """End every process of this Airflow and wait until none is left."""
+        if self._guard is not None:
+            for stream in (self._guard.stdin, self._guard.stdout):
+                if stream is not None:
+                    stream.close()
+            self._guard.wait()
+            self._guard = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def check_alive(self) -> None:
+        """Raise AirflowError when a component ended by itself."""
+        if self._guard is None or self._guard.poll() is None:
+            return
+        said = self._guard.stdout.read().decode().strip() if self._guard.stdout else ""
+        raise AirflowError(f"Airflow's {said or 'guard'} ended by itself: see {self.home}/logs.")
+
+    def _take_home(self) -> None:
+        self._lock = (self.home / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            self._lock = None
+            raise AirflowError(
+                f"Another Airflow already runs in {self.home}: end it, or set IDEDUP_HOME to "
+                "another folder."
+            ) from None
+
+    def _migrate(self, environment: Mapping[str, str]) -> None:
+        done = self.home / "migrated"
+        wanted = f"{importlib.metadata.version('apache-airflow')} {self._metadata}"
+        if done.exists() and done.read_text() == wanted:
+            return
+        result = subprocess.run(  # noqa: S603 - fixed arguments
+            [*_airflow(), "db", "migrate"],
+            env=dict(environment),
+            cwd=_ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        if result.returncode:
+            (self.home / "migrate.log").write_bytes(result.stdout)
+            raise AirflowError(
+                f"Airflow's database could not be made: see {self.home / 'migrate.log'}."
+            )
+        done.write_text(wanted)
+
+    # --- settings ------------------------------------------------------------------------------
+
+    def environment(self, port: int) -> dict[str, str]:
+        """What every process of this Airflow runs with: quiet, local, secrets of its own."""
+        held = self._secrets()
+        self.password = held["password"]
+        passwords = self.home / "passwords.json"
+        _write_private(passwords, json.dumps({self.user: self.password}))
+        settings = {
+            "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager"
+            ".SimpleAuthManager",
+            "CORE__DAGS_FOLDER": str(_ROOT / "dags"),
+            "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__FERNET_KEY": held["fernet_key"],
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__PARALLELISM": str(max(2, min(8, os.cpu_count() or 2))),
+            "CORE__PLUGINS_FOLDER": str(_ROOT / "plugins"),
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
+            "API__BASE_URL": f"http://127.0.0.1:{port}",
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(port),
+            "API__SECRET_KEY": held["secret_key"],
+            "API__WORKERS": "1",
+            "API_AUTH__JWT_SECRET": held["jwt_secret"],
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "DATABASE__SQL_ALCHEMY_CONN": self._metadata,
+            "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
+            "SCHEDULER__CATCHUP_BY_DEFAULT": "False",
+            "USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+        return {
+            **os.environ,
+            **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+            "AIRFLOW_HOME": str(self.home),
+            "IDEDUP_COLLECTIONS": str(self.places.collections),
+            "IDEDUP_HOME": str(self.places.home),
+            "IDEDUP_LAKE": self.places.lake,
+            "IDEDUP_WAREHOUSE": self.places.warehouse,
+            "GX_ANALYTICS_ENABLED": "False",
+            # Tasks talk to the API server on loopback, past any proxy.
+            "NO_PROXY": f"{os.environ.get('NO_PROXY', '')},127.0.0.1,localhost".lstrip(","),
+            "no_proxy": f"{os.environ.get('no_proxy', '')},127.0.0.1,localhost".lstrip(","),
+            **self._further,
+        }
+
+    def _secrets(self) -> dict[str, str]:
+        path = self.home / "secrets.json"
+        if not path.exists():
+            key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+            made = {
+                "fernet_key": key,
+                "jwt_secret": secrets.token_urlsafe(64),
+                "password": secrets.token_urlsafe(12),
+                "secret_key": secrets.token_urlsafe(32),
+            }
+            _write_private(path, json.dumps(made))
+        return json.loads(path.read_text())
+
+    # --- REST ----------------------------------------------------------------------------------
+
+    def request(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """Call `/api/v2{path}` as the admin user.
+
+        Raises:
+            AirflowError: the answer is an error; names method, path and what Airflow said.
+        """
+        if not self._token:
+            login = {"username": self.user, "password": self.password}
+            self._token = self._call("POST", "/auth/token", login)["access_token"]
+        parameters = "&".join(f"{name}={quote(str(value))}" for name, value in query.items())
+        return self._call(method, f"/api/v2{path}{'?' if parameters else ''}{parameters}", body)
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - the address is our own
+            f"{self.url}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        # SQLite answers 503 while another process writes.
+        for attempt in range(10):
+            try:
+                with opener.open(request, timeout=120) as answer:
+                    content = answer.read()
+                    return json.loads(content) if content else None
+            except urllib.error.HTTPError as error:
+                said = error.read().decode(errors="replace")
+                if (error.code != 503 and "database is locked" not in said) or attempt == 9:
+                    raise AirflowError(
+                        f"Airflow answered {method} {path} with {error.code}: {said[:500]}"
+                    ) from error
+                time.sleep(1)
+        raise AssertionError("the loop above returns or raises")
+
+    def _healthy(self) -> bool:
+        with contextlib.suppress(OSError, AirflowError):
+            health = self._call("GET", "/api/v2/monitor/health")
+            return all((part or {}).get("status") == "healthy" for part in health.values())
+        return False
+
+    def wait_for_dag(self, dag_id: str, timeout: float = 300) -> None:
+        """Wait until the DAG processor has read this home's collection files as they are now.
+
+        Raises:
+            AirflowError: it did not appear; names the import errors there are.
+        """
+        asked = time.time()
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            self.check_alive()
+            with contextlib.suppress(AirflowError):
+                parsed = self.request("GET", f"/dags/{dag_id}")["last_parsed_time"]
+                if parsed and _timestamp(parsed) > asked:
+                    return
+            time.sleep(0.5)
+        errors = self.request("GET", "/importErrors")["import_errors"]
+        said = "; ".join(f"{e['filename']}: {e['stack_trace'][-300:]}" for e in errors)
+        raise AirflowError(f"DAG {dag_id} did not appear in {timeout:.0f} s. {said}")
+
+    def unpause(self, dag_id: str) -> None:
+        self.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+
+    def backfill(self, dag_id: str, first: str, last: str, *, max_active_runs: int = 1) -> int:
+        """Backfill the intervals that start from `first` to `last` (both inclusive, ISO dates).
+
+        Intervals that ran before run again, under the same run id. Returns the backfill's id.
+        """
+        body = {
+            "dag_id": dag_id,
+            "from_date": first,
+            "to_date": last,
+            "max_active_runs": max_active_runs,
+            "reprocess_behavior": "completed",
+        }
+        return int(self.request("POST", "/backfills", body)["id"])
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a manual run without a logical date; returns its run id."""
+        body = {"logical_date": None, "conf": dict(conf or {})}
+        return str(self.request("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """The DAG's runs, in order of their logical date."""
+        found = self.request("GET", f"/dags/{dag_id}/dagRuns", limit=100)["dag_runs"]
+        return sorted(found, key=lambda run: (run["logical_date"] or "", run["run_after"]))
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+        return self.request("GET", path, limit=100)["task_instances"]
+
+    def end_unfinished(self, dag_id: str) -> None:
+        """Mark as failed what an Airflow that was killed left running, and cancel its backfills."""
+        for backfill in self.request("GET", "/backfills", dag_id=dag_id)["backfills"]:
+            if backfill["completed_at"] is None:
+                self.request("PUT", f"/backfills/{backfill['id']}/cancel")
+        for run in self.runs(dag_id):
+            if run["state"] in ("queued", "running"):
+                path = f"/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'], safe='')}"
+                self.request("PATCH", path, {"state": "failed"})
+
+
+def free_port(preferred: int) -> int:
+    """The preferred port on loopback when nobody listens there, else one that the system picks."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AirflowError("No port on 127.0.0.1 is free: end a program that listens on many.")
+
+
+def _airflow() -> list[str]:
+    return [sys.executable, "-m", "airflow"]
+
+
+def _timestamp(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+
+
+# --- the guard ---
+
+
+def guard(logs: Path) -> int:
+    """Run the components until standard input closes or one of them ends; leave no process."""
+    if sys.platform == "linux":
+        # Orphans of the components become the guard's, so that it can end them too.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    asked = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: asked.set())
+    components: dict[int, str] = {}
+    ended = None
+    try:
+        for name, arguments in _COMPONENTS.items():
+            with (logs / f"{name}.log").open("ab") as log:
+                process = subprocess.Popen(  # noqa: S603 - fixed arguments
+                    [*_airflow(), *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            components[process.pid] = name
+        while ended is None and not asked.is_set() and not _closed(sys.stdin.fileno()):
+            ended = next((components[pid] for pid in _reap() if pid in components), None)
+    finally:
+        _end(list(components))
+    if ended is not None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(sys.stdout.fileno(), ended.encode())
+    return 0 if ended is None else 1
+
+
+def _closed(descriptor: int) -> bool:
+    """Wait a moment; say whether the other end of the pipe was closed."""
+    readable, _, _ = select.select([descriptor], [], [], 0.2)
+    return bool(readable) and not os.read(descriptor, 1)
+
+
+def _reap() -> Iterator[int]:
+    """Ids of children that ended, adopted ones included."""
+    with contextlib.suppress(ChildProcessError):
+        while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+            yield pid
+
+
+def _end(components: list[int]) -> None:
+    """Ask the components to end, and make everything end that is still there after a while."""
+    for pid in components:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while left := _descendants():
+        if time.monotonic() > deadline:
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        list(_reap())
+        time.sleep(0.1)
+
+
+def _descendants() -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(guard(Path(sys.argv[1])))
