@@ -20,7 +20,7 @@ import re
 import struct
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import chain
@@ -179,15 +179,16 @@ def is_low_information(thumbnail: Image.Image) -> bool:
     - the median deviation of pixels within a cell is at most 10, so that an even texture is not
       taken for a blank,
 
-    and each line of cells along the outer eighth is as flat as that, up to one a side: a blank may
-    have a frame or a scanner's dark edge, but a skyline under an empty sky is a picture.
+    and each line of cells along the outer eighth spreads as little from its 10th to its 90th
+    percentile, up to one a side: a blank may have a frame or a scanner's dark edge, but a skyline
+    under an empty sky is a picture.
     """
     cells_a_side, margin, flat, noise = 32, 4, 10.0, 10.0
     rgb = thumbnail.convert("RGB")
     grid = rgb.resize((cells_a_side, cells_a_side), Image.Resampling.BOX)
     cells = np.asarray(grid, dtype=np.float64)
     inner = cells[margin:-margin, margin:-margin]
-    if _spread(inner.reshape(-1, 3)) > flat:
+    if _spread(inner.reshape(-1, 3), tail=1) > flat:
         return False
 
     # Deviation within a cell: mean of squares less the square of the mean, on the grey picture.
@@ -201,14 +202,14 @@ def is_low_information(thumbnail: Image.Image) -> bool:
 
     for side in range(4):
         lines = np.rot90(cells, side)[:margin, margin:-margin]
-        if sum(_spread(line) > flat for line in lines) > 1:
+        if sum(_spread(line, tail=10) > flat for line in lines) > 1:
             return False
     return True
 
 
-def _spread(levels: np.ndarray) -> float:
-    """Largest distance over the channels (n, 3) between the 1st and the 99th percentile."""
-    low, high = np.percentile(levels, (1, 99), axis=0)
+def _spread(levels: np.ndarray, tail: int) -> float:
+    """Distance between the percentiles `tail` and 100 - `tail`, in the widest channel of (n, 3)."""
+    low, high = np.percentile(levels, (tail, 100 - tail), axis=0)
     return float((high - low).max())
 
 
@@ -261,6 +262,10 @@ _TIFF_HEADERS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 def _sniff(data: bytes) -> str:
     """Name the format from the content: one of `FORMATS`, or raise `Rejected`."""
     head = data[:64]
+    # Truevision gave TGA a signature, at the end, in version 2; older files cannot be told from
+    # noise and are not taken in. First, since a TGA may begin as a cursor does.
+    if data[-18:-2] == b"TRUEVISION-XFILE" and head[2:3] in b"\1\2\3\x09\x0a\x0b":
+        return "TGA"
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
@@ -272,10 +277,6 @@ def _sniff(data: bytes) -> str:
         return _sniff_boxes(data)
     if re.match(rb"P[1-6]\s", head):
         return "PPM"
-    # Truevision gave TGA a signature, at the end, in version 2; older files cannot be told from
-    # noise and are not taken in.
-    if data[-18:-2] == b"TRUEVISION-XFILE":
-        return "TGA"
     for magic, name in _NOT_READ:
         if head.startswith(magic):
             raise Rejected("unsupported", f"The file is {name}, which is not read.")
@@ -561,7 +562,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     scales = (1.0, 255.0) if image.mode == "F" else (255.0, 4095.0, 65535.0)
     full = next((scale for scale in scales if low >= 0 and high <= scale), None)
     if full is None:
-        levels, full = levels - low, high - low
+        levels, full = levels - low, (high - low) or 1.0
     return Image.fromarray(np.rint(levels * (255.0 / full)).astype(np.uint8))
 
 
@@ -662,7 +663,10 @@ class _Reader:
             data = read_object(item.uri, self.limits.max_bytes, self.storage_options)
             return read_image(data, self.limits)
         except Rejected as rejected:
-            return rejected
+            if rejected.code == "out-of-memory":  # perhaps a neighbour's fault: try it alone
+                raise MemoryError from None
+            # Not the one that was raised: its traceback keeps the decoded picture in memory.
+            return Rejected(rejected.code, rejected.reason)
         except ObjectUnreadable as error:
             # One object without permission is that object's matter; when the listing fails as
             # well, credentials have expired or a disk is gone, and nothing must be concluded.
@@ -679,7 +683,7 @@ def read_objects(
     processes: int,
     timeout_s: float = 120.0,
     memory_limit_bytes: int = 4 * 2**30,
-) -> Iterator[tuple[SourceObject, ImageFacts | Rejected]]:
+) -> Generator[tuple[SourceObject, ImageFacts | Rejected], None, None]:
     """Read and decode a stream of objects in worker processes, in order, a bounded number at once.
 
     Each object is read by a worker and comes back as its facts or as `Rejected`; a file that

@@ -219,6 +219,10 @@ def _prepare_worker(parent: int, memory_limit_bytes: int | None) -> None:
     if os.getppid() != parent:
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Before numpy loads: a thread a core would claim gigabytes of address space on large machines,
+    # and the processes keep the cores busy as it is.
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
     # Native decoders grumble on standard error, without saying about which file; whatever matters
     # comes back as a result.
     quiet = os.open(os.devnull, os.O_WRONLY)
