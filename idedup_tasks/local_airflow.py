@@ -307,6 +307,13 @@ class LocalAirflow:
     def unpause(self, dag_id: str) -> None:
         self.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
+    def set_pool(self, name: str, slots: int, description: str) -> None:
+        """Create a pool, or change it."""
+        body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+        known = {pool["name"] for pool in self.request("GET", "/pools")["pools"]}
+        method, path = ("PATCH", f"/pools/{name}") if name in known else ("POST", "/pools")
+        self.request(method, path, body)
+
     def backfill(self, dag_id: str, first: str, last: str, *, max_active_runs: int = 1) -> int:
         """Backfill the intervals that start from `first` to `last` (both inclusive, ISO dates).
 

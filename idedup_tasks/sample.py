@@ -13,13 +13,12 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-FIRST_DAY = date(2025, 6, 2)
 DAYS = 3
 SCENES = 170
 
@@ -33,14 +32,17 @@ _PHOTOS = {
 }
 
 
-def make_sample(target: Path, *, seed: int = 2025, scenes: int = SCENES) -> Path:
+def make_sample(
+    target: Path, *, first_day: date | None = None, seed: int = 2025, scenes: int = SCENES
+) -> Path:
     """Write the sample collection, a few hundred files over three days; once.
 
-    The same seed gives the same pictures and modification times. A sample that is there whole
-    (its ground-truth file is written last) is left alone.
+    The same arguments give the same pictures and modification times. A sample that is there
+    whole (its ground-truth file is written last) is left alone.
 
     Args:
         target: folder to make; its files are spread over folders as a person's would be.
+        first_day: UTC day of the first arrivals; by default the three days end yesterday.
         seed: of everything random.
         scenes: how many unrelated scenes are generated.
 
@@ -55,6 +57,7 @@ def make_sample(target: Path, *, seed: int = 2025, scenes: int = SCENES) -> Path
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     rng = np.random.default_rng(seed)
+    first = first_day or datetime.now(UTC).date() - timedelta(days=DAYS)
     rows = [
         *_write_photos(target, rng),
         *_write_scenes(target, rng, scenes),
@@ -63,8 +66,7 @@ def make_sample(target: Path, *, seed: int = 2025, scenes: int = SCENES) -> Path
     for number, (file, _, _) in enumerate(rows):
         # Files of one original lie next to each other in `rows`, so they fall on all the days.
         day = int(rng.integers(DAYS)) if number % 2 else number % DAYS
-        moment = datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, 6, tzinfo=UTC)
-        moment += timedelta(days=day, seconds=number * 60)
+        moment = datetime.combine(first, time(6), UTC) + timedelta(days=day, minutes=number)
         os.utime(target / file, (moment.timestamp(), moment.timestamp()))
     partial = truth.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8") as stream:
@@ -73,6 +75,12 @@ def make_sample(target: Path, *, seed: int = 2025, scenes: int = SCENES) -> Path
         writer.writerows(sorted(rows))
     partial.replace(truth)
     return truth
+
+
+def arrival_days(target: Path) -> list[date]:
+    """The UTC days on which a sample's files arrived, in order."""
+    files = (path for path in target.rglob("*") if path.is_file())
+    return sorted({datetime.fromtimestamp(f.stat().st_mtime, UTC).date() for f in files})
 
 
 def photographs() -> Iterator[tuple[str, Image.Image]]:
