@@ -20,6 +20,7 @@ from typing import Any
 
 from great_expectations import expectations as gxe
 from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.row_conditions import Column, Condition
 
 from idedup_tasks.descriptors import descriptor_info
 from idedup_tasks.lake import Candidate
@@ -33,6 +34,12 @@ _NORM_TOLERANCE = 1e-3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ID = "^[0-9a-f]{32}$"
 _SHA256 = "^[0-9a-f]{64}$"
+_DECODED = Column("status") == "decoded"
+_REJECTED = Column("status") == "rejected"
+_NOT_REJECTED = Column("status") != "rejected"
+_ACTIVE = Column("status") == "active"
+_COLLAPSED = Column("status") == "collapsed"
+_DUPLICATE = Column("verdict") == "duplicate"
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,8 @@ def _ingest(run: Run, candidate: Candidate) -> list[Rule]:
             "what every row of its status must have",
             (
                 *_filled("image_id", "key", "uri", "arrived_at", "bytes", "etag", "status"),
-                *_filled("sha256", "width", "height", "format", where='status == "decoded"'),
-                *_filled("reason_code", "reason", where='status == "rejected"'),
+                *_filled("sha256", "width", "height", "format", where=_DECODED),
+                *_filled("reason_code", "reason", where=_REJECTED),
             ),
         ),
         Rule(
@@ -97,7 +104,7 @@ def _ingest(run: Run, candidate: Candidate) -> list[Rule]:
             (
                 _between("width", 1, None),
                 _between("height", 1, None),
-                _between("bytes", 0, run.collection.limits.max_bytes, where='status == "decoded"'),
+                _between("bytes", 0, run.collection.limits.max_bytes, where=_DECODED),
             ),
         ),
         Rule(
@@ -168,8 +175,8 @@ def _prefilter(run: Run, candidate: Candidate) -> list[Rule]:
             "fingerprints",
             "what it collapsed onto, why and how far, for collapsed images and no others",
             (
-                *_filled("onto", "relation", "distance", where='status == "collapsed"'),
-                *_empty("onto", "relation", "distance", where='status == "active"'),
+                *_filled("onto", "relation", "distance", where=_COLLAPSED),
+                *_empty("onto", "relation", "distance", where=_ACTIVE),
             ),
         ),
         Rule(
@@ -178,14 +185,14 @@ def _prefilter(run: Run, candidate: Candidate) -> list[Rule]:
             f"0 to {run.thresholds.phash_distance} of 64 bits, and 0 for exact copies",
             (
                 _between("distance", 0, run.thresholds.phash_distance),
-                _between("distance", 0, 0, where='relation == "exact"'),
+                _between("distance", 0, 0, where=Column("relation") == "exact"),
             ),
         ),
         Rule(
             "low_information_by_bytes",
             "fingerprints",
             "images of low information match by their bytes only",
-            (_one_of("relation", "exact", where="low_information"),),
+            (_one_of("relation", "exact", where=Column("low_information").is_in([1])),),
         ),
         Rule(
             "collapse_targets",
@@ -246,7 +253,14 @@ def _embed(run: Run, candidate: Candidate) -> list[Rule]:
             "vectors_unit",
             "embeddings",
             f"norm 1 ± {_NORM_TOLERANCE}",
-            (_between("norm", 1 - _NORM_TOLERANCE, 1 + _NORM_TOLERANCE, where="not broken"),),
+            (
+                _between(
+                    "norm",
+                    1 - _NORM_TOLERANCE,
+                    1 + _NORM_TOLERANCE,
+                    where=Column("broken").is_in([0]),
+                ),
+            ),
         ),
         Rule(
             "embeddings_unique",
@@ -314,13 +328,12 @@ def _index(run: Run, candidate: Candidate) -> list[Rule]:
             "self_recall_sampled",
             "counts",
             "a sample, when anything is indexed",
-            (_between("sampled", 1, None, where="indexed > 0"),),
+            (_between("sampled", 1, None, where=Column("indexed") > 0),),
         ),
     ]
 
 
 def _group(run: Run, candidate: Candidate) -> list[Rule]:
-    duplicate = 'verdict == "duplicate"'
     return [
         _schema("pairs_and_groups"),
         Rule(
@@ -342,7 +355,7 @@ def _group(run: Run, candidate: Candidate) -> list[Rule]:
                 _one_of("status", "active", "collapsed"),
                 _one_of("verdict", "unique", "keeper", "duplicate"),
                 _one_of("relation", "exact", "perceptual", "near"),
-                _one_of("verdict", "keeper", "duplicate", where='status == "collapsed"'),
+                _one_of("verdict", "keeper", "duplicate", where=_COLLAPSED),
             ),
         ),
         Rule(
@@ -350,8 +363,8 @@ def _group(run: Run, candidate: Candidate) -> list[Rule]:
             "groups",
             "a group for keepers and duplicates, and none for unique images",
             (
-                _one_of("grouped", True, where='verdict != "unique"'),
-                _one_of("grouped", False, where='verdict == "unique"'),
+                _one_of("grouped", True, where=Column("verdict") != "unique"),
+                _one_of("grouped", False, where=Column("verdict") == "unique"),
             ),
         ),
         Rule(
@@ -365,14 +378,14 @@ def _group(run: Run, candidate: Candidate) -> list[Rule]:
                 "score",
                 "threshold",
                 "keeper_id",
-                where=duplicate,
+                where=_DUPLICATE,
             ),
         ),
         Rule(
             "no_evidence_for_keepers",
             "groups",
             "no match and no relation for a keeper or a unique image",
-            _empty("matched_id", "relation", "score", where='verdict != "duplicate"'),
+            _empty("matched_id", "relation", "score", where=Column("verdict") != "duplicate"),
         ),
         Rule(
             "group_scores",
@@ -384,7 +397,7 @@ def _group(run: Run, candidate: Candidate) -> list[Rule]:
             "score_over_threshold",
             "groups",
             "a near duplicate's score reaches the threshold it cites",
-            (_at_least("score", "threshold", where='relation == "near"'),),
+            (_at_least("score", "threshold", where=Column("relation") == "near"),),
         ),
         Rule(
             "groups_of_two",
@@ -446,7 +459,6 @@ def _group(run: Run, candidate: Candidate) -> list[Rule]:
 
 
 def _report(run: Run, candidate: Candidate) -> list[Rule]:
-    duplicate = 'verdict == "duplicate"'
     return [
         _schema("results"),
         Rule(
@@ -455,8 +467,8 @@ def _report(run: Run, candidate: Candidate) -> list[Rule]:
             "what every row of its status must have",
             (
                 *_filled("image_id", "arrival", "key", "uri", "arrived_at", "bytes", "status"),
-                *_filled("reason_code", "reason", where='status == "rejected"'),
-                *_filled("sha256", "width", "height", "verdict", where='status != "rejected"'),
+                *_filled("reason_code", "reason", where=_REJECTED),
+                *_filled("sha256", "width", "height", "verdict", where=_NOT_REJECTED),
             ),
         ),
         Rule(
@@ -481,7 +493,7 @@ def _report(run: Run, candidate: Candidate) -> list[Rule]:
                 "score",
                 "threshold",
                 "keeper_id",
-                where=duplicate,
+                where=_DUPLICATE,
             ),
         ),
         Rule("results_unique", "counts", "each image once", (_zero("results_repeated"),)),
@@ -555,19 +567,20 @@ def _schema(name: str) -> Rule:
     )
 
 
-def _condition(where: str | None) -> dict[str, Any]:
-    return {} if where is None else {"row_condition": where, "condition_parser": "pandas"}
+# A condition takes no booleans: of a boolean column, 1 is true and 0 is false.
+def _condition(where: Condition | None) -> dict[str, Any]:
+    return {} if where is None else {"row_condition": where}
 
 
-def _filled(*columns: str, where: str | None = None) -> tuple[Expectation, ...]:
+def _filled(*columns: str, where: Condition | None = None) -> tuple[Expectation, ...]:
     return tuple(gxe.ExpectColumnValuesToNotBeNull(column=c, **_condition(where)) for c in columns)
 
 
-def _empty(*columns: str, where: str | None = None) -> tuple[Expectation, ...]:
+def _empty(*columns: str, where: Condition | None = None) -> tuple[Expectation, ...]:
     return tuple(gxe.ExpectColumnValuesToBeNull(column=c, **_condition(where)) for c in columns)
 
 
-def _one_of(column: str, *values: object, where: str | None = None) -> Expectation:
+def _one_of(column: str, *values: object, where: Condition | None = None) -> Expectation:
     """Nulls pass: whether a value is needed is said by `_filled`."""
     return gxe.ExpectColumnValuesToBeInSet(
         column=column, value_set=list(values), **_condition(where)
@@ -578,7 +591,7 @@ def _matches(column: str, regex: str) -> Expectation:
     return gxe.ExpectColumnValuesToMatchRegex(column=column, regex=regex)
 
 
-def _between(column: str, low: Any, high: Any, where: str | None = None) -> Expectation:
+def _between(column: str, low: Any, high: Any, where: Condition | None = None) -> Expectation:
     return gxe.ExpectColumnValuesToBeBetween(
         column=column, min_value=low, max_value=high, **_condition(where)
     )
@@ -592,7 +605,7 @@ def _equal(left: str, right: str) -> Expectation:
     return gxe.ExpectColumnPairValuesToBeEqual(column_A=left, column_B=right)
 
 
-def _at_least(left: str, right: str, where: str | None = None) -> Expectation:
+def _at_least(left: str, right: str, where: Condition | None = None) -> Expectation:
     return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
         column_A=left,
         column_B=right,
