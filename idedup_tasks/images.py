@@ -413,14 +413,14 @@ def _decode(data: bytes, format_: str, limits: Limits) -> _Decoded:
         # What the file states, before TIFF and HEIF apply it while loading and forget it.
         stated = image.info.get("original_orientation")
         if format_ == "TIFF":
-            stated = _orientation(_exif(image))
+            stated = _exif(image).get(ExifTags.Base.Orientation)
         size = _thumbnail_size(width, height)
         shrunk_by_codec = _shrink_while_decoding(image, data, size)
         image.load()
         if not shrunk_by_codec:
             width, height = image.size  # icons say only now which of their pictures they gave
         exif = _exif(image)
-        orientation = _orientation(exif)
+        orientation = _valid_orientation(exif.get(ExifTags.Base.Orientation))
         # In JPEG XL the code stream's own orientation rules, and is applied, unless the stream is
         # a JPEG in another coat.
         rules = format_ != "JXL" or getattr(image, "jpeg", False)
@@ -434,7 +434,7 @@ def _decode(data: bytes, format_: str, limits: Limits) -> _Decoded:
         width=width,
         height=height,
         mode=mode,
-        exif_orientation=stated or orientation,
+        exif_orientation=orientation if stated is None else _valid_orientation(stated),
         taken_at=_taken_at(exif),
     )
 
@@ -584,8 +584,7 @@ def _exif_of_tiff(data: bytes) -> Image.Exif:
     return exif
 
 
-def _orientation(exif: Image.Exif) -> int:
-    value = exif.get(ExifTags.Base.Orientation)
+def _valid_orientation(value: Any) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

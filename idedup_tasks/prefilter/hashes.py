@@ -23,7 +23,7 @@ from PIL import Image
 HashKind = Literal["phash", "dhash", "ahash", "whash"]
 
 _SIDE = 8
-_BATCH = 256  # images whose grey levels are held at once; 128 MiB for whash at scale 256
+_BATCH = 32  # images whose grey levels are held at once: 16 MiB for whash at scale 256
 
 #: Columns of `dihedral_variants`: what is done to an image before it is hashed.
 DIHEDRAL: tuple[Image.Transpose | None, ...] = (
