@@ -212,8 +212,10 @@ class LocalAirflow:
             "SCHEDULER__CATCHUP_BY_DEFAULT": "False",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
         }
+        # Settings of another Airflow on this machine do not count here; its connections may.
+        others = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG")
         return {
-            **os.environ,
+            **{k: v for k, v in os.environ.items() if not k.startswith(others)},
             **{f"AIRFLOW__{name}": value for name, value in settings.items()},
             "AIRFLOW_HOME": str(self.home),
             "IDEDUP_COLLECTIONS": str(self.places.collections),

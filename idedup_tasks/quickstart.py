@@ -195,16 +195,18 @@ def watch(console: Console, airflow: LocalAirflow, dag_id: str, run_ids: Sequenc
     with Live(console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
         while True:
             airflow.check_alive()
-            states = {r["dag_run_id"]: r["state"] for r in airflow.runs(dag_id)}
-            stages = {run_id: _stage_states(airflow.tasks(dag_id, run_id)) for run_id in run_ids}
+            runs = airflow.runs(dag_id)
+            states = {run["dag_run_id"]: run["state"] for run in runs}
+            labels = {r["dag_run_id"]: (r["logical_date"] or r["run_type"])[:10] for r in runs}
+            stages = {r: _stage_states(airflow.tasks(dag_id, r)) for r in run_ids}
             if console.is_terminal:
-                live.update(_progress(stages))
+                live.update(_progress(stages, labels))
             else:
                 for run_id, of_run in stages.items():
                     for stage, state in of_run.items():
                         if state in ("done", "failed") and (run_id, stage, state) not in seen:
                             seen.add((run_id, stage, state))
-                            console.print(f"{_label(run_id)}  {stage}  {state}")
+                            console.print(f"{labels[run_id]}  {stage}  {state}")
             if all(states.get(run_id) in _FINISHED for run_id in run_ids):
                 return all(states[run_id] == "success" for run_id in run_ids)
             time.sleep(_POLL_SECONDS)
@@ -224,16 +226,11 @@ def _stage_states(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _progress(stages: Mapping[str, Mapping[str, str]]) -> Table:
+def _progress(stages: Mapping[str, Mapping[str, str]], labels: Mapping[str, str]) -> Table:
     table = Table("run", *STAGES, box=None, pad_edge=False)
     for run_id, of_run in stages.items():
-        table.add_row(_label(run_id), *(_SIGNS.get(of_run[s], "[dim]·[/]") for s in STAGES))
+        table.add_row(labels[run_id], *(_SIGNS.get(of_run[s], "[dim]·[/]") for s in STAGES))
     return table
-
-
-def _label(run_id: str) -> str:
-    kind, _, moment = run_id.partition("__")
-    return moment[:10] if kind == "backfill" else kind
 
 
 # --- result ---

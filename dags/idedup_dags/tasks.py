@@ -5,6 +5,7 @@ The stages themselves are `idedup_tasks.pipeline`, imported when a task runs and
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -138,6 +139,8 @@ def data_faults_fail() -> Iterator[None]:
     from idedup_tasks.lake import DamagedCandidate
     from idedup_tasks.pipeline import ModelMismatch, QualityFailure
 
+    for library in ("alembic", "faiss.loader", "great_expectations"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # their chatter hides the stage's
     try:
         yield
     except (DamagedCandidate, ModelMismatch, QualityFailure, SettingsError) as fault:

@@ -8,7 +8,7 @@ templates escape, and the Content-Security-Policy lets no script run.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Annotated, Any
@@ -109,7 +109,7 @@ def run_report(dag_id: DagId, run_id: RunId) -> HTMLResponse:
     page = _page(
         "run.html",
         collection=collection,
-        run_id=run_id,
+        label=_run_label({"run_id": run_id, "window_start": None, **(stages[0] if stages else {})}),
         stages=stages,
         failures=[rule for rule in quality if not rule["success"]],
     )
@@ -164,11 +164,11 @@ def _templates() -> jinja2.Environment:
     return environment
 
 
-def _run_label(run_id: str) -> str:
-    """`backfill__2026-01-31T00:00:00+00:00` as a person says it: `backfill 2026-01-31`."""
-    kind, moment = (re.match(r"(?:(\w+?)__)?(.*)", run_id) or [run_id, "", run_id])[1:3]
-    day = re.match(r"\d{4}-\d\d-\d\d", moment)
-    return f"{kind or ''} {day.group() if day else moment}".strip()
+def _run_label(run: Mapping[str, Any]) -> str:
+    """What a person calls a run: its kind, and the first day of its interval (run ids hold the
+    last) or, without one, when it was started."""
+    kind, _, moment = run["run_id"].rpartition("__")
+    return f"{kind} {str(run['window_start'] or moment)[:10]}".strip()
 
 
 def _size(count: float | None) -> str:
