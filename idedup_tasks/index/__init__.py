@@ -147,7 +147,7 @@ def open_shard(lake: Lake, row: dict[str, Any]) -> Shard:
     try:
         with lake.open(row["path"]) as stream:
             index = stream.read()
-        with lake.open(_ids_path(row["path"])) as stream:
+        with lake.open(ids_path(row["path"])) as stream:
             ids = stream.read()
     except FileNotFoundError as error:
         raise DamagedShard(f"shard {row['path']} is missing: rerun the index stage.") from error
@@ -157,7 +157,8 @@ def open_shard(lake: Lake, row: dict[str, Any]) -> Shard:
     return Shard(pq.read_table(io.BytesIO(ids)), flat)
 
 
-def _ids_path(path: str) -> str:
+def ids_path(path: str) -> str:
+    """Path of the ids of a shard's rows, beside the shard; `bytes` and `checksum` cover both."""
     return path.removesuffix(".faiss") + ".ids.parquet"
 
 
@@ -205,7 +206,7 @@ def _held_keys(lake: Lake, rows: list[dict[str, Any]], active: pa.Array) -> dict
     """By shard, the keys of its vectors that are still active; none is counted twice."""
     held: dict[str, pa.Array] = {}
     for row in rows:
-        with lake.open(_ids_path(row["path"])) as stream:
+        with lake.open(ids_path(row["path"])) as stream:
             keys = _keys(pq.read_table(stream))
         keys = keys.filter(pc.is_in(keys, active))
         held[row["shard_id"]] = keys.filter(pc.invert(pc.is_in(keys, _merged(list(held.values())))))
@@ -253,7 +254,7 @@ def _write_shard(lake: Lake, model_id: str, batches: list[pa.RecordBatch]) -> di
     checksum = hashlib.sha256(index + ids).hexdigest()
     path = f"shards/{model_id}/{checksum[:32]}.faiss"
     # Named after its content: a rerun after a kill writes the same file again, or leaves it.
-    for name, content in ((_ids_path(path), ids), (path, index)):
+    for name, content in ((ids_path(path), ids), (path, index)):
         if not lake.exists(name) or lake.size(name) != len(content):
             with lake.create(name) as target:
                 target.write(content)

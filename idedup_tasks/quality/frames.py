@@ -6,6 +6,7 @@ norm, its length and whether all its values are finite.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -90,14 +91,19 @@ def _derived(run: Run, rows: pd.DataFrame, table: str) -> pd.DataFrame:
     if table == "pairs":
         return rows.assign(ordered=rows["image_a"] < rows["image_b"])
     if table == "index":
-        return rows.assign(bytes_found=pd.Series([_size(run.lake, path) for path in rows["path"]]))
+        found = [_shard_bytes(run.lake, path) for path in rows["path"]]
+        return rows.assign(bytes_found=pd.Series(found))
     if table == "groups":
         return rows.assign(grouped=rows["group_id"].notna())
     return rows
 
 
-def _size(lake: Lake, path: str) -> float:
-    return lake.size(path) if lake.exists(path) else float("nan")
+def _shard_bytes(lake: Lake, path: str) -> float:
+    """What a shard's two files hold together; NaN when one is missing."""
+    from idedup_tasks.index import ids_path
+
+    paths = (path, ids_path(path))
+    return sum(lake.size(p) for p in paths) if all(map(lake.exists, paths)) else math.nan
 
 
 def _files(run: Run, candidate: Candidate) -> pd.DataFrame:

@@ -41,6 +41,7 @@ WRITES = {
     "group": ["pairs", "groups"],
     "report": [],
 }
+SHARD, IDS = "shards/0.faiss", "shards/0.ids.parquet"
 Row = dict[str, Any]
 
 
@@ -67,7 +68,7 @@ class World:
         self.run = Run(Collection.model_validate(collection), "by-hand", None, places)
         self.rows: dict[str, list[Row]] = {table: [] for table in TABLES}
         self.results: list[Row] = []
-        self.shards: dict[str, bytes] = {"index/shard-0": b"vectors"}
+        self.shards: dict[str, bytes] = {SHARD: b"vectors", IDS: b"ids"}
         self.counts: dict[str, Row] = {}
         self.extra: dict[str, pa.Array] = {}  # columns that no schema declares
         self._fill()
@@ -148,7 +149,7 @@ class World:
         ]
         self.rows["index"] = [
             {
-                "model_id": self.run.model_id, "shard_id": "0", "path": "index/shard-0", "bytes": 7,
+                "model_id": self.run.model_id, "shard_id": "0", "path": SHARD, "bytes": 10,
                 "checksum": content(0), "vectors": 8,
             }
         ]  # fmt: skip
@@ -306,7 +307,7 @@ def named_after_a_stranger(world: World) -> None:
 
 def empty_shard(world: World) -> None:
     world.rows["index"][0]["bytes"] = 0
-    world.shards["index/shard-0"] = b""
+    world.shards = {SHARD: b"", IDS: b""}
 
 
 def odd_relation(world: World) -> None:
@@ -376,8 +377,8 @@ FAULTS: list[tuple[str, str, Fault]] = [
     ("index", "shards_filled", shard(checksum=None)),
     ("index", "shard_sizes", empty_shard),
     ("index", "shard_checksums", shard(checksum="md5:0")),
-    ("index", "shard_files", lambda world: world.shards.clear()),
-    ("index", "shard_files", lambda world: world.shards.update({"index/shard-0": b"vect"})),
+    ("index", "shard_files", lambda world: world.shards.pop(IDS)),
+    ("index", "shard_files", lambda world: world.shards.update({SHARD: b"vect"})),
     ("index", "shards_unique", twice("index", "index")),
     ("index", "index_reconciles", counted("index", indexed=7)),
     ("index", "index_in_lake", shard(vectors=7)),
