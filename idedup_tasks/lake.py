@@ -508,13 +508,17 @@ class Lake:
 
     def save_candidate(self, candidate: Candidate) -> str:
         """Keep a candidate where its gate, and a person after a failure, finds it."""
-        safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", candidate.run_id)
-        relative = f"candidates/{safe}/{candidate.stage}.json"
+        relative = f"candidates/{safe_name(candidate.run_id)}/{candidate.stage}.json"
         self.write_text(relative, candidate.to_json())
         return relative
 
     def load_candidate(self, relative: str) -> Candidate:
         return Candidate.from_json(self.read_text(relative))
+
+
+def safe_name(run_id: str) -> str:
+    """A run id as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
 
 
 def stored_schema(definition: TableDefinition) -> pa.Schema:

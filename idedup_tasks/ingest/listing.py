@@ -51,7 +51,7 @@ def arrival_rule(arrival: Arrival) -> Callable[[SourceObject], tuple[str, dateti
             return modified(entry)
         parts = {"day": 1, "hour": 0} | {k: int(v) for k, v in found.groupdict().items()}
         try:
-            moment = datetime(**parts, tzinfo=UTC)  # type: ignore[arg-type]
+            moment = datetime(**parts, tzinfo=UTC)
         except ValueError:  # such as month 13
             return modified(entry)
         return period_of(moment, arrival.period), moment

@@ -59,7 +59,7 @@ def collapse_perceptual(
         for i in np.flatnonzero(nearest == _NONE):
             if nearest[i] != _NONE:
                 continue  # a neighbour in this block has become active before it
-            index.add(block[i], start + i)
+            index.add(block[i], start + int(i))
             later = np.bitwise_count(asked[i + 1 :] ^ block[i]).min(axis=1).astype(np.int64)
             found = np.where(later <= distance, (later << 32) | (start + i), _NONE)
             np.minimum(nearest[i + 1 :], found, out=nearest[i + 1 :])
@@ -78,7 +78,7 @@ class _ActiveHashes:
         # bits: looking up each part with that many flips misses nothing.
         flips = distance // 4
         if flips <= 2:
-            self._index = faiss.IndexBinaryMultiHash(64, 4, 16)
+            self._index: faiss.IndexBinary = faiss.IndexBinaryMultiHash(64, 4, 16)
             self._index.nflip = flips
         else:
             self._index = faiss.IndexBinaryFlat(64)

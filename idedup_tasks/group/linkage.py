@@ -1,0 +1,136 @@
+"""Hierarchical clustering of the images of one connected component.
+
+Average linkage is defined on vectors: the similarity of two clusters A and B is the mean cosine
+over their pairs, s_A . s_B / (|A| |B|), with s the sum of unit vectors (UPGMA; Sokal & Michener,
+1958). No matrix is needed, so it means the same at every size.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+# Similarities are compared after rounding, so that the order in which sums were added cannot
+# decide between equals.
+_DECIMALS = 10
+# Products of float32 vectors of length one or less differ from exact ones by far less than this.
+_SLACK = 1e-5
+_ROWS = 512
+
+
+def average_clusters(vectors: np.ndarray, cut: float) -> np.ndarray:
+    """Cut a component by average linkage.
+
+    All pairs of clusters that are each other's nearest are merged at once, round by round. Average
+    linkage is reducible (a merged cluster is never nearer to a third than the nearer of its parts),
+    so that this gives the same tree as merging one pair at a time (Murtagh, 1983), and a cluster
+    whose nearest lies below the cut can be set aside for good.
+
+    Args:
+        vectors: (n, dim) L2-normalised, in order of image_id.
+        cut: mean cosine, rounded to 4 decimals, at or above which clusters merge.
+
+    Returns:
+        (n,) int64: for each image the position of its cluster's first member.
+    """
+    n = len(vectors)
+    sums = vectors.astype(np.float64)
+    sizes = np.ones(n)
+    label = np.arange(n)
+    # Identical vectors first: many of them would all name the same nearest, and merge one by one.
+    _, first, inverse = np.unique(sums, axis=0, return_index=True, return_inverse=True)
+    label = first[inverse.ravel()]
+    if cut <= 1.0 and len(first) < n:
+        sizes = np.bincount(label, minlength=n).astype(np.float64)
+        sums = sums * sizes[:, None]
+    alive = np.unique(label)
+    nearest = np.full(n, -1)
+    unknown = alive
+    while len(alive) > 1:
+        best = np.empty(len(unknown))
+        means = sums[alive] / sizes[alive, None]
+        quick = means.astype(np.float32)
+        for start in range(0, len(unknown), _ROWS):
+            rows = unknown[start : start + _ROWS]
+            part = slice(start, start + _ROWS)
+            column, best[part] = _nearest(np.searchsorted(alive, rows), means, quick)
+            nearest[rows] = alive[column]
+        settled = unknown[best.round(4) < cut]
+        nearest[settled] = -1
+        alive = alive[nearest[alive] >= 0]
+        mutual = alive[(nearest[nearest[alive]] == alive) & (alive < nearest[alive])]
+        partner = nearest[mutual]
+        if not len(mutual):
+            break
+        sums[mutual] += sums[partner]
+        sizes[mutual] += sizes[partner]
+        moved = np.arange(n)
+        moved[partner] = mutual
+        label = moved[label]
+        gone = np.zeros(n, dtype=bool)
+        gone[partner] = True
+        changed = gone.copy()
+        changed[mutual] = True
+        alive = alive[~gone[alive]]
+        unknown = alive[changed[alive] | changed[nearest[alive]]]
+    return label
+
+
+def _nearest(
+    rows: np.ndarray, means: np.ndarray, quick: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For some rows of `means` the nearest other row (the first of equals), and its similarity.
+
+    `quick`, the same in float32, finds the few that may be it; float64 decides.
+    """
+    similar = quick[rows] @ quick.T
+    similar[np.arange(len(rows)), rows] = -np.inf
+    near = similar >= similar.max(axis=1, keepdims=True) - _SLACK
+    a, b = np.nonzero(near)
+    exact = np.einsum("ij,ij->i", means[rows[a]], means[b]).round(_DECIMALS)
+    order = np.lexsort((b, -exact, a))
+    first = order[np.flatnonzero(np.diff(a[order], prepend=-1))]
+    return b[first], exact[first]
+
+
+def matrix_clusters(
+    vectors: np.ndarray, cut: float, method: Literal["ward", "complete", "single"]
+) -> np.ndarray:
+    """Cut a component by a linkage that needs all distances; memory grows with n squared.
+
+    Ward's method works on Euclidean distances of unit vectors, |a - b|^2 = 2 - 2 cos(a, b); the cut
+    is translated in the same way.
+
+    Returns:
+        As `average_clusters`.
+    """
+    if len(vectors) < 2:
+        return np.arange(len(vectors))
+    tree = _tree(vectors, method)
+    level = np.sqrt(2 * (1 - cut)) if method == "ward" else 1 - cut
+    flat = fcluster(tree, level + 1e-9, criterion="distance")
+    _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
+def merge_tree(vectors: np.ndarray) -> np.ndarray:
+    """The dendrogram of a few images by average linkage, for drawing.
+
+    Args:
+        vectors: (n, dim) L2-normalised, n of at least 2.
+
+    Returns:
+        (n - 1, 4) float64 as scipy.cluster.hierarchy.linkage gives it; heights are 1 - mean cosine.
+    """
+    return _tree(vectors, "average")
+
+
+def _tree(vectors: np.ndarray, method: str) -> np.ndarray:
+    unit = vectors.astype(np.float64)
+    similar = (unit @ unit.T).round(4)
+    distance = np.sqrt(np.clip(2 - 2 * similar, 0, None)) if method == "ward" else 1 - similar
+    np.fill_diagonal(distance, 0)
+    return linkage(squareform(np.clip(distance, 0, None), checks=False), method)
