@@ -40,7 +40,7 @@ format: setup-dev ## let ruff rewrite the files
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 docs: setup ## write docs/collections.md from the settings' descriptions
-	@$(BIN)/python config/reference.py > docs/collections.md
+	@$(BIN)/python docs/reference.py > docs/collections.md
 
 clean: ## remove .venv and caches (state under IDEDUP_HOME stays)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

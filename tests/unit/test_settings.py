@@ -1,0 +1,121 @@
+"""Collection files: what they say, how faults are named, and that the reference is up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from idedup_tasks.settings import Places, SettingsError, digest, load_collection, period_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(folder: Path, **settings: Any) -> Path:
+    path = folder / "photos.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
+def test_two_lines_are_enough(tmp_path: Path) -> None:
+    collection = load_collection(write(tmp_path, name="photos", source="/pictures"))
+    assert collection.schedule == "0 0 * * *"
+    assert collection.arrival.period == "day"
+    assert collection.thresholds is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"source": "x"}, "photos.yaml: name: Field required"),
+        ({"name": "Photos", "source": "x"}, "photos.yaml: name: .*pattern.*Photos"),
+        ({"name": "p", "source": "x", "colour": "red"}, "photos.yaml: colour: .*red"),
+        ({"name": "p", "source": "x", "limits": {"max_bytes": 0}}, r"limits\.max_bytes: .*than 0"),
+        ({"name": "p", "source": "x", "schedule": "often"}, "`schedule` 'often' is not a cron"),
+        ({"name": "p", "source": "x", "arrival": {"rule": "key"}}, "arrival: .*`template` is need"),
+        (
+            {"name": "p", "source": "x", "arrival": {"rule": "key", "template": "{year}/{month}"}},
+            r"lacks \{day\}",
+        ),
+        (
+            {
+                "name": "p",
+                "source": "x",
+                "thresholds": {"pair": 0.8, "candidate": 0.7, "cut": 0.7, "phash_distance": 4},
+            },
+            "model_id",
+        ),
+        ({"name": "p", "source": "x", "keeper": ["path"]}, "preferred_paths"),
+        ({"name": "p", "source": "x", "keeper": ["bytes", "bytes"]}, "twice"),
+    ],
+)
+def test_a_fault_names_file_field_and_expectation(
+    tmp_path: Path, settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(SettingsError, match=named):
+        load_collection(write(tmp_path, **settings))
+
+
+def test_every_fault_of_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as fault:
+        load_collection(write(tmp_path, name="p", price_per_gb_month=-1))
+    assert len(str(fault.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("content", ["name: [", "just text", "- a\n- b", ""])
+def test_what_is_no_mapping_is_a_fault_too(tmp_path: Path, content: str) -> None:
+    (tmp_path / "photos.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=r"photos\.yaml"):
+        load_collection(tmp_path / "photos.yaml")
+
+
+def test_the_shipped_files_are_valid() -> None:
+    files = sorted((ROOT / "config").glob("*/*.yaml"))
+    names = [load_collection(path).name for path in files]
+    assert len(files) >= 2
+    assert len(set(names)) == len(names)
+
+
+def test_settings_digests_differ_with_any_setting(tmp_path: Path) -> None:
+    one = load_collection(write(tmp_path, name="p", source="x"))
+    same = load_collection(write(tmp_path, source="x", name="p"))
+    other = load_collection(write(tmp_path, name="p", source="x", grouping={"linkage": "ward"}))
+    assert digest(one) == digest(same) != digest(other)
+    assert digest(one, 1) != digest(one, 2)
+
+
+def test_one_variable_moves_all_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IDEDUP_LAKE", "IDEDUP_WAREHOUSE", "IDEDUP_COLLECTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("IDEDUP_HOME", str(tmp_path / "state"))
+    places = Places.from_environment()
+    assert places.home == tmp_path / "state"
+    assert places.lake.startswith(str(places.home))
+    assert str(places.home) in places.warehouse
+    monkeypatch.setenv("IDEDUP_LAKE", "s3://lake/dedup")
+    monkeypatch.setenv("IDEDUP_WAREHOUSE", "postgresql+psycopg://db/idedup")
+    assert Places.from_environment().lake == "s3://lake/dedup"
+    assert Places.from_environment().warehouse == "postgresql+psycopg://db/idedup"
+
+
+def test_periods_are_named_so_that_they_sort() -> None:
+    moments = [
+        datetime(2025, m, d, h, tzinfo=UTC) for m in (1, 10) for d in (2, 11) for h in (3, 12)
+    ]
+    for period, length in (("hour", 13), ("day", 10), ("month", 7)):
+        names = [period_of(moment, period) for moment in moments]  # type: ignore[arg-type]
+        assert names == sorted(names)
+        assert {len(name) for name in names} == {length}
+
+
+def test_the_reference_says_what_the_settings_say() -> None:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs/reference.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = (ROOT / "docs/collections.md").read_text(encoding="utf-8")
+    assert module.reference() == written, "run `make docs`"
