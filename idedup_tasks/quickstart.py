@@ -269,7 +269,8 @@ def show_result(
     console.print(_stage_table(stages))
     if truth is not None:
         console.print(_rightness(places, collection, truth))
-    reports = [s["counts"]["report"] for s in stages if (s["counts"] or {}).get("report")]
+    written = [(s["versions_written"] or {}).get("report") for s in stages]
+    reports = [path for path in written if path]
     if reports:
         console.print(f"Report: {places.lake}/{collection.name}/{reports[-1]}")
 

@@ -100,11 +100,10 @@ def run_report(dag_id: DagId, run_id: RunId) -> HTMLResponse:
     collection = dag_id.removeprefix(_DAG_PREFIX)
     warehouse = _warehouse()
     stages = warehouse.query("stages", collection=collection, run_id=run_id)
-    report = next(((s["counts"] or {}).get("report") for s in stages if s["stage"] == "report"), "")
-    if report:
-        lake = Lake(Places.from_environment().lake, collection)
-        if lake.exists(report):
-            return HTMLResponse(lake.read_text(report))
+    written = [(s["versions_written"] or {}).get("report") for s in stages]
+    lake = Lake(Places.from_environment().lake, collection)
+    if written and written[-1] and lake.exists(written[-1]):
+        return HTMLResponse(lake.read_text(written[-1]))
     quality = warehouse.query("quality", collection=collection, run_id=run_id)
     page = _page(
         "run.html",

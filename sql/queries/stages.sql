@@ -1,4 +1,4 @@
-SELECT run_health.*, run.counts
+SELECT run_health.*, run.counts, run.versions_written
 FROM run_health
 INNER JOIN run
     ON
