@@ -1,0 +1,238 @@
+"""The views, which dashboards read: on SQLite and PostgreSQL they give the same figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
+
+from idedup_tasks.pipeline import Run
+from idedup_tasks.warehouse import Warehouse
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "warehouse.md"
+VIEWS = Path(__file__).resolve().parents[2] / "sql" / "views"
+
+GB = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Result:
+    rule: str
+    severity: str
+    success: bool
+    observed: str = "3"
+    expected: str = "at most 2"
+
+
+def a_collection() -> list[dict[str, Any]]:
+    """Two days: four images in one mixed group, a pair of twins, one unique, two rejected."""
+    first, second = {"arrival": "2026-01-01"}, {"arrival": "2026-01-02"}
+    return [
+        keeper("01", bytes=3 * GB, key="a/one.jpg", **first),
+        duplicate("02", "01", "01", "01", "exact", bytes=3 * GB, key="a/two.jpg", **first),
+        duplicate("03", "01", "01", "01", "perceptual", bytes=2 * GB, key="b/3.png", **second)
+        | {"format": "PNG"},
+        duplicate("04", "03", "01", "01", "near", bytes=GB, key="b/4.png", **second)
+        | {"format": "PNG", "score_to_keeper": 0.7},
+        keeper("05", bytes=10, key="five.jpg", **second),
+        duplicate("06", "05", "05", "05", "exact", bytes=10, key="six.jpg", **second),
+        image("07", bytes=5, key="b/c/seven.jpg", **second),
+        rejected("08", "damaged", bytes=1, key="b/eight.jpg", **second),
+        rejected("09", "too_large", bytes=2, key="b/nine.jpg", arrival="2026-01-03"),
+    ]
+
+
+@pytest.fixture
+def run(warehouse: Warehouse, tmp_path: Path) -> Run:
+    run = a_run(tmp_path, price_per_gb_month=0.5)
+    warehouse.apply(run, a_candidate(run), batches(a_collection()))
+    return run
+
+
+def view(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
+    with warehouse._engine.connect() as connection:
+        found = connection.execute(sa.select(sa.text("*")).select_from(sa.table(name)))
+        return [dict(row) for row in found.mappings()]
+
+
+def by(found: list[dict[str, Any]], *columns: str) -> dict[Any, dict[str, Any]]:
+    keyed = {tuple(row[c] for c in columns): row for row in found}
+    assert len(keyed) == len(found)
+    return {key if len(columns) > 1 else key[0]: row for key, row in keyed.items()}
+
+
+def test_duplicates_by_period(warehouse: Warehouse, run: Run) -> None:
+    found = by(warehouse.query("periods", collection="photos"), "arrival")
+    first, second, third = (found[f"2026-01-0{day}"] for day in (1, 2, 3))
+    assert first["period_start"] == datetime(2026, 1, 1, tzinfo=UTC)
+    assert (first["images"], first["duplicates"], first["duplicate_rate"]) == (2, 1, 0.5)
+    assert (first["keepers"], first["unique_images"]) == (1, 0)
+    assert (second["images"], second["decoded"], second["rejected"]) == (6, 5, 1)
+    assert second["duplicate_rate"] == pytest.approx(3 / 5)
+    kinds = ("duplicates_exact", "duplicates_perceptual", "duplicates_near")
+    assert [second[kind] for kind in kinds] == [1, 1, 1]
+    sizes = ("reclaimable_exact", "reclaimable_perceptual", "reclaimable_near")
+    assert [second[size] for size in sizes] == [10, 2 * GB, GB]
+    assert second["reclaimable_bytes"] == 3 * GB + 10
+    assert third["duplicate_rate"] is None and third["decoded"] == 0
+
+
+def test_a_late_backfill_corrects_the_past(warehouse: Warehouse, run: Run) -> None:
+    """An earlier copy turns up: the day that held the original now holds a duplicate of it."""
+    content = a_collection()
+    content[6] = duplicate("07", "00", "00", "00", "exact", key="b/c/seven.jpg")
+    content[6]["arrival"] = "2026-01-02"
+    content.append(keeper("00", arrival="2025-12-31"))
+    warehouse.apply(run, a_candidate(run, version=2), batches(content))
+    found = by(view(warehouse, "duplicates_by_period"), "arrival")
+    assert found["2025-12-31"]["keepers"] == 1
+    assert (found["2026-01-02"]["duplicates"], found["2026-01-02"]["unique_images"]) == (4, 0)
+    assert sum(row["images"] for row in found.values()) == 10
+
+
+def test_duplicates_by_format(warehouse: Warehouse, run: Run) -> None:
+    found = by(view(warehouse, "duplicates_by_format"), "format")
+    assert set(found) == {"JPEG", "PNG", "unknown"}
+    assert found["PNG"]["duplicate_rate"] == 1.0
+    assert found["PNG"]["reclaimable_bytes"] == 3 * GB
+    assert found["unknown"]["rejected"] == 2 and found["unknown"]["duplicate_rate"] is None
+
+
+def test_duplicates_by_prefix(warehouse: Warehouse, run: Run) -> None:
+    found = by(view(warehouse, "duplicates_by_prefix"), "prefix")
+    assert {prefix: row["images"] for prefix, row in found.items()} == {"": 2, "a": 2, "b": 5}
+    top = warehouse.query("prefixes", collection="photos", limit=2)
+    assert [row["prefix"] for row in top] == ["a", "b"]
+
+
+def test_group_sizes_and_profile(warehouse: Warehouse, run: Run) -> None:
+    sizes = by(view(warehouse, "group_sizes"), "size", "relation")
+    assert set(sizes) == {(4, "mixed"), (2, "exact")}
+    assert sizes[4, "mixed"]["reclaimable_bytes"] == 6 * GB
+    assert sizes[4, "mixed"]["images"] == 4
+    profile = by(view(warehouse, "group_profile"), "group_id")
+    assert profile["01"]["keeper_key"] == "a/one.jpg"
+    assert float(profile["01"]["cost_per_month"]) == pytest.approx(3.0)
+    assert (profile["01"]["first_arrival"], profile["01"]["last_arrival"]) == (
+        "2026-01-01",
+        "2026-01-02",
+    )
+
+
+@pytest.mark.parametrize("relation", ["exact", "perceptual", "near"])
+def test_a_group_of_one_relation(warehouse: Warehouse, tmp_path: Path, relation: str) -> None:
+    run = a_run(tmp_path)
+    content = [keeper("01"), duplicate("02", "01", "01", "01", relation)]
+    warehouse.apply(run, a_candidate(run), batches(content))
+    assert [row["relation"] for row in view(warehouse, "group_profile")] == [relation]
+
+
+def test_top_groups(warehouse: Warehouse, run: Run) -> None:
+    content = [
+        *a_collection(),
+        keeper("0a", bytes=9 * GB),
+        duplicate("0b", "0a", "0a", "0a", "exact", bytes=9 * GB),
+    ]
+    warehouse.apply(run, a_candidate(run), batches(content))
+    found = by(view(warehouse, "top_groups"), "group_id")
+    ranks = {g: (row["rank_by_size"], row["rank_by_bytes"]) for g, row in found.items()}
+    assert ranks == {"01": (1, 2), "0a": (2, 1), "05": (3, 3)}
+    top = warehouse.query("top_groups", collection="photos", limit=2)
+    assert [row["group_id"] for row in top] == ["01", "0a"]
+
+
+def test_member_evidence(warehouse: Warehouse, run: Run) -> None:
+    members = warehouse.query("members", collection="photos", group_id="01", limit=10)
+    assert [m["image_id"] for m in members] == ["01", "02", "03", "04"]
+    assert members[0]["is_keeper"] is True and members[0]["matched_key"] is None
+    last = members[3]
+    assert (last["key"], last["matched_key"], last["keeper_key"]) == (
+        "b/4.png",
+        "b/3.png",
+        "a/one.jpg",
+    )
+    assert (last["relation"], last["method"], last["score"], last["threshold"]) == (
+        "near",
+        "model@1",
+        0.81,
+        0.65,
+    )
+    assert last["score_to_keeper"] == 0.7 and last["is_keeper"] is False
+    assert len(warehouse.query("members", collection="photos", group_id="01", limit=2)) == 2
+
+
+def test_rejects_by_reason(warehouse: Warehouse, run: Run) -> None:
+    found = by(view(warehouse, "rejects_by_reason"), "arrival", "reason_code")
+    assert set(found) == {("2026-01-02", "damaged"), ("2026-01-03", "too_large")}
+    [sample] = warehouse.query(
+        "rejected_sample", collection="photos", reason_code="damaged", limit=5
+    )
+    assert sample["key"] == "b/eight.jpg" and sample["reason"] == "cannot be read: damaged"
+    assert sum(r["images"] for r in warehouse.query("rejects", collection="photos")) == 2
+
+
+def test_collection_totals_and_cost(warehouse: Warehouse, run: Run, tmp_path: Path) -> None:
+    empty = a_run(tmp_path, name="empty")
+    warehouse.record_quality(empty, "ingest", [])
+    found = by(warehouse.query("collections"), "collection")
+    photos = found["photos"]
+    assert [photos[c] for c in ("images", "active", "collapsed", "rejected")] == [9, 4, 3, 2]
+    assert (photos["groups"], photos["duplicates"], photos["unique_images"]) == (2, 4, 1)
+    assert photos["duplicate_rate"] == pytest.approx(4 / 7)
+    assert float(photos["savable_per_month"]) == pytest.approx(3.0)
+    assert photos["model_id"] == run.model_id
+    assert found["empty"]["images"] == 0 and found["empty"]["duplicate_rate"] is None
+    assert float(found["empty"]["savable_per_month"]) == 0
+    cost = by(view(warehouse, "storage_cost"), "relation")
+    assert cost["exact"]["images"] == 2
+    assert float(cost["exact"]["cost_per_month"]) == pytest.approx(1.5)
+    assert sum(float(row["cost_per_month"]) for row in cost.values()) == pytest.approx(3.0)
+
+
+def test_run_health_and_quality(warehouse: Warehouse, run: Run) -> None:
+    started = datetime(2026, 1, 5, tzinfo=UTC)
+    for number, stage in enumerate(("ingest", "prefilter", "embed")):
+        candidate = a_candidate(run, stage, listed=8, decoded=8, active=8, images=8)
+        began = started + timedelta(seconds=number)
+        warehouse.record_stage(run, stage, began, 4.0, candidate=candidate)
+    warehouse.record_quality(
+        run, "ingest", [Result("a", "error", True), Result("b", "warn", False)]
+    )
+    warehouse.record_published(run, "ingest", {"images": 1})
+    warehouse.record_quality(run, "prefilter", [Result("a", "error", False)])
+    stages = warehouse.query("stages", collection="photos", run_id=run.run_id)
+    assert [(s["stage"], s["state"]) for s in stages] == [
+        ("ingest", "published"),
+        ("prefilter", "refused"),
+        ("embed", "prepared"),
+    ]
+    assert (stages[0]["rules"], stages[0]["rules_failed"], stages[0]["rules_warned"]) == (2, 0, 1)
+    assert stages[0]["images_per_second"] == 2.0
+    [newest] = warehouse.query("runs", collection="photos", limit=5)
+    assert (newest["stages_published"], newest["stages_failed"]) == (1, 1)
+    assert newest["seconds"] == 12.0 and newest["started_at"] == started
+    assert len(warehouse.query("quality_open")) == 2
+
+    later = replace(run, run_id="manual__2")
+    warehouse.record_quality(later, "prefilter", [Result("a", "error", True)])
+    [still] = warehouse.query("quality_open")
+    assert (still["stage"], still["rule"], still["severity"]) == ("ingest", "b", "warn")
+    history = by(view(warehouse, "quality_over_time"), "run_id", "stage", "rule")
+    assert history["manual__1", "prefilter", "a"]["age"] == 2
+    assert history["manual__2", "prefilter", "a"]["age"] == 1
+
+
+def test_every_view_and_column_is_documented(warehouse: Warehouse) -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    inspector = sa.inspect(warehouse._engine)
+    names = inspector.get_view_names()
+    assert sorted(names) == sorted(path.stem.split("_", 1)[1] for path in VIEWS.glob("*.sql"))
+    for name in names:
+        section = document.partition(f"### {name}\n")[2].partition("\n#")[0]
+        for column in inspector.get_columns(name):
+            assert f"`{column['name']}`" in section, f"{name}.{column['name']}"
