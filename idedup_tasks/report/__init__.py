@@ -43,7 +43,10 @@ def prepare(run: Run) -> Candidate:
     )
     for relation in ("exact", "perceptual", "near"):
         counts[f"duplicates_{relation}"] = counts[f"reclaimable_{relation}"] = 0
-    with lake.create(path) as stream, pq.ParquetWriter(stream, RESULTS, "zstd") as writer:
+    with (
+        lake.create(path) as stream,
+        pq.ParquetWriter(stream, RESULTS, compression="zstd") as writer,
+    ):
         for named in images.partitions():
             rows = _results_of(images, groups, named["arrival"])
             writer.write_table(rows)
