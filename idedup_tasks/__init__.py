@@ -1,0 +1,19 @@
+"""Finds exact, perceptual and near-duplicate images: a workflow, a command line and a library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from idedup_tasks.api import preview, query, scan
+
+__all__ = ["preview", "query", "scan"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: importing any part of the package imports this module too.
+    if name in __all__:
+        from idedup_tasks import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

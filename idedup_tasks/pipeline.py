@@ -63,6 +63,7 @@ class Run:
         places: where lake and warehouse are.
         source_options: credentials and options of the source's file system; never logged.
         allow_removals: accept a listing that removes a large share of a partition.
+        excluded: beginnings of keys that are not looked at, such as a scan's own output.
         progress: called with (what, done, total or None) while a stage works.
     """
 
@@ -72,6 +73,7 @@ class Run:
     places: Places
     source_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     allow_removals: bool = False
+    excluded: tuple[str, ...] = ()
     progress: Callable[[str, int, int | None], None] = field(
         default_factory=_log_progress, repr=False
     )

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import errno
-import hashlib
-import re
 import shutil
 import signal
 import sys
@@ -25,6 +23,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from idedup_tasks.api import collection_name
 from idedup_tasks.local_airflow import AirflowError, LocalAirflow
 from idedup_tasks.sample import arrival_days, make_sample
 from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
@@ -88,7 +87,7 @@ def _run(console: Console, source: str | None, once: bool) -> int:
             truth: Path | None = make_sample(places.home / "sample")
             collection = _write_collection(places, "sample", places.home / "sample", daily=True)
     else:
-        truth, collection = None, _write_collection(places, _name_of(url), url, daily=False)
+        truth, collection = None, _write_collection(places, collection_name(url), url, daily=False)
     Warehouse(places.warehouse).upgrade()
     dag_id = f"image_dedup_{collection.name}"
     gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
@@ -129,12 +128,6 @@ def _checked_source(source: str | None) -> str | None:
     if not folder.is_dir():
         raise UsageError(f"SOURCE={source} is not a folder: expected one, or a URL such as s3://…")
     return str(folder)
-
-
-def _name_of(url: str) -> str:
-    """A collection name of a source: its last part, and a digest that tells namesakes apart."""
-    slug = re.sub(r"[^a-z0-9]+", "-", url.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")
-    return f"{slug or 'pictures'}"[:40] + "-" + hashlib.sha256(url.encode()).hexdigest()[:6]
 
 
 def _make_home(places: Places) -> None:

@@ -65,6 +65,8 @@ def prepare(run: Run) -> Candidate:
         arrival_of = arrival_rule(collection.arrival)
         outside = _OutsideWindow(snapshot, run)
         for entry in sources.list_objects(collection.source, dict(run.source_options)):
+            if entry.key.startswith(run.excluded):
+                continue
             listed = Listed(image_id(collection.name, entry.key), *arrival_of(entry), entry)
             if in_window(listed.arrival, run.window, collection.arrival.period):
                 listing.add(listed)

@@ -1,0 +1,769 @@
+"""The workflow as functions: scan a folder, ask what a library holds of an image, preview settings.
+
+    >>> result = idedup_tasks.scan("~/Pictures", "duplicates")
+    >>> result.summary["counts"]["duplicates_near"]
+    >>> idedup_tasks.query("new.jpg", "pictures")[:1]
+    >>> idedup_tasks.preview("pictures", cut=0.7).after.duplicates
+
+The command line is made from these.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, get_args
+
+import yaml
+
+from idedup_tasks.settings import (
+    STAGES,
+    Collection,
+    KeeperCriterion,
+    Places,
+    SettingsError,
+    load_collection,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from idedup_tasks.images import ImageFacts
+    from idedup_tasks.lake import Snapshot
+    from idedup_tasks.pipeline import Run
+
+GROUP_COLUMNS = (
+    "uri",
+    "path",
+    "group_id",
+    "is_keeper",
+    "relation",
+    "method",
+    "score",
+    "score_to_keeper",
+    "matched_uri",
+    "keeper_uri",
+    "width",
+    "height",
+    "bytes",
+)
+
+Progress = Callable[[str, str, int, int | None], None]
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be done: one sentence that names the way out."""
+
+
+# --- scan --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """Where a scan's files are, and what it found.
+
+    Attributes:
+        output: the folder with `report.html`, `groups.csv`, `groups.parquet`, `images.parquet` and
+            `summary.json`.
+        summary: the content of `summary.json`.
+    """
+
+    output: Path
+    summary: dict[str, Any]
+
+    @property
+    def report(self) -> Path:
+        return self.output / "report.html"
+
+    @property
+    def groups(self) -> Path:
+        return self.output / "groups.parquet"
+
+    @property
+    def images(self) -> Path:
+        return self.output / "images.parquet"
+
+
+def scan(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    settings: str | os.PathLike[str] | None = None,
+    descriptor: str | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> ScanResult:
+    """Find the duplicates in a folder or bucket, in this process.
+
+    What was read is kept under `output/.idedup`: a second scan of the same source reads only what
+    is new, and one that was interrupted goes on where it was.
+
+    Args:
+        source: folder or URL (`s3://`, `gs://`, `az://`; credentials from the environment).
+        output: folder for the results, made if needed; when it lies inside the source, it is left
+            out of the scan.
+        settings: YAML file with the fields of a collection; `name` and `source` may be left out.
+        descriptor, device: override those of the settings.
+        progress: called with (stage, what, done, total or None) as the stages work.
+
+    Raises:
+        UsageError: source or output cannot be used.
+        SettingsError: the settings file cannot be used.
+        QualityFailure: a gate found the result of a stage wrong; nothing of it was kept.
+    """
+    from idedup_tasks import pipeline
+    from idedup_tasks.warehouse import Warehouse
+
+    started, clock = datetime.now(UTC), time.perf_counter()
+    address = _address(source)
+    folder = _output_folder(Path(output), address)
+    places = places_of_scan(folder)
+    collection = _scan_collection(places, address, settings, descriptor, device)
+    excluded = _excluded(address, folder)
+    _refuse_empty(address, excluded)
+    Warehouse(places.warehouse).upgrade()
+
+    current = [""]
+
+    def report_progress(what: str, done: int, total: int | None) -> None:
+        if progress is not None:
+            progress(current[0], what, done, total)
+
+    run = pipeline.Run(
+        collection=collection,
+        run_id=f"scan-{started:%Y-%m-%dT%H:%M:%S.%f}",
+        window=None,
+        places=places,
+        # Deleting duplicates and scanning again is what a scan is for.
+        allow_removals=True,
+        excluded=excluded,
+        progress=report_progress,
+    )
+    stages: dict[str, Any] = {}
+    warnings: list[str] = []
+    for stage in STAGES:
+        current[0] = stage
+        begun = time.perf_counter()
+        prepared = pipeline.prepare(stage, run)
+        between = time.perf_counter()
+        report_progress("checking", 0, None)
+        published = pipeline.gate(stage, run, prepared["candidate"])
+        seconds = between - begun
+        images = published["counts"].get("images", 0)
+        stages[stage] = {
+            "seconds": round(seconds, 3),
+            "gate_seconds": round(time.perf_counter() - between, 3),
+            "images_per_second": round(images / seconds, 1) if seconds else None,
+            **published["counts"],
+        }
+        warnings += prepared["warnings"]
+    warnings += _broken_warnings(run)
+
+    results = run.lake.load_candidate(prepared["candidate"]).files["results"]
+    _write_results(run, results, published["versions"]["report"], folder)
+    summary = {
+        "source": address,
+        "collection": collection.name,
+        "run_id": run.run_id,
+        "started_at": started.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - clock, 3),
+        "model_id": run.model_id,
+        "thresholds": run.thresholds.model_dump(),
+        "keeper": list(collection.keeper),
+        "excluded": list(excluded),
+        "counts": published["counts"],
+        "stages": stages,
+        "warnings": warnings,
+        "rejected": _rejected(run, results),
+    }
+    with _replacing(folder / "summary.json") as stream:
+        stream.write(json.dumps(summary, indent=1, ensure_ascii=False).encode() + b"\n")
+    return ScanResult(folder, summary)
+
+
+def places_of_scan(output: Path) -> Places:
+    """Where a scan into `output` keeps its lake, warehouse and settings."""
+    home = output / ".idedup"
+    return Places(
+        home=home,
+        lake=str(home / "lake"),
+        warehouse=f"sqlite:///{home / 'warehouse.db'}",
+        collections=home / "collections",
+    )
+
+
+def collection_name(address: str) -> str:
+    """A collection's name made from its source: the last part, and a digest to tell namesakes."""
+    slug = re.sub(r"[^a-z0-9]+", "-", address.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")
+    return (
+        f"{slug or 'pictures'}"[:40]
+        + "-"
+        + hashlib.sha256(address.encode(errors="surrogateescape")).hexdigest()[:6]
+    )
+
+
+def _address(source: str | os.PathLike[str]) -> str:
+    """The source as an absolute path or URL.
+
+    Raises:
+        UsageError: a local source that is not a folder which can be read.
+    """
+    from idedup_tasks.sources import is_local
+
+    text = os.fspath(source)
+    if not is_local(text):
+        return text
+    # Not resolved: a source that is reached through a link keeps its address.
+    path = Path(os.path.abspath(Path(text.removeprefix("file://")).expanduser()))  # noqa: PTH100
+    if not path.exists():
+        raise UsageError(f"{text} is not there: name a folder or a URL such as s3://bucket/prefix.")
+    if not path.is_dir():
+        raise UsageError(f"{text} is a file: name the folder that holds it.")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise UsageError(f"{text} may not be read: change its permissions or your user.")
+    return str(path)
+
+
+def _output_folder(output: Path, address: str) -> Path:
+    folder = output.expanduser().resolve()
+    if folder == Path(address).resolve():
+        raise UsageError(
+            f"{output} is the source itself: name a folder of its own for the results, such as "
+            f"{output / 'duplicates'}."
+        )
+    try:
+        (folder / ".idedup").mkdir(parents=True, exist_ok=True)
+        probe = folder / ".idedup" / f"probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"{output} cannot be written to ({error.strerror}): name another folder for the "
+            "results."
+        ) from error
+    return folder
+
+
+def _excluded(address: str, folder: Path) -> tuple[str, ...]:
+    """The keys of a local source that are the scan's own output."""
+    from idedup_tasks.sources import is_local
+
+    if not is_local(address):
+        return ()
+    root = Path(address).resolve()
+    if not folder.is_relative_to(root):
+        return ()
+    return (f"{folder.relative_to(root).as_posix()}/",)
+
+
+def _refuse_empty(address: str, excluded: tuple[str, ...]) -> None:
+    from idedup_tasks.sources import list_objects
+
+    try:
+        objects = (o for o in list_objects(address) if not o.key.startswith(excluded))
+        first = next(objects, None)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if first is None:
+        raise UsageError(f"{address} holds no files: name a folder with images in it.")
+
+
+def _scan_collection(
+    places: Places,
+    address: str,
+    settings: str | os.PathLike[str] | None,
+    descriptor: str | None,
+    device: str | None,
+) -> Collection:
+    """The settings of a scan; kept beside its lake, where `query` and `preview` find them."""
+    content: dict[str, Any] = {"quality": {"warn_only": ["reject_ratio"]}}
+    name = collection_name(address)
+    if settings is not None:
+        path = Path(settings).expanduser()
+        try:
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SettingsError(f"{path}: not readable as YAML: {error}") from error
+        if not isinstance(given, dict):
+            raise SettingsError(f"{path}: expected a mapping of settings, such as `device: cpu`")
+        content |= given
+        name = given.get("name", name)
+    overrides = {"descriptor": descriptor, "device": device}
+    content |= {k: v for k, v in overrides.items() if v is not None}
+    content |= {"name": name, "source": address, "schedule": None}
+    places.collections.mkdir(parents=True, exist_ok=True)
+    kept = places.collections / f"{collection_name(address)}.yaml"
+    text = "# Made by `idedup scan`; every field: docs/collections.md.\n" + yaml.safe_dump(
+        content, sort_keys=False, allow_unicode=True
+    )
+    draft = kept.with_suffix(f".{os.getpid()}.draft")
+    draft.write_text(text, encoding="utf-8")
+    try:
+        collection = load_collection(draft)
+        draft.replace(kept)
+    except SettingsError as error:
+        # The fault is in what the user wrote, not in the copy of it.
+        shown = Path(settings).name if settings is not None else "the options"
+        raise SettingsError(str(error).replace(draft.name, shown)) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return collection
+
+
+def _broken_warnings(run: Run) -> list[str]:
+    """The rules of the gates that only warn and do not hold, in words."""
+    from idedup_tasks.warehouse import Warehouse
+
+    rows = Warehouse(run.places.warehouse).query(
+        "quality", collection=run.collection.name, run_id=run.run_id
+    )
+    return [
+        f"{row['stage']}: {row['observed']} (wanted: {row['expected']})"
+        for row in rows
+        if not row["success"]
+    ]
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_results(run: Run, results: str, report: str, folder: Path) -> None:
+    import pyarrow.parquet as pq
+
+    for source, name in ((results, "images.parquet"), (report, "report.html")):
+        with run.lake.open(source) as found, _replacing(folder / name) as copy:
+            shutil.copyfileobj(found, copy)
+    groups = _groups(run, results)
+    with _replacing(folder / "groups.parquet") as stream:
+        pq.write_table(groups, stream, compression="zstd")
+    with _replacing(folder / "groups.csv") as stream:
+        _write_csv(groups, stream)
+
+
+def _groups(run: Run, results: str) -> pa.Table:
+    """One row per member of a group of two or more: groups by age, the keeper first."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from idedup_tasks.report import read_results
+
+    columns = [
+        "image_id", "uri", "arrived_at", "group_id", "verdict", "relation", "method", "score",
+        "score_to_keeper", "matched_id", "keeper_id", "width", "height", "bytes",
+    ]  # fmt: skip
+    batches = [
+        batch.select(columns).filter(pc.field("group_id").is_valid())
+        for batch in read_results(run.lake, results)
+    ]
+    rows = pa.Table.from_batches(batches)
+    ids, uris = rows["image_id"].combine_chunks(), rows["uri"].combine_chunks()
+
+    def uri_of(column: str) -> pa.Array:
+        return uris.take(pc.index_in(rows[column].combine_chunks(), value_set=ids))
+
+    # The group is named after its earliest member, so that member's arrival is the group's age.
+    age = rows["arrived_at"].take(pc.index_in(rows["group_id"].combine_chunks(), value_set=ids))
+    made = {
+        "path": pc.replace_substring_regex(uris, r"^[A-Za-z][A-Za-z0-9+.-]*://", ""),
+        "is_keeper": pc.equal(rows["verdict"], "keeper"),
+        "matched_uri": uri_of("matched_id"),
+        "keeper_uri": uri_of("keeper_id"),
+        "duplicate": pc.not_equal(rows["verdict"], "keeper"),
+        "age": age,
+    }
+    for name, values in made.items():
+        rows = rows.append_column(name, values)
+    order = [(c, "ascending") for c in ("age", "group_id", "duplicate", "uri")]
+    return rows.sort_by(order).select(list(GROUP_COLUMNS)).combine_chunks()
+
+
+def _write_csv(groups: pa.Table, stream: IO[bytes]) -> None:
+    """Quoted where needed, UTF-8 with a byte order mark, which spreadsheets look for.
+
+    No cell is changed to guard against formulae, and none can be one: texts are addresses, paths
+    that begin with a slash or a bucket's name, ids and words of ours.
+    """
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    writer = csv.writer(text)
+    writer.writerow(GROUP_COLUMNS)
+    for batch in groups.to_batches(16_384):
+        rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        writer.writerows(
+            [str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in rows
+        )
+    text.detach()
+
+
+def _rejected(run: Run, results: str) -> list[dict[str, str]]:
+    import pyarrow.compute as pc
+
+    from idedup_tasks.report import read_results
+
+    found: list[dict[str, str]] = []
+    for batch in read_results(run.lake, results):
+        rows = batch.filter(pc.field("status") == "rejected").select(["uri", "reason"])
+        found += rows.to_pylist()
+    return sorted(found, key=lambda row: row["uri"])
+
+
+# --- query -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Match:
+    """One image of a collection that is a copy, a twin or a near duplicate of the one asked about.
+
+    Attributes:
+        relation: `exact`, `perceptual` or `near`.
+        score: 1 for equal bytes; 1 - d/64 for hashes d bits apart; else the cosine similarity.
+        threshold: the score from which it counts as one.
+        verdict: `unique`, `keeper` or `duplicate` within the collection.
+    """
+
+    image_id: str
+    uri: str
+    relation: str
+    method: str
+    score: float
+    threshold: float
+    verdict: str | None
+    group_id: str | None
+    width: int
+    height: int
+    bytes: int
+
+
+def query(
+    image: str | os.PathLike[str],
+    collection: str | None = None,
+    *,
+    limit: int = 10,
+    scan: str | os.PathLike[str] | None = None,
+) -> list[Match]:
+    """What a collection already holds of an image, best first; nothing is written.
+
+    Copies by bytes and perceptual twins are looked for among all images, near duplicates among the
+    active ones: what collapsed onto one of them stands behind it.
+
+    Args:
+        image: path or URL of an image file.
+        collection: its name; the only one there is when left out.
+        limit: at most so many matches.
+        scan: output folder of an earlier `scan`, instead of the places of the environment.
+
+    Raises:
+        UsageError: there is no such collection, or it holds nothing yet.
+        Rejected: the file is not an image that can be read.
+    """
+    from idedup_tasks import images, sources
+
+    run = _open(collection, scan)
+    limits = run.collection.limits
+    path = os.fspath(image)
+    data = sources.read_object(path, limits.max_bytes)
+    facts = images.read_image(
+        data, images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+    )
+    found: dict[str, tuple[str, str, float, float]] = {}
+    for name in _same_bytes(run.lake.snapshot("images"), facts.sha256):
+        found[name] = ("exact", "sha256", 1.0, 1.0)
+    if not facts.low_information:
+        # As in the workflow: flat and near-blank images match by their bytes only.
+        for name, score in _perceptual_twins(run, facts):
+            found.setdefault(
+                name,
+                (
+                    "perceptual",
+                    run.collection.prefilter.hash,
+                    score,
+                    1 - run.thresholds.phash_distance / 64,
+                ),
+            )
+        for name, score in _near_duplicates(run, facts, limit):
+            found.setdefault(name, ("near", run.model_id, score, run.thresholds.pair))
+    return _matches(run, found)[:limit]
+
+
+def _same_bytes(images: Snapshot, sha256: str) -> list[str]:
+    import pyarrow.dataset as ds
+
+    return images.read(["image_id"], ds.field("sha256") == sha256)["image_id"].to_pylist()
+
+
+def _thumbnail(facts: ImageFacts) -> Any:
+    from idedup_tasks.prefilter import open_thumbnail
+
+    return open_thumbnail(facts.thumbnail)
+
+
+def _perceptual_twins(run: Run, facts: ImageFacts) -> Iterator[tuple[str, float]]:
+    """Images within the perceptual distance, with their scores."""
+    import numpy as np
+
+    from idedup_tasks.prefilter.hashes import dihedral_variants, perceptual_hash
+
+    settings, distance = run.collection.prefilter, run.thresholds.phash_distance
+    thumbnail = _thumbnail(facts)
+    if settings.mirrored:
+        own = dihedral_variants([thumbnail], settings.hash)[0]
+    else:
+        own = perceptual_hash([thumbnail], settings.hash)
+    for batch in run.lake.snapshot("fingerprints").scan(["image_id", "hash", "low_information"]):
+        hashes = batch["hash"].to_numpy().view(np.uint64)
+        bits = np.bitwise_count(hashes[:, None] ^ own[None, :]).min(axis=1)
+        near = (bits <= distance) & ~batch["low_information"].to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(near):
+            yield batch["image_id"][int(row)].as_py(), 1 - int(bits[row]) / 64
+
+
+def _near_duplicates(run: Run, facts: ImageFacts, limit: int) -> Iterator[tuple[str, float]]:
+    """The most similar active images from the pair threshold on, with their cosines."""
+    from idedup_tasks import index
+    from idedup_tasks.descriptors import load_descriptor
+
+    model_id = run.model_id
+    descriptor = load_descriptor(run.collection.descriptor, run.collection.device)
+    if descriptor.model_id != model_id:
+        raise UsageError(f"The descriptor here is {descriptor.model_id}, the index is {model_id}.")
+    names, scores = index.search(run, descriptor.encode([_thumbnail(facts)]), limit)
+    for name, score in zip(names[0], scores[0], strict=False):
+        if round(float(score), 4) >= run.thresholds.pair:
+            yield name, round(float(score), 4)
+
+
+def _matches(run: Run, found: dict[str, tuple[str, str, float, float]]) -> list[Match]:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    wanted = ds.field("image_id").isin(pa.array(list(found), pa.string()))
+    groups = run.lake.snapshot("groups").read(["image_id", "verdict", "group_id"], wanted)
+    verdicts = {row["image_id"]: row for row in groups.to_pylist()}
+    columns = ["image_id", "uri", "width", "height", "bytes", "arrived_at"]
+    kinds = ("exact", "perceptual", "near")
+    rows = run.lake.snapshot("images").read(columns, wanted).to_pylist()
+    rows.sort(
+        key=lambda row: (
+            kinds.index(found[row["image_id"]][0]),
+            -found[row["image_id"]][2],
+            row["arrived_at"],
+            row["uri"],
+        )
+    )
+    return [
+        Match(
+            row["image_id"],
+            row["uri"],
+            *found[row["image_id"]],
+            verdicts.get(row["image_id"], {}).get("verdict"),
+            verdicts.get(row["image_id"], {}).get("group_id"),
+            row["width"],
+            row["height"],
+            row["bytes"],
+        )
+        for row in rows
+    ]
+
+
+# --- preview -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Groups of two or more, images that are duplicates, and the bytes of those."""
+
+    groups: int
+    duplicates: int
+    reclaimable_bytes: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What another cut or keeper policy would change.
+
+    Attributes:
+        before, after: totals now, and with the other settings.
+        dissolved: groups whose members would all be unique.
+        split: other groups whose members would no longer be together.
+        merged: groups after that hold members of two or more groups of now.
+        appeared: groups after whose members are all unique now.
+        other_keeper: groups with the same members and another keeper.
+        newly_duplicate, no_longer_duplicate: uris of images whose verdict would become, or cease to
+            be, duplicate; sorted.
+    """
+
+    before: Totals
+    after: Totals
+    dissolved: int
+    split: int
+    merged: int
+    appeared: int
+    other_keeper: int
+    newly_duplicate: list[str]
+    no_longer_duplicate: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def preview(
+    collection: str | None = None,
+    *,
+    cut: float | None = None,
+    keeper: Sequence[str] | None = None,
+    scan: str | os.PathLike[str] | None = None,
+) -> Preview:
+    """What another cut or keeper policy would change in a collection; nothing is written.
+
+    Args:
+        collection: its name; the only one there is when left out.
+        cut: similarity at which the hierarchical clustering is cut, from the candidate threshold
+            (below it the lake holds no pairs) to 1.
+        keeper: criteria in order: `resolution`, `format`, `bytes`, `earliest`, `path`.
+        scan: output folder of an earlier `scan`, instead of the places of the environment.
+
+    Raises:
+        UsageError: a value that cannot be previewed, or no such collection.
+    """
+    from idedup_tasks import group
+
+    run = _open(collection, scan)
+    policy = _policy(run, keeper)
+    candidate = run.thresholds.candidate
+    if cut is not None and not candidate <= cut <= 1:
+        raise UsageError(
+            f"A cut of {cut} cannot be previewed: expected {candidate} (the candidate threshold, "
+            "below which no pairs are kept) to 1."
+        )
+    if cut is None and keeper is None:
+        raise UsageError("There is nothing to preview: give another cut or another keeper.")
+    after = group.regroup(run, run.thresholds.cut if cut is None else cut, policy)
+    groups = run.lake.snapshot("groups")
+    before = groups.read(["image_id", "group_id", "keeper_id"])
+    images = run.lake.snapshot("images", groups.reads("images")).read(["image_id", "uri", "bytes"])
+    rows = before.to_pandas().merge(
+        after.to_pandas(), on="image_id", suffixes=("_before", "_after"), validate="one_to_one"
+    )
+    return _compared(rows.merge(images.to_pandas(), on="image_id", validate="one_to_one"))
+
+
+def _policy(run: Run, keeper: Sequence[str] | None) -> tuple[KeeperCriterion, ...]:
+    if keeper is None:
+        return run.collection.keeper
+    for criterion in keeper:
+        if criterion not in get_args(KeeperCriterion):
+            raise UsageError(
+                f"{criterion!r} is not a keeper criterion: expected "
+                f"{', '.join(get_args(KeeperCriterion))}."
+            )
+    if "path" in keeper and not run.collection.preferred_paths:
+        raise UsageError("The keeper criterion path needs preferred_paths in the collection file.")
+    return tuple(keeper)  # type: ignore[arg-type]
+
+
+def _compared(rows: pd.DataFrame) -> Preview:
+    """Compare two groupings of the same images.
+
+    Args:
+        rows: image_id, uri, bytes, and group_id and keeper_id each `_before` and `_after`, null for
+            a unique image.
+    """
+    duplicate = {}
+    totals = {}
+    for when in ("before", "after"):
+        kept = rows[f"keeper_id_{when}"].isna() | (rows[f"keeper_id_{when}"] == rows["image_id"])
+        duplicate[when] = ~kept
+        totals[when] = Totals(
+            int(rows[f"group_id_{when}"].nunique()),
+            int((~kept).sum()),
+            int(rows.loc[~kept, "bytes"].sum()),
+        )
+    # A unique image is a group of its own here, so that leaving a group counts as a split.
+    before = rows["group_id_before"].fillna(rows["image_id"])
+    after = rows["group_id_after"].fillna(rows["image_id"])
+    grouped_before, grouped_after = rows["group_id_before"].notna(), rows["group_id_after"].notna()
+    parts = after[grouped_before].groupby(before[grouped_before]).nunique()
+    alone = (~grouped_after[grouped_before]).groupby(before[grouped_before]).all()
+    sources = rows["group_id_before"][grouped_after].groupby(after[grouped_after]).nunique()
+    sizes_before = before.map(before.value_counts())
+    sizes_after = after.map(after.value_counts())
+    same = grouped_before & grouped_after & (sizes_before == sizes_after)
+    same &= before.map(parts).fillna(0) == 1
+    other = same & (rows["keeper_id_before"] != rows["keeper_id_after"])
+    newly = duplicate["after"] & ~duplicate["before"]
+    no_longer = duplicate["before"] & ~duplicate["after"]
+    return Preview(
+        totals["before"],
+        totals["after"],
+        dissolved=int(alone.sum()),
+        split=int(((parts > 1) & ~alone).sum()),
+        merged=int((sources > 1).sum()),
+        appeared=int((sources == 0).sum()),
+        other_keeper=int(before[other].nunique()),
+        newly_duplicate=sorted(rows.loc[newly, "uri"]),
+        no_longer_duplicate=sorted(rows.loc[no_longer, "uri"]),
+    )
+
+
+# --- collections -------------------------------------------------------------------------------
+
+
+def _open(collection: str | None, scan: str | os.PathLike[str] | None) -> Run:
+    """A run to read with; it prepares nothing."""
+    from idedup_tasks.pipeline import Run
+
+    places = Places.from_environment()
+    if scan is not None:
+        folder = Path(scan).expanduser().resolve()
+        places = places_of_scan(folder)
+        if not places.collections.is_dir():
+            raise UsageError(f"{scan} holds no scan: name the folder given to scan as output.")
+    found = _find(places, collection)
+    run = Run(found, "reading", None, places)
+    if not run.lake.exists("groups/_delta_log"):
+        raise UsageError(
+            f"Collection {found.name} holds nothing yet at {run.lake.uri}: run it first, or set "
+            "IDEDUP_LAKE to where its lake is."
+        )
+    return run
+
+
+def _find(places: Places, name: str | None) -> Collection:
+    """The collection of a name, or the only one there is."""
+    found: dict[str, Collection] = {}
+    faults: list[str] = []
+    for path in sorted(places.collections.glob("*.y*ml")):
+        try:
+            collection = load_collection(path)
+        except SettingsError as error:
+            faults.append(str(error))
+        else:
+            found[collection.name] = collection
+    if name is None and len(found) == 1:
+        return next(iter(found.values()))
+    if name is None or name not in found:
+        what = "Which collection" if name is None else f"There is no collection {name}"
+        there = ", ".join(sorted(found)) or "none"
+        unusable = f" (not usable: {'; '.join(faults)})" if faults else ""
+        raise UsageError(f"{what}: {places.collections} has {there}{unusable}.")
+    return found[name]
