@@ -9,12 +9,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+
+from idedup_tasks.sample import photographs
 
 ROOT = Path(__file__).resolve().parents[2]
 _HOME = Path(tempfile.mkdtemp(prefix="idedup-airflow-"))
@@ -69,9 +70,10 @@ def source(collections_folder: Path) -> Path:
     """Twelve pictures of two days, with exact, perceptual and broken ones, and their collection."""
     folder = _HOME / "source"
     folder.mkdir(exist_ok=True)
-    for number in range(6):
-        _picture(number).save(folder / f"picture {number}.png")
-    _picture(0).save(folder / "picture 0 again.jpg", quality=80)
+    for number, (_, photo) in enumerate(islice(photographs(), 6)):
+        photo.save(folder / f"picture {number}.png")
+        if number == 0:
+            photo.save(folder / "picture 0 again.jpg", quality=80)
     shutil.copyfile(folder / "picture 1.png", folder / HOSTILE)
     (folder / "broken.jpg").write_bytes(b"not a picture")
     for number, path in enumerate(sorted(folder.iterdir())):
@@ -82,12 +84,6 @@ def source(collections_folder: Path) -> Path:
         "owner: somebody\nquality: {max_reject_ratio: 0.5}\n"
     )
     return folder
-
-
-def _picture(seed: int) -> Image.Image:
-    """An unmistakable picture: coarse colour noise, enlarged."""
-    grid = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
-    return Image.fromarray(grid).resize((360, 280), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture(scope="session")

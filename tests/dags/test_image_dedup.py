@@ -286,7 +286,7 @@ def test_a_run_of_the_dag_fills_lake_and_warehouse(finished_run: Any) -> None:
 
 
 def test_what_tasks_hand_each_other_is_small(finished_run: Any) -> None:
-    from airflow.models import XComModel
+    from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 

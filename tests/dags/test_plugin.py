@@ -1,0 +1,213 @@
+"""The plugin's pages inside Airflow's own API server: who may see them, and what they let out."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from conftest import HOSTILE
+from fastapi.testclient import TestClient
+
+from idedup_tasks.lake import Lake
+from idedup_tasks.settings import Places
+from idedup_tasks.warehouse import Warehouse
+
+POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'"
+DAG = "/idedup/dags/image_dedup_small"
+
+Visitor = Callable[[str | None], TestClient]
+
+
+@pytest.fixture(scope="module")
+def visitor(finished_run: Any) -> Iterator[Visitor]:
+    """A client of Airflow's API server, signed in with a role, or not at all."""
+    from airflow.api_fastapi.app import create_app, get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    app = create_app(apps="core")
+
+    def visit(role: str | None) -> TestClient:
+        client = TestClient(app, raise_server_exceptions=False)
+        if role is not None:
+            # A user whose role is empty is known, and may do nothing.
+            user = SimpleAuthManagerUser(username="somebody", role=role or None)
+            token = get_auth_manager().generate_jwt(user)
+            client.headers["Authorization"] = f"Bearer {token}"
+        return client
+
+    yield visit
+
+
+@pytest.fixture(scope="module")
+def pages(finished_run: Any) -> list[str]:
+    image = any_image()
+    run = quote(finished_run.run_id, safe="")
+    return ["/idedup/", f"{DAG}/runs/{run}/report", f"{DAG}/images/{image}"]
+
+
+def any_image() -> str:
+    lake = Lake(Places.from_environment().lake, "small")
+    rows = lake.snapshot("images").read(["image_id", "status"]).to_pylist()
+    return next(row["image_id"] for row in rows if row["status"] == "decoded")
+
+
+def test_nobody_sees_anything_without_signing_in(visitor: Visitor, pages: list[str]) -> None:
+    for page in pages:
+        assert visitor(None).get(page).status_code == 401, page
+
+
+def test_a_role_without_access_is_refused(visitor: Visitor, pages: list[str]) -> None:
+    for page in pages:
+        assert visitor("").get(page).status_code == 403, page
+
+
+@pytest.mark.parametrize("role", ["viewer", "admin"])
+def test_who_may_read_dags_may_read_the_pages(
+    visitor: Visitor, pages: list[str], role: str
+) -> None:
+    for page in pages:
+        assert visitor(role).get(page).status_code == 200, page
+
+
+def test_a_forged_token_is_refused(visitor: Visitor, pages: list[str]) -> None:
+    client = visitor("admin")
+    client.headers["Authorization"] += "x"
+    for page in pages:
+        assert client.get(page).status_code in (401, 403), page
+
+
+@pytest.mark.parametrize("role", [None, "", "viewer"])
+def test_every_answer_forbids_scripts(visitor: Visitor, pages: list[str], role: str | None) -> None:
+    for page in [*pages, "/idedup/nothing"]:
+        headers = visitor(role).get(page).headers
+        assert headers["content-security-policy"] == POLICY, page
+        assert headers["x-content-type-options"] == "nosniff", page
+
+
+def test_nothing_can_be_written(visitor: Visitor, pages: list[str]) -> None:
+    for page in pages:
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            assert visitor("admin").request(method, page).status_code == 405, (method, page)
+
+
+def test_there_is_no_description_of_the_routes(visitor: Visitor) -> None:
+    for path in ("docs", "redoc", "openapi.json"):
+        assert visitor("admin").get(f"/idedup/{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{DAG}/images/..%2F..%2F..%2Fwarehouse.db",
+        f"{DAG}/images/%2Fetc%2Fpasswd",
+        f"{DAG}/images/picture%200.png",
+        f"{DAG}/images/{'0' * 64}",
+        f"{DAG}/images/",
+        f"{DAG}/runs/..%2F..%2Fwarehouse.db/report",
+        f"{DAG}/runs/nobody-ran-this/report",
+        "/idedup/dags/image_dedup_..%2Fsmall/runs/x/report",
+        "/idedup/dags/image_dedup_%2E%2E/images/0123456789abcdef",
+        "/idedup/dags/another_pipeline/runs/x/report",
+    ],
+)
+def test_paths_lead_nowhere(visitor: Visitor, path: str) -> None:
+    answer = visitor("admin").get(path)
+    assert answer.status_code in (404, 422), answer.text[:200]
+    assert "root:" not in answer.text and "SQLite format" not in answer.text
+
+
+def test_the_page_shows_collection_run_and_groups(
+    visitor: Visitor, finished_run: Any, pages: list[str]
+) -> None:
+    text = visitor("viewer").get("/idedup/").text
+    assert "<h2>small</h2>" in text
+    assert f'href="{pages[1].removeprefix("/idedup/")}"' in text
+    assert text.count("<img") >= 2
+
+
+def test_hostile_names_are_text(visitor: Visitor, pages: list[str]) -> None:
+    texts = [visitor("viewer").get(page).text for page in pages[:2]]
+    assert any(html.escape(HOSTILE) in text or "&lt;img src=x" in text for text in texts)
+    for text in texts:
+        assert HOSTILE not in text
+        assert not re.search(r"<script|onerror=alert\(1\)>", text.replace("&gt;", ""), re.I)
+
+
+def test_the_run_page_is_the_report_that_the_stage_wrote(
+    visitor: Visitor, finished_run: Any, pages: list[str]
+) -> None:
+    places = Places.from_environment()
+    stages = Warehouse(places.warehouse).query(
+        "stages", collection="small", run_id=finished_run.run_id
+    )
+    path = stages[-1]["versions_written"]["report"]
+    assert visitor("viewer").get(pages[1]).text == Lake(places.lake, "small").read_text(path)
+
+
+def test_thumbnails_are_pictures(visitor: Visitor, pages: list[str]) -> None:
+    answer = visitor("viewer").get(pages[2])
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.content.startswith(b"\xff\xd8")
+
+
+def test_a_run_that_failed_shows_how_far_it_came(
+    visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import UTC, datetime
+
+    from idedup_tasks.pipeline import Run
+    from idedup_tasks.quality import RuleResult
+    from idedup_tasks.settings import load_collection
+
+    places = Places.from_environment()
+    run = Run(load_collection(places.collections / "small.yaml"), "manual__<b>", None, places)
+    warehouse = Warehouse(places.warehouse)
+    warehouse.record_stage(run, "ingest", datetime.now(UTC), 1.0, error="<script>no</script>")
+    rule = RuleResult("reject_ratio", "error", False, "<i>0.9</i>", "at most 0.2")
+    warehouse.record_quality(run, "ingest", [rule])
+    page = visitor("viewer").get(f"{DAG}/runs/{quote(run.run_id, safe='')}/report")
+    assert page.status_code == 200
+    for text in ("&lt;script&gt;no&lt;/script&gt;", "reject_ratio", "&lt;i&gt;0.9", "failed"):
+        assert text in page.text
+    assert "Open quality failures" in visitor("viewer").get("/idedup/").text
+
+
+def test_a_collection_whose_dag_may_not_be_read_is_not_shown(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    manager = type(get_auth_manager())
+    monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda *_, **__: {"another"})
+    text = visitor("viewer").get("/idedup/").text
+    assert "small" not in text and "reject_ratio" not in text
+
+
+def test_without_a_warehouse_there_is_a_sentence(
+    visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDEDUP_WAREHOUSE", f"sqlite:///{tmp_path}/empty.db")
+    answer = visitor("viewer").get("/idedup/")
+    assert answer.status_code == 503
+    assert "idedup db upgrade" in answer.text
+    assert answer.headers["content-security-policy"] == POLICY
+
+
+def test_the_plugin_is_small_until_a_page_is_asked_for() -> None:
+    import subprocess
+    import sys
+
+    script = (
+        "import sys, airflow.plugins_manager; before = set(sys.modules); import idedup_plugin;"
+        "print(sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    )
+    plugins = Path(__file__).resolve().parents[2] / "plugins"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=plugins, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "['idedup_plugin']"
