@@ -140,6 +140,11 @@ def descriptor_info(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> Des
     return DescriptorInfo(card.model_id(device), card.dim, card.thresholds)
 
 
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def checked_file(card: DescriptorCard, file: str, sha256: str) -> Path:
     """Return the path of a file beside the sidecar, having compared its digest with the sidecar's.
 
@@ -151,7 +156,7 @@ def checked_file(card: DescriptorCard, file: str, sha256: str) -> Path:
             f"{path}, which descriptor {card.name!r} needs, is missing; install the package again "
             "or copy the file beside its JSON sidecar"
         )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = file_sha256(path)
     if found != sha256:
         raise DescriptorError(
             f"{path} has sha256 {found}, not the {sha256} that its sidecar records; install the "

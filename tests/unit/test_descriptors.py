@@ -1,0 +1,220 @@
+"""The descriptor: interface, weights that are what they say, runtimes that agree."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idedup_tasks.descriptors import (
+    DescriptorError,
+    descriptor_info,
+    load_card,
+    load_descriptor,
+    load_quantiser,
+)
+from idedup_tasks.descriptors.card import WEIGHTS_FOLDER
+
+PHOTOS = Path(__file__).resolve().parents[2].parent / "shared" / "photos" / "train"
+
+
+def pictures(n: int, seed: int = 0) -> list[Image.Image]:
+    """Unlike pictures of smooth random colours, of various sizes."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (n, 6, 8, 3), np.uint8)
+    sizes = rng.integers(120, 360, (n, 2))
+    return [
+        Image.fromarray(c).resize((int(w), int(h)), Image.Resampling.BICUBIC)
+        for c, (w, h) in zip(coarse, sizes, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def descriptor():
+    return load_descriptor(device="cpu")
+
+
+@pytest.fixture
+def copied_weights(tmp_path):
+    """The shipped descriptor in a folder of its own, to be damaged."""
+    for file in WEIGHTS_FOLDER.glob("mobilenet_v3*"):
+        shutil.copy(file, tmp_path)
+    return tmp_path / "mobilenet_v3.json"
+
+
+def test_info_is_known_without_a_network_library():
+    code = (
+        "import sys; from idedup_tasks.descriptors import descriptor_info;"
+        "print(descriptor_info(device='cpu').model_id);"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'openvino', 'safetensors')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == descriptor_info(device="cpu").model_id
+
+
+def test_info_agrees_with_the_loaded_descriptor(descriptor):
+    model_id, dim, thresholds = descriptor_info(device="cpu")
+    assert (descriptor.model_id, descriptor.dim, descriptor.thresholds) == (
+        model_id,
+        dim,
+        thresholds,
+    )
+    assert model_id.startswith("mobilenet_v3-") and len(model_id) == len("mobilenet_v3-") + 8
+
+
+def test_model_id_covers_weights_preprocessing_runtime_and_precision():
+    card = load_card()
+    others = [
+        replace(card, weights_sha256="0" * 64).model_id("cpu"),
+        replace(card, input_size=card.input_size + 32).model_id("cpu"),
+        replace(card, gem_p=2.0).model_id("cpu"),
+        card.model_id("cuda"),
+        card.model_id("reference"),
+    ]
+    assert len({card.model_id("cpu"), *others}) == 6
+    # Thresholds decide about vectors; they do not make other vectors.
+    moved = replace(card, thresholds=replace(card.thresholds, pair=0.123))
+    assert moved.model_id("cpu") == card.model_id("cpu")
+
+
+def test_vectors_are_unit_float32_in_order(descriptor):
+    images = pictures(5)
+    vectors = descriptor.encode(images)
+    assert vectors.shape == (5, descriptor.dim) and vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(descriptor.encode(images[::-1])[::-1], vectors)
+
+
+def test_no_images_give_no_vectors(descriptor):
+    assert descriptor.encode([]).shape == (0, descriptor.dim)
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_a_vector_does_not_depend_on_its_neighbours(device):
+    descriptor = load_descriptor(device=device)
+    images = pictures(67)
+    together = descriptor.encode(images)
+    for row in (0, 31, 63, 66):
+        np.testing.assert_array_equal(descriptor.encode([images[row]])[0], together[row])
+
+
+def test_arrays_and_other_modes_are_encoded_as_their_rgb_pixels(descriptor):
+    rgb = pictures(1)[0]
+    expected = descriptor.encode([rgb])
+    side = descriptor.input_size
+    resized = np.asarray(rgb.resize((side, side), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(descriptor.encode([np.asarray(rgb)]), expected)
+    np.testing.assert_array_equal(descriptor.encode([resized]), expected)
+    grey = rgb.convert("L")
+    np.testing.assert_array_equal(
+        descriptor.encode([grey]), descriptor.encode([grey.convert("RGB")])
+    )
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32), "a.jpg"]
+)
+def test_what_is_no_image_is_refused(descriptor, image):
+    with pytest.raises(DescriptorError, match="no image to encode"):
+        descriptor.encode([image])
+
+
+def test_cpu_runtime_agrees_with_the_reference(descriptor):
+    images = pictures(40) + stored_photographs(40)
+    cosines = (descriptor.encode(images) * load_descriptor(device="reference").encode(images)).sum(
+        1
+    )
+    assert cosines.min() >= 0.999
+
+
+def test_cuda_runtime_agrees_with_the_reference():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    images = pictures(70)
+    on_gpu = load_descriptor(device="cuda")
+    vectors = on_gpu.encode(images)
+    cosines = (vectors * load_descriptor(device="reference").encode(images)).sum(1)
+    assert cosines.min() >= 0.999
+    np.testing.assert_array_equal(on_gpu.encode(images[-1:])[0], vectors[-1])
+
+
+def test_cuda_without_a_device_is_an_error_not_a_fallback(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DescriptorError, match="cuda"):
+        load_descriptor(device="cuda")
+
+
+def stored_photographs(n: int) -> list[Image.Image]:
+    """Photographs where the checkout has them beside it, else generated pictures."""
+    files = sorted(PHOTOS.glob("*.jpg"))[:: max(1, 12000 // n)][:n] if PHOTOS.is_dir() else []
+    return [Image.open(f).convert("RGB") for f in files] or pictures(n, seed=1)
+
+
+def test_copies_are_pairs_and_unrelated_images_are_not(descriptor):
+    images = stored_photographs(60)
+    vectors = descriptor.encode(images)
+    copies = []
+    for image in images:
+        buffer = io.BytesIO()
+        image.resize((image.width // 2, image.height // 2)).save(buffer, "JPEG", quality=40)
+        copies.append(Image.open(buffer))
+    cosines = descriptor.encode(copies) @ vectors.T
+    own = np.diag(cosines).copy()
+    np.fill_diagonal(cosines, -1)
+    pair = descriptor.thresholds.pair
+    assert (own >= pair).mean() >= 0.95
+    assert (cosines >= pair).mean() < 0.001
+
+
+def test_thresholds_are_in_order():
+    thresholds = descriptor_info().thresholds
+    assert 0 < thresholds.candidate <= thresholds.pair < 1
+    assert 0 < thresholds.cut < 1
+    assert 0 <= thresholds.phash_distance < 20
+
+
+def test_quantiser_is_of_these_weights():
+    centroids = load_quantiser()
+    assert centroids.dtype == np.float32 and centroids.shape == (2048, descriptor_info().dim)
+    np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("damage", ["missing", "other"])
+def test_weights_missing_or_other_than_recorded_are_an_error(copied_weights, damage):
+    weights = copied_weights.with_suffix(".safetensors")
+    if damage == "missing":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    with pytest.raises(DescriptorError, match=weights.name):
+        load_descriptor(str(copied_weights), "cpu")
+
+
+def test_quantiser_of_other_weights_is_an_error(copied_weights):
+    content = json.loads(copied_weights.read_text())
+    content["quantiser_sha256"] = "0" * 64
+    copied_weights.write_text(json.dumps(content))
+    with pytest.raises(DescriptorError, match="quantiser"):
+        load_quantiser(str(copied_weights))
+
+
+def test_unknown_names_say_what_there_is():
+    with pytest.raises(DescriptorError, match="mobilenet_v3"):
+        load_descriptor("resnet999")
+    with pytest.raises(DescriptorError, match="cpu"):
+        load_descriptor(device="tpu")
+
+
+def test_weights_are_small_and_never_pickled():
+    files = [f for f in WEIGHTS_FOLDER.iterdir() if f.is_file()]
+    assert {f.suffix for f in files} <= {".safetensors", ".json", ".md", ".png"}
+    assert sum(f.stat().st_size for f in files) <= 8_000_000

@@ -1,0 +1,252 @@
+"""Training: views, loss, resuming, measures, calibration and registration."""
+
+import itertools
+import json
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+
+from idedup_tasks.descriptors import load_card, load_descriptor, load_quantiser  # noqa: E402
+from idedup_tasks.training import Recipe, TrainingError, learn, register, train  # noqa: E402
+from idedup_tasks.training.augment import augment, window_transforms  # noqa: E402
+from idedup_tasks.training.edits import EDITS  # noqa: E402
+from idedup_tasks.training.evaluate import make_copies  # noqa: E402
+from idedup_tasks.training.learn import contrastive_loss  # noqa: E402
+from idedup_tasks.training.measure import (  # noqa: E402
+    average_linkage,
+    grouping_quality,
+    pair_curve,
+)
+from idedup_tasks.training.photos import cache_photos, is_set_aside, photo_files  # noqa: E402
+from idedup_tasks.training.quantiser import train_quantiser  # noqa: E402
+
+TINY = Recipe(steps=4, images=4, sides=((32, 1.0),), learning_rate=1e-4)
+
+
+def save_pictures(folder: Path, n: int, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    for i, coarse in enumerate(rng.integers(0, 256, (n, 7, 7, 3), np.uint8)):
+        size = (int(rng.integers(60, 120)), 80)
+        image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        image.save(folder / f"{i:05}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Enough pictures to set a hundred aside."""
+    return save_pictures(tmp_path_factory.mktemp("photos"), 690)
+
+
+def test_photographs_set_aside_are_chosen_by_name_alone(many, tmp_path):
+    files = photo_files(many)
+    aside = [f for f in files if is_set_aside(f)]
+    assert aside == [f for f in files if zlib.crc32(f.name.encode()) % 6 == 0]
+    assert all(is_set_aside(tmp_path / f.name) for f in aside)
+
+
+def test_cache_holds_the_decoded_photographs_and_is_reused(tmp_path):
+    files = photo_files(save_pictures(tmp_path, 5))
+    first = cache_photos(files, tmp_path / "cache")
+    made = {f: f.stat().st_mtime_ns for f in (tmp_path / "cache").iterdir()}
+    second = cache_photos(files, tmp_path / "cache")
+    assert made == {f: f.stat().st_mtime_ns for f in (tmp_path / "cache").iterdir()}
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+    with Image.open(files[3]) as image:
+        assert second.aspects[3] == pytest.approx(image.width / image.height)
+        small = np.asarray(image.convert("RGB").resize(first.pixels.shape[2:], 3))
+    np.testing.assert_array_equal(second.pixels[3], small.transpose(2, 0, 1))
+
+
+def test_a_folder_without_photographs_is_an_error(tmp_path):
+    with pytest.raises(TrainingError, match="no photographs"):
+        photo_files(tmp_path)
+
+
+@pytest.mark.parametrize("strong", [False, True])
+def test_views_are_a_function_of_the_generator(tmp_path, strong):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 6)), tmp_path / "cache")
+    pixels = np.array(cache.pixels)
+    views = [
+        augment(pixels, cache.aspects, 48, strong, np.random.default_rng(seed))
+        for seed in (3, 3, 4)
+    ]
+    assert views[0].shape == (6, 3, 48, 48) and views[0].dtype == torch.uint8
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])
+    np.testing.assert_array_equal(pixels, cache.pixels)
+
+
+def test_mild_windows_stay_within_the_photograph():
+    maps, _ = window_transforms(np.full(500, 1.5), False, np.random.default_rng(0))
+    corners = np.array([[x, y, 1] for x in (-1, 1) for y in (-1, 1)]).T
+    assert np.abs(maps @ corners).max() <= 1 + 1e-5
+
+
+def test_loss_is_that_of_its_formula():
+    rng = np.random.default_rng(0)
+    vectors = torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((6, 5))))
+    photos = torch.tensor([0, 1, 2, 0, 1, 2])
+    loss, _ = contrastive_loss(vectors, photos, TINY)
+    cosines = (vectors @ vectors.T).numpy()
+    info, koleo = [], []
+    for i in range(6):
+        others = [j for j in range(6) if photos[j] != photos[i]]
+        (positive,) = [j for j in range(6) if photos[j] == photos[i] and j != i]
+        terms = np.exp(cosines[i, [positive, *others]] / TINY.temperature)
+        info.append(-np.log(terms[0] / terms.sum()))
+        koleo.append(-np.log(np.sqrt(2 - 2 * cosines[i, others].max())))
+    assert loss.item() == pytest.approx(np.mean(info) + TINY.koleo * np.mean(koleo), rel=1e-4)
+
+
+def test_accuracy_is_one_for_views_that_coincide():
+    vectors = torch.eye(4).repeat(2, 1)
+    _, accuracy = contrastive_loss(vectors, torch.arange(4).repeat(2), TINY)
+    assert accuracy.item() == 1
+
+
+def test_a_stopped_run_continues_to_the_same_weights(tmp_path, monkeypatch):
+    files = photo_files(save_pictures(tmp_path, 12))
+    cache = cache_photos(files, tmp_path / "cache")
+    monkeypatch.setattr(learn, "CHECKPOINT_STEPS", 2)
+    whole = learn.learn(cache, cache, TINY, tmp_path / "whole.safetensors")
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(step: int, loss: float, accuracy: float) -> None:
+        if step == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        learn.learn(cache, cache, TINY, tmp_path / "parts.safetensors", progress=stop)
+    parts = learn.learn(cache, cache, TINY, tmp_path / "parts.safetensors")
+    assert parts.step == whole.step == 4
+    for (name, expected), found in zip(
+        whole.averaged.state_dict().items(), parts.averaged.state_dict().values(), strict=True
+    ):
+        assert torch.equal(expected, found), name
+
+
+def test_fewer_photographs_than_a_batch_are_an_error(tmp_path):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 3)), tmp_path / "cache")
+    with pytest.raises(TrainingError, match="fewer than a batch of 4"):
+        learn.learn(cache, cache, TINY, tmp_path / "c.safetensors")
+
+
+def test_weights_that_do_not_fit_are_an_error():
+    shipped = load_card()
+    with pytest.raises(TrainingError, match="128 dimensions"):
+        learn.initial_network(replace(TINY, dim=128), str(shipped.folder / shipped.weights))
+
+
+def test_pair_curve_agrees_with_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    scores = rng.random((40, 30)).round(2)
+    truth = rng.integers(0, 30, 40)
+    scores[np.arange(40), truth] = (scores[np.arange(40), truth] + 0.4).round(2)
+    curve = pair_curve(scores, truth)
+    labels = np.zeros(scores.shape, int)
+    labels[np.arange(40), truth] = 1
+    expected = metrics.average_precision_score(labels.ravel(), scores.ravel())
+    assert curve.average_precision() == pytest.approx(expected)
+    for threshold in (0.3, 0.705, 0.9):
+        found = scores >= threshold
+        right = (found & (labels == 1)).sum()
+        assert curve.at_threshold(threshold) == pytest.approx(
+            (right / max(found.sum(), 1), right / 40)
+        )
+
+
+def test_threshold_at_precision_is_the_lowest_that_has_it():
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.85]])
+    curve = pair_curve(scores, np.array([0, 1, 0]))
+    assert curve.at_precision(0.99) == (pytest.approx(1 / 3), 0.9)
+    assert curve.at_precision(0.6) == (pytest.approx(1.0), 0.3)
+    assert pair_curve(np.array([[0.1, 0.5]]), np.array([0])).at_precision(0.99) == (0, np.inf)
+
+
+def test_average_linkage_does_not_chain():
+    # A walk along an arc: neighbours are alike, the ends are not.
+    angles = np.deg2rad(np.arange(0, 180, 15))
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
+    cosines = vectors @ vectors.T
+    whole, cut = average_linkage(cosines, 0.9, [-1.0, 0.8])
+    assert len(set(whole)) == 1
+    assert len(set(cut)) > 2
+    for group in set(cut):
+        members = np.flatnonzero(cut == group)
+        assert cosines[np.ix_(members, members)].mean() >= 0.8
+    apart = average_linkage(cosines, 0.99, [-1.0])[0]
+    assert len(set(apart)) == len(angles)
+
+
+def test_grouping_quality_counts_pairs():
+    rng = np.random.default_rng(0)
+    labels, truth = rng.integers(0, 6, 40), rng.integers(0, 6, 40)
+    pairs = list(itertools.combinations(range(40), 2))
+    found = {(a, b) for a, b in pairs if labels[a] == labels[b]}
+    wanted = {(a, b) for a, b in pairs if truth[a] == truth[b]}
+    right = len(found & wanted)
+    expected = (right / len(found), right / len(wanted), 2 * right / (len(found) + len(wanted)))
+    assert grouping_quality(labels, truth) == pytest.approx(expected)
+
+
+def test_every_edit_makes_another_rgb_image_and_repeats(tmp_path):
+    image, other = (Image.open(f).convert("RGB") for f in photo_files(save_pictures(tmp_path, 2)))
+    for kind, edit in EDITS.items():
+        first, second = (edit(image, np.random.default_rng(5), other) for _ in range(2))
+        assert first.mode == "RGB" and first.tobytes() == second.tobytes(), kind
+        assert (first.size, first.tobytes()) != (image.size, image.tobytes()), kind
+
+
+def test_copies_use_every_edit_equally_often(many):
+    copies = make_copies(photo_files(many)[:84])
+    _, counts = np.unique(copies.kinds, return_counts=True)
+    assert len(counts) == len(EDITS) and set(counts) == {20}
+    assert np.bincount(copies.truth).tolist() == [5] * 84
+
+
+def test_quantiser_finds_separate_clusters():
+    rng = np.random.default_rng(0)
+    centres = np.eye(8, dtype=np.float32)
+    vectors = np.repeat(centres, 20, 0) + 0.01 * rng.standard_normal((160, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    centroids = train_quantiser(vectors, 8).astype(np.float32)
+    assert centroids.shape == (8, 8)
+    assert (vectors @ centroids.T).max(1).min() > 0.6
+    assert train_quantiser(vectors[:12], 8).shape == (3, 8)
+
+
+def test_training_gives_a_calibrated_descriptor_that_registers_only_if_better(
+    many, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("idedup_tasks.training.run.INPUT_SIDES", (96, 128))
+    said: list[str] = []
+    sidecar = train(many, tmp_path / "out", "mobilenet_v3", TINY, say=said.append)
+    descriptor = load_descriptor(str(sidecar), "cpu")
+    card = load_card(str(sidecar))
+    assert card.input_size in (96, 128)
+    assert 0 < card.thresholds.pair < 1 and card.thresholds.phash_distance >= 0
+    assert card.figures["calibration"]["pairs"]["micro_ap"] > 0.5
+    assert load_quantiser(str(sidecar)).shape[1] == descriptor.dim
+    curves = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert len(curves["loss"]) == len(curves["epoch"]) > 0
+    assert (tmp_path / "out" / "training.png").stat().st_size > 0
+    place = tmp_path / "registered"
+    place.mkdir()
+    assert register(sidecar, many, place)
+    assert load_descriptor(str(place / sidecar.name), "cpu").model_id == descriptor.model_id
+    assert not register(sidecar, many, place)
+
+
+def test_too_few_photographs_to_calibrate_with_are_an_error(tmp_path):
+    with pytest.raises(TrainingError, match="to calibrate with"):
+        train(save_pictures(tmp_path, 30), tmp_path / "out", recipe=TINY)
