@@ -1,0 +1,1 @@
+"""Measurements that are run by hand or nightly; see docs/benchmarks.md."""

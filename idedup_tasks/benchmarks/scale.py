@@ -1,0 +1,210 @@
+"""Prefilter, index, group and report over synthetic rows: seconds and peak memory of each stage.
+
+    python -m idedup_tasks.benchmarks.scale --rows 1000000 --folder /tmp/scale
+
+A lake is made of random hashes and vectors with planted copies: 2 % with equal bytes, 2 %
+perceptual twins, 2 % near duplicates. No pictures are involved, so ingest and embed are not
+measured here. Each stage runs in a process of its own; memory is the largest anonymous resident set it had, which
+leaves out the pages of memory-mapped scratch files that the system may drop at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from idedup_tasks import pipeline
+from idedup_tasks.lake import EMBEDDINGS, FINGERPRINTS, IMAGES, TableChange
+from idedup_tasks.settings import Collection, Places
+
+_DAYS = 30
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+_SHARE = 0.02
+
+
+def make_run(folder: Path) -> pipeline.Run:
+    """The run that the stages are measured in."""
+    places = Places(
+        home=folder,
+        lake=str(folder / "lake"),
+        warehouse=f"sqlite:///{folder}/warehouse.db",
+        collections=folder,
+    )
+    collection = Collection.model_validate({"name": "scale", "source": "/nowhere"})
+    return pipeline.Run(collection, "scale", None, places)
+
+
+def build(run: pipeline.Run, rows: int, seed: int = 0) -> dict[str, int]:
+    """Fill images, fingerprints (all still active) and embeddings with synthetic rows."""
+    rng = np.random.default_rng(seed)
+    lake, model_id = run.lake, run.model_id
+    planted = int(rows * _SHARE)
+    digests = rng.integers(0, 256, (rows, 32), dtype=np.uint8)
+    hashes = rng.integers(0, 2**64, rows, dtype=np.uint64)
+    place = rng.permutation(rows)[: 6 * planted].reshape(6, planted)
+    original, copy, seen, twin, near, relative = place
+    digests[copy], hashes[copy] = digests[original], hashes[original]
+    hashes[twin] = hashes[seen] ^ (np.uint64(1) << rng.integers(0, 64, planted, dtype=np.uint64))
+    partner = np.full(rows, -1)
+    partner[relative] = near
+    dim = 256
+    changes = {name: TableChange(name, lake.snapshot(name).version) for name in _TABLES}
+    # The vector of an image is drawn from its own seed, so that a copy's can be made from it
+    # without holding a million.
+    for day, part in enumerate(np.array_split(np.arange(rows), _DAYS)):
+        arrival = (_START + timedelta(days=day)).strftime("%Y-%m-%d")
+        ids = [f"{i:032x}" for i in part]
+        sha256 = [bytes(d).hex() for d in digests[part]]
+        images = {name: pa.nulls(len(part), IMAGES.field(name).type) for name in IMAGES.names}
+        at = [_START + timedelta(days=day, microseconds=int(i)) for i in range(len(part))]
+        images |= {
+            "arrival": pa.array([arrival] * len(part)),
+            "image_id": pa.array(ids),
+            "key": pa.array([f"{arrival}/{i}.jpg" for i in part]),
+            "uri": pa.array([f"/nowhere/{arrival}/{i}.jpg" for i in part]),
+            "arrived_at": pa.array(at, pa.timestamp("us", tz="UTC")),
+            "bytes": pa.array(rng.integers(10_000, 5_000_000, len(part))),
+            "etag": pa.array(ids),
+            "sha256": pa.array(sha256),
+            "width": pa.array([4000] * len(part), pa.int32()),
+            "height": pa.array([3000] * len(part), pa.int32()),
+            "format": pa.array(["JPEG"] * len(part)),
+            "mode": pa.array(["RGB"] * len(part)),
+            "status": pa.array(["decoded"] * len(part)),
+            "low_information": pa.array([False] * len(part)),
+        }
+        prints = {n: pa.nulls(len(part), FINGERPRINTS.field(n).type) for n in FINGERPRINTS.names}
+        prints |= {name: images[name] for name in ("arrival", "image_id", "sha256")}
+        prints |= {
+            "hash": pa.array(hashes[part].view(np.int64)),
+            "low_information": images["low_information"],
+            "status": pa.array(["active"] * len(part)),
+        }
+        vectors = np.empty((len(part), dim), dtype=np.float32)
+        for row, i in enumerate(part):
+            source = partner[i] if partner[i] >= 0 else i
+            vectors[row] = np.random.default_rng([seed, int(source)]).standard_normal(dim)
+            if partner[i] >= 0:
+                vectors[row] += 0.5 * rng.standard_normal(dim)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
+        embeddings = {name: images[name] for name in ("arrival", "image_id", "sha256")}
+        embeddings |= {"model_id": pa.array([model_id] * len(part)), "vector": column}
+        tables = {
+            "images": pa.table(images, IMAGES),
+            "fingerprints": pa.table(prints, FINGERPRINTS),
+            "embeddings": pa.table({n: embeddings[n] for n in EMBEDDINGS.names}).cast(EMBEDDINGS),
+        }
+        for name, table in tables.items():
+            partition = {"arrival": arrival}
+            if name == "embeddings":
+                partition["model_id"] = model_id
+            changes[name].add.append(lake.write_rows(name, partition, table))
+    version = lake.publish(changes["images"])
+    prefilter = run.collection.prefilter
+    changes["fingerprints"].metadata = {
+        "hash": prefilter.hash,
+        "mirrored": prefilter.mirrored,
+        "reads": {"images": version},
+    }
+    lake.publish(changes["fingerprints"])
+    lake.publish(changes["embeddings"])
+    return {"rows": rows, "exact": planted, "perceptual": planted, "near": planted}
+
+
+_TABLES = ("images", "fingerprints", "embeddings")
+
+
+class _Memory:
+    """The largest anonymous resident set of this process, in bytes, sampled."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.05):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("RssAnon:"):
+                    self.peak = max(self.peak, int(line.split()[1]) * 1024)
+
+    def stop(self) -> int:
+        self._stop.set()
+        self._thread.join()
+        return self.peak
+
+
+def measure(run: pipeline.Run, stage: str) -> dict[str, Any]:
+    """Prepare and publish one stage, without its gate, and say what it took."""
+    from idedup_tasks.warehouse import Warehouse
+
+    Warehouse(run.places.warehouse).upgrade()
+    module = pipeline.stage_module(stage)
+    memory, started = _Memory(), time.perf_counter()
+    candidate = module.prepare(run)
+    run.lake.save_candidate(candidate)
+    module.publish(run, candidate)
+    return {
+        "stage": stage,
+        "seconds": round(time.perf_counter() - started, 1),
+        "peak_mib": round(memory.stop() / 2**20),
+        "counts": candidate.counts,
+    }
+
+
+def _settle_embeddings(run: pipeline.Run) -> None:
+    """What the embed stage would record: which fingerprints the vectors are complete for."""
+    lake = run.lake
+    change = TableChange("embeddings", lake.snapshot("embeddings").version)
+    change.metadata = {"reads": {"fingerprints": lake.snapshot("fingerprints").version}}
+    lake.publish(change)
+
+
+def stages(folder: Path) -> Iterator[dict[str, Any]]:
+    """Measure each stage in a process of its own."""
+    for stage in ("prefilter", "index", "group", "report"):
+        command = [sys.executable, "-m", __spec__.name, "--folder", str(folder), "--stage", stage]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        yield json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000, help="images of the synthetic lake")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="empty or missing; removed after"
+    )
+    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    run = make_run(chosen.folder)
+    if chosen.stage:
+        result = measure(run, chosen.stage)
+        if chosen.stage == "prefilter":
+            _settle_embeddings(run)
+        print(json.dumps(result))
+        return
+    if chosen.folder.exists() and any(chosen.folder.iterdir()):
+        parser.error(f"{chosen.folder} is not empty")
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    print(json.dumps(build(run, chosen.rows)), flush=True)
+    for result in stages(chosen.folder):
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
