@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import IO, Any
 
 import fsspec
@@ -227,8 +228,15 @@ class Snapshot:
         version = self.metadata.get("reads", {}).get(upstream)
         return None if version is None else int(version)
 
-    def files(self) -> list[DataFile]:
-        """The data files of this version, in order of path."""
+    def files(self, **partition: str) -> list[DataFile]:
+        """The data files of this version, or of partitions with these values, in order of path."""
+        if not partition:
+            return list(self._files)
+        wanted = partition.items()
+        return [f for f in self._files if wanted <= f.partition.items()]
+
+    @cached_property
+    def _files(self) -> list[DataFile]:
         found = []
         for row in pa.table(self._table.get_add_actions(flatten=True)).to_pylist():
             partition = {c: row[f"partition.{c}"] for c in self.definition.partition_by}
@@ -541,7 +549,7 @@ def reconcile_partition(
     schema = definition.schema
     rows = rows.select(schema.names).cast(schema)
     rows = rows.sort_by([(c, "ascending") for c in definition.key])
-    current = [f for f in snapshot.files() if f.partition == dict(partition)]
+    current = snapshot.files(**partition)
     if sum(f.rows for f in current) == rows.num_rows:
         held = snapshot.read(files=current)
         if held.sort_by([(c, "ascending") for c in definition.key]).equals(rows):

@@ -57,7 +57,7 @@ def prepare(run: Run) -> Candidate:
             change.add.append(encode(images, arrival, lacking[start : start + CHUNK]))
             run.progress("embedding", active + start, total)
         embedded += len(lacking)
-        active += _active_count(fingerprints, arrival)
+        active += _active_count(fingerprints, arrival=arrival)
     run.progress("embedding", active, total)
     counts: dict[str, Any] = {
         "active": active,
@@ -77,8 +77,8 @@ def _dimension(run: Run) -> int:
     return descriptor_info(run.collection.descriptor, run.collection.device).dim
 
 
-def _active_count(fingerprints: Snapshot, arrival: str | None = None) -> int:
-    files = [f for f in fingerprints.files() if arrival in (None, f.partition["arrival"])]
+def _active_count(fingerprints: Snapshot, **partition: str) -> int:
+    files = fingerprints.files(**partition)
     active = ds.field("status") == "active"
     return sum(b.num_rows for b in fingerprints.scan(["status"], active, files=files))
 
@@ -87,9 +87,8 @@ def _lacking(
     target: Snapshot, fingerprints: Snapshot, model_id: str, arrival: str
 ) -> list[tuple[str, str]]:
     """The (image_id, sha256) of a period's active images without a vector, in order."""
-    partition = {"model_id": model_id, "arrival": arrival}
-    held = [f for f in target.files() if f.partition == partition]
-    rows = [f for f in fingerprints.files() if f.partition["arrival"] == arrival]
+    held = target.files(model_id=model_id, arrival=arrival)
+    rows = fingerprints.files(arrival=arrival)
     columns = ["image_id", "sha256"]
     present = {tuple(row.values()) for row in target.read(columns, files=held).to_pylist()}
     active = fingerprints.read(columns, ds.field("status") == "active", files=rows)
@@ -120,7 +119,7 @@ class _Encoder:
     def _rows(
         self, images: Snapshot, arrival: str, sha256_of: dict[str, str]
     ) -> Iterator[pa.RecordBatch]:
-        files = [f for f in images.files() if f.partition["arrival"] == arrival]
+        files = images.files(arrival=arrival)
         where = ds.field("image_id").isin(pa.array(list(sha256_of)))
         batches = images.scan(["image_id", "thumbnail"], where, batch_rows=_ENCODE, files=files)
         with ThreadPoolExecutor(cpu_count()) as threads:

@@ -241,11 +241,11 @@ _ORDERED = pa.schema(
 
 def _in_order(images: Snapshot, fingerprints: Snapshot, arrival: str) -> pa.Table:
     """The fingerprints of one period in order of (arrived_at, key), which `images` knows."""
-    files = [f for f in images.files() if f.partition["arrival"] == arrival]
+    files = images.files(arrival=arrival)
     order = images.read(
         ["image_id", "arrived_at", "key"], ds.field("status") == "decoded", files=files
     ).sort_by("image_id")
-    files = [f for f in fingerprints.files() if f.partition["arrival"] == arrival]
+    files = fingerprints.files(arrival=arrival)
     rows = fingerprints.read(_ORDERED.names, files=files).sort_by("image_id")
     if not rows["image_id"].equals(order["image_id"]):
         raise Conflict(

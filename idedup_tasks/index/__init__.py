@@ -163,7 +163,7 @@ def ids_path(path: str) -> str:
 
 
 def _rows(snapshot: Snapshot, model_id: str) -> list[dict[str, Any]]:
-    files = [f for f in snapshot.files() if f.partition["model_id"] == model_id]
+    files = snapshot.files(model_id=model_id)
     return snapshot.read(files=files).to_pylist()
 
 
@@ -219,7 +219,7 @@ def _build(
     """Write shards of the vectors that are lacking, as many as a shard takes at a time."""
     if not len(lacking):
         return []
-    files = [f for f in embeddings.files() if f.partition["model_id"] == model_id]
+    files = embeddings.files(model_id=model_id)
     written: list[dict[str, Any]] = []
     pending: list[pa.RecordBatch] = []
     done: pa.Array = _merged([])

@@ -30,7 +30,10 @@ CHUNK = 1_000
 _WRITE_ROWS = 100
 # These may come out differently next time though the object is the same; others may not.
 _RETRIED = frozenset(
-    {"unreadable", "crashed", "timed-out", "out-of-memory", "too-large", "too-many-pixels"}
+    {
+        *("unreadable", "vanished", "crashed", "timed-out", "out-of-memory"),
+        *("too-large", "too-many-pixels"),
+    }
 )
 
 publish = publish_changes
@@ -128,7 +131,7 @@ class _Plan:
 
 def _plan(run: Run, snapshot: Snapshot, listing: Listing, arrival: str) -> _Plan:
     limits = run.collection.limits
-    plan = _Plan(arrival, [f for f in snapshot.files() if f.partition["arrival"] == arrival])
+    plan = _Plan(arrival, snapshot.files(arrival=arrival))
     columns = ["image_id", "bytes", "etag", "status", "reason_code", "width", "height"]
     held = {row["image_id"]: row for row in snapshot.read(columns, files=plan.files).to_pylist()}
     plan.held = len(held)

@@ -169,7 +169,7 @@ def _partition(
     lake: Lake, source: Snapshot, known: Snapshot | None, arrival: str, settings: Prefilter
 ) -> _Partition:
     """The decoded images of a period with their hashes; those that are missing are computed."""
-    files = [f for f in source.files() if f.partition["arrival"] == arrival]
+    files = source.files(arrival=arrival)
     decoded = ds.field("status") == "decoded"
     columns = ["image_id", "arrived_at", "key", "sha256", "low_information"]
     rows = source.read(columns, decoded, files=files)
@@ -183,7 +183,7 @@ def _partition(
     hashes = np.zeros((len(position), width), dtype=np.uint64)
     missing = np.ones(len(position), dtype=bool)
     if known is not None:
-        held = [f for f in known.files() if f.partition["arrival"] == arrival]
+        held = known.files(arrival=arrival)
         for batch in known.scan(["image_id", "sha256", "hash", "variants"], files=held):
             for row in batch.to_pylist():
                 i = position.get(row["image_id"])

@@ -87,12 +87,12 @@ def report_path(run_id: str) -> str:
 
 
 def _results_of(images: Snapshot, groups: Snapshot, arrival: str) -> pa.Table:
-    files = [f for f in images.files() if f.partition["arrival"] == arrival]
+    files = images.files(arrival=arrival)
     own = [c for c in RESULTS.names if c not in _FROM_GROUPS]
     objects = images.read(["image_id", *own, "status"], files=files).sort_by("image_id")
     decoded = objects.filter(pc.equal(objects["status"], "decoded"))
     rejected = objects.filter(pc.equal(objects["status"], "rejected"))
-    files = [f for f in groups.files() if f.partition["arrival"] == arrival]
+    files = groups.files(arrival=arrival)
     members = groups.read(_FROM_GROUPS, files=files).sort_by("image_id")
     if not members["image_id"].equals(decoded["image_id"]):
         raise Conflict(f"groups of {arrival} do not belong to images version {images.version}.")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WIDTH = 440.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 8.0, 16.0, 26.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 16.0, 26.0
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _environment() -> jinja2.Environment:
         share=lambda value: "–" if value is None else f"{100 * value:.1f} %",
         duration=human_seconds,
         moment=lambda value: "–" if value is None else f"{value:%Y-%m-%d %H:%M} UTC",
-        money=lambda value: f"{value:,.2f}" if value >= 0.01 or value == 0 else f"{value:.2g}",
+        money=lambda value: "< 0.01" if 0 < value < 0.01 else f"{value:,.2f}",
         score=lambda value: "–" if value is None else f"{value:.4g}",
         visible=visible,
         file_name=lambda key: key.rpartition("/")[2],
