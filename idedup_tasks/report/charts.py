@@ -197,7 +197,7 @@ def dendrogram(chart: Chart, tree: np.ndarray, names: Sequence[str], cut: float)
     from scipy.cluster.hierarchy import dendrogram as layout
 
     drawn = layout(tree, no_plot=True)
-    step, top, right = 20.0, 22.0, 150.0
+    step, top, right = 20.0, 22.0, 168.0
     chart.height = top + step * len(names) + 4
     base = chart.height - 4
     low = min(cut, 1 - float(tree[:, 2].max()))

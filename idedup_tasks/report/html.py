@@ -367,6 +367,7 @@ def _thumbnail(stored: bytes | None) -> str | None:
 def _draw_tree(card: GroupCard, pictures: _Pictures, cut: float) -> None:
     leaves = [m for m in card.members if m["image_id"] in pictures.vectors]
     if len(leaves) < 2:
+        card.tree_note = "There is no tree to draw: all members are twins of one image."
         return
     names = [f"{m['number']}  {_clipped(visible(m['key'].rpartition('/')[2]))}" for m in leaves]
     tree = merge_tree(np.stack([pictures.vectors[m["image_id"]] for m in leaves]))
@@ -384,6 +385,6 @@ def _draw_tree(card: GroupCard, pictures: _Pictures, cut: float) -> None:
         )
 
 
-def _clipped(text: str, limit: int = 20) -> str:
+def _clipped(text: str, limit: int = 19) -> str:
     """The start and the end of a long name: the end tells copies apart."""
     return text if len(text) <= limit else f"{text[: limit - 9]}…{text[-8:]}"
