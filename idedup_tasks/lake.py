@@ -213,10 +213,13 @@ class Snapshot:
         self._lake, self._table, self.definition = lake, table, definition
         self.version: int = table.version()
 
-    @property
+    @cached_property
     def metadata(self) -> dict[str, Any]:
         """What the commit that made this version recorded: settings digest, versions read."""
-        commits = self._table.history(1)
+        # From this version's own entry of the log: `DeltaTable.history` of a pinned version starts
+        # at the newest one, which another run may have published since.
+        log = self._lake.read_text(f"{self.definition.name}/_delta_log/{self.version:020}.json")
+        commits = [a["commitInfo"] for a in map(json.loads, log.splitlines()) if "commitInfo" in a]
         return json.loads(commits[0].get(_METADATA, "{}")) if commits else {}
 
     def reads(self, upstream: str) -> int | None:
