@@ -40,7 +40,12 @@ for _folder in ("dags", "plugins"):
         sys.path.insert(0, str(ROOT / _folder))
 
 # A file name that would be a script if a page did not escape it.
-HOSTILE = "<img src=x onerror=alert(1)>.png"
+_HOSTILE = "<img src=x onerror=alert(1)>.png"
+
+
+@pytest.fixture(scope="session")
+def hostile_name() -> str:
+    return _HOSTILE
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +79,7 @@ def source(collections_folder: Path) -> Path:
         photo.save(folder / f"picture {number}.png")
         if number == 0:
             photo.save(folder / "picture 0 again.jpg", quality=80)
-    shutil.copyfile(folder / "picture 1.png", folder / HOSTILE)
+    shutil.copyfile(folder / "picture 1.png", folder / _HOSTILE)
     (folder / "broken.jpg").write_bytes(b"not a picture")
     for number, path in enumerate(sorted(folder.iterdir())):
         moment = datetime(2025, 3, 1 + number % 2, 12, number, tzinfo=UTC).timestamp()

