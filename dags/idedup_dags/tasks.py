@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 from airflow.sdk import Asset, BaseOperatorLink, Connection, get_current_context
 from airflow.sdk.configuration import conf
@@ -90,7 +91,7 @@ def current_run(file: str, stage: str) -> Run:
     return Run(
         collection=collection,
         run_id=dag_run.run_id,
-        window=window_of(str(dag_run.run_type), interval, context["params"]),
+        window=window_of(dag_run.run_type, interval, context["params"]),
         places=places,
         source_options=options,
         allow_removals=bool(context["params"]["allow_removals"]),
@@ -153,7 +154,6 @@ class ReportLink(BaseOperatorLink):
     name = "Duplicates of this run"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        from urllib.parse import quote
-
-        base = conf.get("api", "base_url", fallback="/").rstrip("/")
+        # Without host and port: the server may have moved when somebody follows the link.
+        base = urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/")
         return f"{base}/idedup/dags/{quote(ti_key.dag_id)}/runs/{quote(ti_key.run_id)}/report"
