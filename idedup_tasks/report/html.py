@@ -90,7 +90,7 @@ def render(run: Run, warehouse: Warehouse) -> str:
     formats = warehouse.query("formats", collection=name)
     sizes = warehouse.query("group_sizes", collection=name)
     template = _environment().get_template("page.html")
-    return template.render(
+    page = template.render(
         run=run,
         totals=totals,
         thresholds=thresholds,
@@ -113,6 +113,7 @@ def render(run: Run, warehouse: Warehouse) -> str:
         stages=stages,
         quality=sorted(quality, key=_by_urgency),
     )
+    return page.lstrip()
 
 
 @lru_cache(maxsize=1)
@@ -157,7 +158,7 @@ def human_seconds(value: float | None) -> str:
     """Seconds as people say them: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
     if value is None:
         return "–"
-    if value < 60:
+    if value < 59.95:
         return f"{value:.1f} s"
     minutes, seconds = divmod(round(value), 60)
     if minutes < 60:

@@ -414,7 +414,7 @@ def test_processes_record_at_the_same_time(warehouse: Warehouse) -> None:
     url = warehouse._url.render_as_string(hide_password=False)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", _PROCESS, str(Path(__file__).parent), url, str(number)],
+            [sys.executable, "-c", _PROCESS, str(Path(__file__).parents[1]), url, str(number)],
             stderr=subprocess.PIPE,
             text=True,
         )
