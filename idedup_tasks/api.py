@@ -155,6 +155,7 @@ def scan(
     warnings: list[str] = []
     for stage in STAGES:
         current[0] = stage
+        report_progress("starting", 0, None)
         begun = time.perf_counter()
         prepared = pipeline.prepare(stage, run)
         between = time.perf_counter()
@@ -399,12 +400,12 @@ def _groups(run: Run, results: str) -> pa.Table:
 
 
 def _write_csv(groups: pa.Table, stream: IO[bytes]) -> None:
-    """Quoted where needed, UTF-8 with a byte order mark, which spreadsheets look for.
+    """UTF-8, quoted where needed, so that every name comes back as it was.
 
     No cell is changed to guard against formulae, and none can be one: texts are addresses, paths
     that begin with a slash or a bucket's name, ids and words of ours.
     """
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     writer = csv.writer(text)
     writer.writerow(GROUP_COLUMNS)
     for batch in groups.to_batches(16_384):
@@ -637,8 +638,8 @@ def preview(
 
     Args:
         collection: its name; the only one there is when left out.
-        cut: similarity at which the hierarchical clustering is cut, from the candidate threshold
-            (below it the lake holds no pairs) to 1.
+        cut: similarity at which the hierarchical clustering is cut, 0 to 1. Only images that pairs
+            from the candidate threshold on connect are ever together, however low the cut.
         keeper: criteria in order: `resolution`, `format`, `bytes`, `earliest`, `path`.
         scan: output folder of an earlier `scan`, instead of the places of the environment.
 
@@ -649,12 +650,8 @@ def preview(
 
     run = _open(collection, scan)
     policy = _policy(run, keeper)
-    candidate = run.thresholds.candidate
-    if cut is not None and not candidate <= cut <= 1:
-        raise UsageError(
-            f"A cut of {cut} cannot be previewed: expected {candidate} (the candidate threshold, "
-            "below which no pairs are kept) to 1."
-        )
+    if cut is not None and not 0 <= cut <= 1:
+        raise UsageError(f"A cut of {cut} is no similarity: expected 0 to 1.")
     if cut is None and keeper is None:
         raise UsageError("There is nothing to preview: give another cut or another keeper.")
     after = group.regroup(run, run.thresholds.cut if cut is None else cut, policy)

@@ -57,11 +57,23 @@ def check(run: Run, candidate: Candidate) -> list[RuleResult]:
     Raises:
         ValueError: the candidate's stage has no suite.
     """
-    # Before the first import: Great Expectations reads it then.
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    _without_analytics()
     from idedup_tasks.quality.evaluation import evaluate
 
     return evaluate(run, candidate)
 
 
-__all__ = ["RuleResult", "Severity", "check"]
+def rule_names() -> frozenset[str]:
+    """The names that `quality.warn_only` of a collection may hold."""
+    _without_analytics()
+    from idedup_tasks.quality.suites import names
+
+    return names()
+
+
+def _without_analytics() -> None:
+    # Before the first import: Great Expectations reads it then.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+
+
+__all__ = ["RuleResult", "Severity", "check", "rule_names"]

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from great_expectations import expectations as gxe
@@ -26,6 +27,7 @@ from idedup_tasks.descriptors import descriptor_info
 from idedup_tasks.lake import Candidate
 from idedup_tasks.pipeline import Run
 from idedup_tasks.quality import Severity
+from idedup_tasks.settings import Collection, Places
 
 # Below this many objects one unreadable file more or less is no statement about the source.
 FEW_OBJECTS = 10
@@ -68,6 +70,18 @@ def suite(run: Run, candidate: Candidate) -> list[Rule]:
         replace(rule, severity="warn") if rule.name in demoted else rule
         for rule in _SUITES[candidate.stage](run, candidate)
     ]
+
+
+def names() -> frozenset[str]:
+    """The names of all rules, over all stages."""
+    places = Places(home=Path(), lake="", warehouse="", collections=Path())
+    collection = Collection.model_validate({"name": "any", "source": "any"})
+    run = Run(collection, "any", None, places)
+    return frozenset(
+        rule.name
+        for stage, rules in _SUITES.items()
+        for rule in rules(run, Candidate(stage, "any", [], {}, {}))
+    )
 
 
 # --- the suites --------------------------------------------------------------------------------

@@ -1,0 +1,492 @@
+"""The command line: `idedup scan`, `query`, `preview`, `train`, `db upgrade`, `collections check`.
+
+Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted. Errors are sentences on stderr; results go
+to stdout, progress to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from idedup_tasks import api
+from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+database = typer.Typer(no_args_is_help=True, help="The warehouse that dashboards read.")
+collections = typer.Typer(no_args_is_help=True, help="The collection files that become DAGs.")
+app.add_typer(database, name="db")
+app.add_typer(collections, name="collections")
+
+_KINDS = ("exact", "perceptual", "near")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    _be_quiet()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=given, prog_name="idedup", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        again = " Run the same command again to go on where it stopped." if _resumes(given) else ""
+        return _fail(f"Interrupted.{again}", 130)
+    except (api.UsageError, SettingsError) as error:
+        return _fail(str(error), 2)
+    except typer.TyperException as error:
+        message = error.format_message()
+        # A command without arguments has printed its help, and there is nothing to add.
+        return _fail(f"{message} (--help tells more)", 2) if message else 2
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1)
+    except Exception as error:
+        # What this package raises was written for people; anything else is a fault in it.
+        if not type(error).__module__.startswith("idedup_tasks"):
+            raise
+        return _fail(str(error), 1)
+
+
+def _fail(sentence: str, code: int) -> int:
+    _stderr().print(sentence, markup=False)
+    return code
+
+
+def _be_quiet() -> None:
+    """What libraries say in passing is not for the user of a command; failures still are."""
+    warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+def _resumes(arguments: Sequence[str]) -> bool:
+    return bool(arguments) and arguments[0] in ("scan", "train")
+
+
+def _stdout() -> Console:
+    # What goes into a file or a pipe is not cut to the width of a screen.
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"idedup {version('idedup')}")
+        raise typer.Exit
+
+
+@app.callback()
+def idedup(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Find exact, perceptual and near-duplicate images in folders and buckets.
+
+    Nothing at the source is ever changed: commands read and report.
+    """
+
+
+# --- scan --------------------------------------------------------------------------------------
+
+
+@app.command()
+def scan(
+    source: Annotated[
+        str, typer.Argument(help="Folder, or URL such as s3://bucket/prefix, to look through.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; made if needed.")
+    ],
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with the fields of a collection (docs/collections.md)."),
+    ] = None,
+    descriptor: Annotated[
+        str | None, typer.Option(help="Descriptor by name, or the .json file that training wrote.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where the descriptor runs.")
+    ] = None,
+) -> None:
+    """Find the duplicates in a folder or bucket.
+
+    Writes into the output folder: **report.html** to look at, **groups.csv** and
+    **groups.parquet** (a row per member of a group), **images.parquet** (every file with its
+    verdict: unique and keeper are what to keep) and **summary.json**.
+
+    What was read stays in OUTPUT/.idedup, so that scanning again reads only what is new. Nothing at
+    the source is changed. Files that cannot be read are listed with the reason.
+
+    Examples:
+
+    - `idedup scan ~/Pictures --output duplicates`
+    - `idedup scan s3://bucket/photos -o duplicates --settings strict.yaml`
+    """
+    with _stage_bars() as show:
+        result = api.scan(
+            source,
+            output,
+            settings=settings,
+            descriptor=descriptor,
+            device=device,
+            progress=show,
+        )
+    _show_scan(result)
+
+
+@contextmanager
+def _stage_bars() -> Iterator[api.Progress]:
+    """One bar per stage on stderr; on something that is no terminal, a line when it is done."""
+    console = _stderr()
+    with Progress(
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, what: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                for name, task in tasks.items():
+                    _settle(bars, name, task)
+                tasks[stage] = bars.add_task(stage, total=total)
+            if what == "checking":
+                bars.update(tasks[stage], description=f"{stage}: {what}")
+            else:
+                bars.update(
+                    tasks[stage], description=f"{stage}: {what}", completed=done, total=total
+                )
+
+        yield show
+        for name, task in tasks.items():
+            _settle(bars, name, task)
+
+
+def _settle(bars: Progress, stage: str, task: Any) -> None:
+    done = next(t.completed for t in bars.tasks if t.id == task)
+    bars.update(task, description=stage, completed=done, total=done)
+    bars.stop_task(task)
+
+
+def _show_scan(result: api.ScanResult) -> None:
+    console, summary = _stdout(), result.summary
+    counts = summary["counts"]
+    table = _table("", "images", "reclaimable")
+    for kind in _KINDS:
+        table.add_row(
+            f"{kind} duplicates",
+            f"{counts[f'duplicates_{kind}']:,}",
+            _size(counts[f"reclaimable_{kind}"]),
+        )
+    duplicates = sum(counts[f"duplicates_{kind}"] for kind in _KINDS)
+    reclaimable = sum(counts[f"reclaimable_{kind}"] for kind in _KINDS)
+    table.add_row("all duplicates", f"{duplicates:,}", _size(reclaimable))
+    table.add_row("groups", f"{counts['groups']:,}", "")
+    table.add_row("rejected", f"{counts['rejected']:,}", "")
+    table.add_row("all files", f"{counts['images']:,}", f"of {_size(counts['bytes'])}")
+    console.print(table)
+    stages = _table("stage", "seconds", "images/s")
+    for name in STAGES:
+        stage = summary["stages"][name]
+        rate = stage["images_per_second"]
+        seconds = stage["seconds"] + stage["gate_seconds"]
+        stages.add_row(name, f"{seconds:.1f}", f"{rate:,.0f}" if rate else "")
+    console.print()
+    console.print(stages)
+    console.print()
+    for warning in summary["warnings"]:
+        console.print(f"Warning: {warning}", markup=False)
+    for prefix in summary["excluded"]:
+        console.print(f"Not looked at: {prefix} holds the results.", markup=False)
+    console.print(f"Report: {result.report}", markup=False)
+
+
+# --- query -------------------------------------------------------------------------------------
+
+_CollectionOption = Annotated[
+    str | None,
+    typer.Option("--collection", "-c", help="Name of the collection; not needed if there is one."),
+]
+_ScanOption = Annotated[
+    Path | None,
+    typer.Option("--scan", help="Output folder of an earlier scan, to look there."),
+]
+_JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def query(
+    image: Annotated[str, typer.Argument(help="Path or URL of an image.")],
+    collection: _CollectionOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 10,
+    scan: _ScanOption = None,
+    as_json: _JsonOption = False,
+) -> None:
+    """Show what a collection already holds of an image, best first.
+
+    First copies with the same bytes, then perceptual twins, then near duplicates by cosine
+    similarity. A near duplicate stands for the images that collapsed onto it.
+
+    The collection is looked for where IDEDUP_HOME, IDEDUP_LAKE and IDEDUP_COLLECTIONS say.
+
+    Examples:
+
+    - `idedup query new.jpg --collection pictures`
+    - `idedup query new.jpg --scan duplicates --json`
+    """
+    matches = api.query(image, collection, limit=limit, scan=scan)
+    if as_json:
+        _print_json([asdict(match) for match in matches])
+        return
+    console = _stdout()
+    if not matches:
+        console.print("Nothing like it is there.")
+        return
+    table = _table(
+        "relation", "score", "pixels", "bytes", "verdict", "uri", left=("uri", "verdict")
+    )
+    for match in matches:
+        table.add_row(
+            match.relation,
+            f"{match.score:.4f}",
+            f"{match.width} × {match.height}",
+            _size(match.bytes),
+            match.verdict or "",
+            escape(match.uri),
+        )
+    console.print(table)
+
+
+# --- preview -----------------------------------------------------------------------------------
+
+
+@app.command()
+def preview(
+    collection: _CollectionOption = None,
+    cut: Annotated[
+        float | None,
+        typer.Option(help="Similarity at which groups are cut; higher makes smaller groups."),
+    ] = None,
+    keeper: Annotated[
+        str | None,
+        typer.Option(
+            help="Criteria of the image to keep, in order and separated by commas: resolution, "
+            "format, bytes, earliest, path."
+        ),
+    ] = None,
+    scan: _ScanOption = None,
+    as_json: _JsonOption = False,
+) -> None:
+    """Show what another threshold or keeper policy would change, before anything is changed.
+
+    To make it so, put the values into the collection's file and run it again. Only images that
+    pairs from the candidate threshold on connect are ever together, however low the cut.
+
+    Examples:
+
+    - `idedup preview --collection pictures --cut 0.9`
+    - `idedup preview --scan duplicates --keeper earliest,resolution`
+    """
+    criteria = None if keeper is None else [name.strip() for name in keeper.split(",")]
+    found = api.preview(collection, cut=cut, keeper=criteria, scan=scan)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    console = _stdout()
+    table = _table("", "now", "then")
+    table.add_row("groups", f"{found.before.groups:,}", f"{found.after.groups:,}")
+    table.add_row("duplicates", f"{found.before.duplicates:,}", f"{found.after.duplicates:,}")
+    table.add_row(
+        "reclaimable",
+        _size(found.before.reclaimable_bytes),
+        _size(found.after.reclaimable_bytes),
+    )
+    console.print(table)
+    console.print()
+    console.print(
+        f"Groups dissolved {found.dissolved:,}, split {found.split:,}, merged {found.merged:,}, "
+        f"new {found.appeared:,}, with another keeper {found.other_keeper:,}."
+    )
+    for what, uris in (
+        ("would become duplicates", found.newly_duplicate),
+        ("would no longer be duplicates", found.no_longer_duplicate),
+    ):
+        console.print(f"{len(uris):,} images {what}{':' if uris else '.'}")
+        for uri in uris[:20]:
+            console.print(f"  {uri}", markup=False)
+        if len(uris) > 20:
+            console.print(f"  and {len(uris) - 20:,} more (--json lists all)")
+
+
+# --- the rest ----------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    photos: Annotated[Path, typer.Argument(help="Folder of photographs, a few thousand or more.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for weights, sidecar and curves.")
+    ],
+    init: Annotated[
+        str | None,
+        typer.Option(help="Weights to start from: a file, a descriptor's name, or imagenet."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps instead of the recipe's.")
+    ] = None,
+    register: Annotated[
+        bool, typer.Option(help="Make it the shipped descriptor if it beats that one.")
+    ] = False,
+) -> None:
+    """Train a descriptor on photographs, without labels, and calibrate its thresholds.
+
+    One photograph in six is set aside to calibrate with. A run that was stopped continues from its
+    checkpoint in the output folder.
+
+    Examples:
+
+    - `idedup train ~/photos --output trained --init mobilenet_v3`
+    - `idedup scan ~/Pictures -o duplicates --descriptor trained/mobilenet_v3.json`
+    """
+    from dataclasses import replace
+
+    from idedup_tasks import training
+
+    recipe = training.Recipe() if steps is None else replace(training.Recipe(), steps=steps)
+    console = _stderr()
+    sidecar = training.train(
+        photos, output, init, recipe, say=lambda text: console.print(text, markup=False)
+    )
+    _stdout().print(f"{sidecar}", markup=False)
+    if register:
+        better = training.register(sidecar, photos)
+        _stdout().print("Registered." if better else "Not registered: the shipped one is better.")
+
+
+@database.command("upgrade")
+def upgrade() -> None:
+    """Create the warehouse's tables, or bring them to this release; harmless to repeat.
+
+    The warehouse is the database that IDEDUP_WAREHOUSE names (a SQLAlchemy URL), by default SQLite
+    under IDEDUP_HOME.
+    """
+    from idedup_tasks.warehouse import Warehouse
+
+    warehouse = Warehouse(Places.from_environment().warehouse)
+    warehouse.upgrade()
+    _stdout().print(f"{warehouse.address} is up to date.", markup=False)
+
+
+@collections.command("check")
+def check(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files or folders; by default the folder of IDEDUP_COLLECTIONS."),
+    ] = None,
+) -> None:
+    """Check collection files as the DAGs would: every fault with file, field and what is expected.
+
+    Examples:
+
+    - `idedup collections check config/collections`
+    """
+    given = paths or [Places.from_environment().collections]
+    files = [
+        file
+        for path in given
+        for file in (sorted(path.glob("*.y*ml")) if path.is_dir() else [path])
+    ]
+    if not files:
+        raise api.UsageError(f"{given[0]} has no collection files: expected *.yaml.")
+    seen: dict[str, Path] = {}
+    console, faults = _stdout(), 0
+    for file in files:
+        try:
+            collection = load_collection(file)
+            _check_rules(file, collection)
+            if collection.name in seen:
+                raise SettingsError(
+                    f"{file.name}: name: {collection.name} is the name in "
+                    f"{seen[collection.name].name} too (expected one of its own)"
+                )
+        except SettingsError as error:
+            faults += 1
+            console.print(str(error), markup=False)
+        else:
+            seen[collection.name] = file
+            console.print(f"{file.name}: good ({collection.name})", markup=False)
+    if faults:
+        raise typer.Exit(1)
+
+
+def _check_rules(file: Path, collection: Collection) -> None:
+    """A misspelt rule in `warn_only` would demote nothing, in silence."""
+    if not collection.quality.warn_only:
+        return
+    from idedup_tasks.quality import rule_names
+
+    known = rule_names()
+    for rule in collection.quality.warn_only:
+        if rule not in known:
+            raise SettingsError(
+                f"{file.name}: quality.warn_only: no rule is called {rule} (expected names from "
+                "docs/quality.md)"
+            )
+
+
+def _table(*headings: str, left: Sequence[str] = ()) -> Table:
+    """The first column and those named `left` are texts; the others numbers."""
+    table = Table(box=None, pad_edge=False)
+    for place, heading in enumerate(headings):
+        text = place == 0 or heading in left
+        table.add_column(heading, justify="left" if text else "right", overflow="fold")
+    return table
+
+
+def _print_json(content: list[dict[str, Any]] | Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
