@@ -5,9 +5,9 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-# Within a block, each new active image is compared with the rest of it by plain XOR; between
-# blocks, FAISS finds the active images near by. Small enough for the first to stay cheap.
-_BLOCK = 2_048
+# Within a block all are compared with all by plain XOR; between blocks, FAISS finds the active
+# images near by. Small enough for the first to stay cheap.
+_BLOCK = 1_024
 _NONE = np.iinfo(np.int64).max
 
 
@@ -56,13 +56,15 @@ def collapse_perceptual(
         # Nearest as one number: distance in the high bits, position in the low ones, so that the
         # minimum is the nearest and, of equally near ones, the earliest.
         nearest = index.nearest(asked)
-        for i in np.flatnonzero(nearest == _NONE):
-            if nearest[i] != _NONE:
-                continue  # a neighbour in this block has become active before it
-            index.add(block[i], start + int(i))
-            later = np.bitwise_count(asked[i + 1 :] ^ block[i]).min(axis=1).astype(np.int64)
-            found = np.where(later <= distance, (later << 32) | (start + i), _NONE)
-            np.minimum(nearest[i + 1 :], found, out=nearest[i + 1 :])
+        bits = np.bitwise_count(asked[:, None, :] ^ block[None, :, None]).min(axis=2)
+        near = np.tril(bits <= distance, -1)  # rows: the later image, columns: the earlier
+        for i in np.flatnonzero(near.any(axis=0)):
+            if nearest[i] == _NONE:  # no earlier active image is near it: it is active itself
+                later = np.flatnonzero(near[:, i])
+                found = bits[later, i].astype(np.int64) << 32 | (start + i)
+                nearest[later] = np.minimum(nearest[later], found)
+        active = np.flatnonzero(nearest == _NONE)
+        index.add(block[active], start + active)
         collapsed = np.flatnonzero(nearest != _NONE)
         onto[start + collapsed] = nearest[collapsed] & 0xFFFFFFFF
         apart[start + collapsed] = nearest[collapsed] >> 32
@@ -82,25 +84,22 @@ class _ActiveHashes:
             self._index.nflip = flips
         else:
             self._index = faiss.IndexBinaryFlat(64)
-        self._positions: list[int] = []
-        self._pending: list[np.uint64] = []
+        self._positions = [np.empty(0, dtype=np.int64)]
 
-    def add(self, value: np.uint64, position: int) -> None:
-        self._pending.append(value)
-        self._positions.append(position)
+    def add(self, hashes: np.ndarray, positions: np.ndarray) -> None:
+        self._index.add(hashes.view(np.uint8).reshape(-1, 8))
+        self._positions.append(positions)
 
     def nearest(self, asked: np.ndarray) -> np.ndarray:
         """(m,) int64 for (m, k) uint64 queries: the best `distance << 32 | position`, or _NONE."""
-        if self._pending:
-            self._index.add(np.array(self._pending, dtype=np.uint64).view(np.uint8).reshape(-1, 8))
-            self._pending.clear()
         nearest = np.full(len(asked), _NONE, dtype=np.int64)
-        if not self._positions:
+        if not self._index.ntotal:
             return nearest
         codes = np.ascontiguousarray(asked).view(np.uint8).reshape(-1, 8)
         limits, distances, found = self._index.range_search(codes, self._distance + 1)
         if len(found):
             rows = np.repeat(np.arange(len(codes)) // asked.shape[1], np.diff(limits.astype(int)))
-            positions = np.array(self._positions, dtype=np.int64)[found]
+            self._positions = [np.concatenate(self._positions)]
+            positions = self._positions[0][found]
             np.minimum.at(nearest, rows, (distances.astype(np.int64) << 32) | positions)
         return nearest

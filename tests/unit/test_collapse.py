@@ -37,7 +37,7 @@ def near_hashes(seed: int, n: int, flips: int) -> np.ndarray:
     return hashes
 
 
-@pytest.mark.parametrize("block", [7, 2_048])
+@pytest.mark.parametrize("block", [7, 1_024])
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
