@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -391,6 +392,40 @@ def test_history_is_written_while_state_is_applied(warehouse: Warehouse, tmp_pat
     warehouse.apply(run, a_candidate(run), slow())
     assert recorded.is_set()
     assert len(rows(warehouse, "image")) == 2
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from result_rows import a_candidate, a_run, batches, image
+from idedup_tasks.warehouse import Warehouse
+execute = Warehouse._execute
+def until(self, connection, file, parameters=None):
+    if file == sys.argv[3]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return execute(self, connection, file, parameters)
+Warehouse._execute = until
+run = a_run(Path("."))
+Warehouse(sys.argv[2]).apply(run, a_candidate(run, version=2), batches([image("01", bytes=7)]))
+"""
+
+
+@pytest.mark.parametrize(
+    "moment", ["duplicate_pair_staged", "group_member_upsert", "image_delete", "image_count"]
+)
+def test_killed_in_the_middle(warehouse: Warehouse, tmp_path: Path, moment: str) -> None:
+    """The old state stays, nothing stays locked, and the next attempt succeeds."""
+    run = a_run(tmp_path)
+    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    before = state(warehouse), warehouse.query("collections")
+    url = warehouse._url.render_as_string(hide_password=False)
+    folder = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", _KILLED, folder, url, f"apply/{moment}.sql"]
+    assert subprocess.run(command, timeout=120, check=False).returncode == -signal.SIGKILL
+    assert (state(warehouse), warehouse.query("collections")) == before
+    warehouse.apply(run, a_candidate(run, version=2), batches([image("01", bytes=7)]))
+    assert [(row[1], row[8]) for row in rows(warehouse, "image")] == [("01", 7)]
 
 
 _PROCESS = """
