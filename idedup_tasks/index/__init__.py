@@ -253,11 +253,10 @@ def _write_shard(lake: Lake, model_id: str, batches: list[pa.RecordBatch]) -> di
     ids = stream.getvalue()
     checksum = hashlib.sha256(index + ids).hexdigest()
     path = f"shards/{model_id}/{checksum[:32]}.faiss"
-    # Named after its content: a rerun after a kill writes the same file again, or leaves it.
+    # Named after its content: what is there is the same, or damaged.
     for name, content in ((ids_path(path), ids), (path, index)):
-        if not lake.exists(name) or lake.size(name) != len(content):
-            with lake.create(name) as target:
-                target.write(content)
+        with lake.create(name) as target:
+            target.write(content)
     return {
         "model_id": model_id,
         "shard_id": checksum[:32],
