@@ -113,6 +113,7 @@ def prepare(run: Run) -> Candidate:
                 run.collection.keeper,
                 run.collection.preferred_paths,
             ),
+            "pair_settings": pairs_change.metadata["settings"],
             "compared": compared,
             "reads": found.reads,
         }
@@ -305,11 +306,12 @@ def _what_is_new(
     """Which images must be compared, and the known matches among the others.
 
     The two tables are published one after the other; after a kill in between they name different
-    sets of images, and everything is compared anew.
+    sets of images or other settings, and everything is compared anew.
     """
     asked = np.ones(len(found.compared), dtype=bool)
     before, then = pairs.metadata, groups.metadata
-    if before.get("settings") != wanted["settings"] or before["compared"] != then.get("compared"):
+    alike = before.get("settings") == then.get("pair_settings") == wanted["settings"]
+    if not alike or before["compared"] != then.get("compared"):
         return asked, None
     ids = found.ids[found.compared]
     columns = ["image_id", "sha256", "pairs_capped"]
