@@ -263,5 +263,6 @@ def period_of(moment: datetime, period: Period) -> str:
 
     The names sort as the periods do and need no quoting in paths.
     """
-    formats = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m"}
-    return moment.strftime(formats[period])
+    # Not strftime, which on Linux writes the year 999 in three digits.
+    length = {"hour": 13, "day": 10, "month": 7}
+    return moment.isoformat()[: length[period]]
