@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
@@ -293,7 +295,8 @@ class Lake:
 
     def __init__(self, root: str, collection: str) -> None:
         self.uri = f"{root.rstrip('/')}/{collection}"
-        self._fs, self._path = fsspec.core.url_to_fs(self.uri)
+        # Other processes write here too: a listing is never remembered.
+        self._fs, self._path = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
         self._local = "file" in self._fs.protocol
 
     # --- files ---------------------------------------------------------------------------------
@@ -316,22 +319,31 @@ class Lake:
             return stream.read().decode()
 
     @contextmanager
-    def create(self, relative: str) -> Iterator[IO[bytes]]:
+    def create(self, relative: str, replace: bool = True) -> Iterator[IO[bytes]]:
         """Write a file that appears whole or not at all.
 
-        Object stores publish on close; on a local file system the file is renamed into place.
+        On a local file system it is renamed into place. For an object store it is written to
+        scratch disk first: fsspec would publish what there is of it when writing fails.
+
+        Args:
+            replace: whether a file that has appeared there meanwhile gives way to this one.
         """
         target = self.path(relative)
         if not self._local:
-            with self._fs.open(target, "wb") as stream:
-                yield stream
+            with tempfile.TemporaryDirectory(prefix="idedup-") as folder:
+                scratch = Path(folder) / "object"
+                with scratch.open("wb") as stream:
+                    yield stream
+                if replace or not self.exists(relative):
+                    self._fs.put_file(str(scratch), target)
             return
         self._fs.makedirs(self._fs._parent(target), exist_ok=True)
         partial = f"{target}.{uuid.uuid4().hex}.partial"
         try:
             with self._fs.open(partial, "wb") as stream:
                 yield stream
-            self._fs.mv(partial, target)
+            if replace or not self.exists(relative):
+                self._fs.mv(partial, target)
         finally:
             if self._fs.exists(partial):
                 self._fs.rm_file(partial)
@@ -387,7 +399,9 @@ class Lake:
             name: the table.
             partition: its partition values.
             rows: the rows, with or without partition columns, in their final order.
-            file_name: a name of the caller's choice makes the file findable by a rerun.
+            file_name: a name of the caller's choice makes the file findable by a rerun. It must say
+                what is in the file: one of that name that has appeared meanwhile is kept, since
+                another run may have published it.
         """
         definition = TABLES[name]
         relative = self.data_path(name, partition, file_name or f"{uuid.uuid4().hex}.parquet")
@@ -395,7 +409,7 @@ class Lake:
         batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
         count = 0
         with (
-            self.create(f"{name}/{relative}") as stream,
+            self.create(f"{name}/{relative}", replace=file_name is None) as stream,
             pq.ParquetWriter(stream, schema, compression="zstd", write_page_index=True) as writer,
         ):
             for batch in batches:
@@ -405,12 +419,18 @@ class Lake:
         return DataFile(relative, self.size(f"{name}/{relative}"), count, dict(partition))
 
     def written(self, name: str, partition: Mapping[str, str], file_name: str) -> DataFile | None:
-        """A data file written earlier under a chosen name, or None if it is not there whole."""
+        """A data file written earlier under a chosen name, or None if there is none.
+
+        Its `rows` are -1 when it is damaged.
+        """
         relative = self.data_path(name, partition, file_name)
         if not self.exists(f"{name}/{relative}"):
             return None
         with self.open(f"{name}/{relative}") as stream:
-            rows = pq.ParquetFile(stream).metadata.num_rows
+            try:
+                rows = pq.ParquetFile(stream).metadata.num_rows
+            except pa.ArrowInvalid:
+                rows = -1
         return DataFile(relative, self.size(f"{name}/{relative}"), rows, dict(partition))
 
     def scan_files(
@@ -528,8 +548,11 @@ class Lake:
 
 
 def safe_name(run_id: str) -> str:
-    """A run id as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
+    """A run id as a file name, another one for every run id."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
+    if safe == run_id and not safe.startswith("."):
+        return safe
+    return f"run_{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
 def stored_schema(definition: TableDefinition) -> pa.Schema:

@@ -112,8 +112,12 @@ class _Encoder:
         found = self._lake.written("embeddings", partition, name)
         if found is not None and found.rows == len(chunk):
             return found
+        # A damaged file is left alone, for another run may have published it.
         return self._lake.write_rows(
-            "embeddings", partition, self._rows(images, arrival, dict(chunk)), name
+            "embeddings",
+            partition,
+            self._rows(images, arrival, dict(chunk)),
+            name if found is None else None,
         )
 
     def _rows(

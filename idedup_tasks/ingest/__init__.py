@@ -13,12 +13,14 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from idedup_tasks import images, sources
 from idedup_tasks.ingest.listing import Listed, Listing, arrival_rule, in_window, periods_named
@@ -28,13 +30,10 @@ from idedup_tasks.settings import Limits, digest
 
 CHUNK = 1_000
 _WRITE_ROWS = 100
-# These may come out differently next time though the object is the same; others may not.
-_RETRIED = frozenset(
-    {
-        *("unreadable", "vanished", "crashed", "timed-out", "out-of-memory"),
-        *("too-large", "too-many-pixels"),
-    }
-)
+# These may come out differently next time though the object is the same, and those when limits
+# were raised; others may not.
+_PASSING = frozenset({"unreadable", "vanished", "crashed", "timed-out", "out-of-memory"})
+_RETRIED = _PASSING | {"too-large", "too-many-pixels"}
 
 publish = publish_changes
 
@@ -77,7 +76,7 @@ def prepare(run: Run) -> Candidate:
             else:
                 outside.add(listed)
         listing.finish()
-        lacking = outside.lacking()
+        lacking, moved = outside.lacking()
         counts["outside_window"] = sum(lacking.values())
         if lacking:
             warnings.append(
@@ -91,7 +90,9 @@ def prepare(run: Run) -> Candidate:
         counts["partitions"] = len(arrivals)
         arrived: set[str] = set()
         with _Reader(run, len(listing)) as reader:
-            for plan in reader.plans(_plan(run, snapshot, listing, a) for a in sorted(arrivals)):
+            for plan in reader.plans(
+                _plan(run, snapshot, listing, moved, a) for a in sorted(arrivals)
+            ):
                 _write_partition(run.lake, snapshot, change, plan, reader, counts)
                 if held - arrivals:
                     arrived |= plan.arrived
@@ -114,8 +115,9 @@ class _Plan:
     reused_bytes: int = 0
     drop: set[str] = field(default_factory=set)  # image_ids whose rows are replaced or gone
     again: list[Listed] = field(default_factory=list)  # known, and read once more
-    # New objects, cut into chunks; each with its file's name, and the file if it is there already.
-    chunks: list[tuple[list[Listed], str, DataFile | None]] = field(default_factory=list)
+    # New and changed objects, cut into chunks; each with its file's name (None: any), and the file
+    # if it is there already.
+    chunks: list[tuple[list[Listed], str | None, DataFile | None]] = field(default_factory=list)
 
     @property
     def arrived(self) -> set[str]:
@@ -129,7 +131,9 @@ class _Plan:
                 yield from chunk
 
 
-def _plan(run: Run, snapshot: Snapshot, listing: Listing, arrival: str) -> _Plan:
+def _plan(
+    run: Run, snapshot: Snapshot, listing: Listing, moved: frozenset[str], arrival: str
+) -> _Plan:
     limits = run.collection.limits
     plan = _Plan(arrival, snapshot.files(arrival=arrival))
     columns = ["image_id", "bytes", "etag", "status", "reason_code", "width", "height"]
@@ -140,7 +144,10 @@ def _plan(run: Run, snapshot: Snapshot, listing: Listing, arrival: str) -> _Plan
         row = held.pop(listed.image_id, None)
         if row is None:
             fresh.append(listed)
-        elif not _unchanged(row, listed, limits):
+        elif (row["bytes"], row["etag"]) != (listed.entry.bytes, listed.entry.etag):
+            fresh.append(listed)
+            plan.drop.add(listed.image_id)
+        elif not _settled(row, limits):
             plan.again.append(listed)
             plan.drop.add(listed.image_id)
         else:
@@ -148,18 +155,29 @@ def _plan(run: Run, snapshot: Snapshot, listing: Listing, arrival: str) -> _Plan
             plan.reused_decoded += row["status"] == "decoded"
             plan.reused_rejected += row["status"] == "rejected"
     plan.drop |= held.keys()
-    plan.vanished = sum(not listing.holds(image_id) for image_id in held)
+    plan.vanished = sum(i not in moved and not listing.holds(i) for i in held)
     for start in range(0, len(fresh), CHUNK):
         chunk = fresh[start : start + CHUNK]
         name = f"chunk-{_chunk_digest(chunk, limits)}.parquet"
         file = run.lake.written("images", {"arrival": arrival}, name)
-        plan.chunks.append((chunk, name, file))
+        if file is not None and not _whole(run.lake, snapshot, file, len(chunk)):
+            # Read once more, into another file: what is there may be another run's by now.
+            plan.chunks.append((chunk, None, None))
+        else:
+            plan.chunks.append((chunk, name, file))
     return plan
 
 
-def _unchanged(row: dict[str, Any], listed: Listed, limits: Limits) -> bool:
-    if row["bytes"] != listed.entry.bytes or row["etag"] != listed.entry.etag:
+def _whole(lake: Lake, snapshot: Snapshot, file: DataFile, rows: int) -> bool:
+    """Whether a chunk written earlier will do: nothing in it was rejected for a passing reason."""
+    if file.rows != rows:
         return False
+    codes = lake.scan_files(snapshot.definition, [file], ["reason_code"])
+    return not any(_PASSING & set(batch["reason_code"].to_pylist()) for batch in codes)
+
+
+def _settled(row: dict[str, Any], limits: Limits) -> bool:
+    """Whether reading an unchanged object again must give the same row."""
     if row["status"] == "rejected":
         # Limits may have been raised, and a crash or a denied permission mended.
         return row["reason_code"] not in _RETRIED
@@ -189,22 +207,20 @@ def _write_partition(
         counts["max_removed_ratio"] = max(counts["max_removed_ratio"], plan.vanished / plan.held)
     reader.skip(reused)
 
-    rows = pa.Table.from_batches(reader.rows(plan.again), IMAGES)
-    if plan.again:
+    for start in range(0, len(plan.again), CHUNK):
+        rows = pa.Table.from_batches(reader.rows(plan.again[start : start + CHUNK]), IMAGES)
+        _count(counts, rows)
         # What was rejected for a passing reason is read again; when nothing came of it, the row
         # stays, so that repeating a run changes nothing.
-        _count(counts, rows)
-        old = snapshot.read(files=plan.files)
-        same = _same_rows(old.filter(pc.is_in(old["image_id"], rows["image_id"])), rows)
+        where = ds.field("image_id").isin(rows["image_id"].combine_chunks())
+        same = _same_rows(snapshot.read(where=where, files=plan.files), rows)
         plan.drop -= same
-        rows = rows.filter(
-            pc.invert(pc.is_in(rows["image_id"], pa.array(sorted(same), pa.string())))
-        )
+        unlike = pc.invert(pc.is_in(rows["image_id"], pa.array(sorted(same), pa.string())))
+        if len(same) < rows.num_rows:
+            change.add.append(lake.write_rows("images", partition, rows.filter(unlike)))
 
     if plan.drop:
         _rewrite_without(lake, snapshot, change, plan.files, plan.drop)
-    if rows.num_rows:
-        change.add.append(lake.write_rows("images", partition, rows))
     for chunk, name, found in plan.chunks:
         file = found
         if file is None:
@@ -359,13 +375,19 @@ class _OutsideWindow:
     """Counts objects outside the window that the lake lacks, at eight bytes an image held."""
 
     def __init__(self, snapshot: Snapshot, run: Run) -> None:
-        self._known = np.empty(0, dtype=np.uint64)
-        if run.window is not None:
-            parts = [_short(b["image_id"].to_pylist()) for b in snapshot.scan(["image_id"])]
-            if parts:
-                self._known = np.unique(np.concatenate(parts))
+        # Ids by where the lake has them: in a period of the window, or in their own outside it.
+        self._within = self._known = np.empty(0, dtype=np.uint64)
+        within, known = [self._within], [self._known]
+        for named in snapshot.partitions() if run.window is not None else ():
+            arrival = named["arrival"]
+            inside = in_window(arrival, run.window, run.collection.arrival.period)
+            for batch in snapshot.scan(["image_id"], files=snapshot.files(arrival=arrival)):
+                short = _short(batch["image_id"].to_pylist())
+                (within if inside else known).append(short if inside else short ^ _salt(arrival))
+        self._within, self._known = np.concatenate(within), np.unique(np.concatenate(known))
         self._pending: list[Listed] = []
         self._counts: dict[str, int] = {}
+        self._moved: set[str] = set()
 
     def add(self, listed: Listed) -> None:
         self._pending.append(listed)
@@ -373,17 +395,30 @@ class _OutsideWindow:
             self._settle()
 
     def _settle(self) -> None:
-        known = np.isin(_short([p.image_id for p in self._pending]), self._known)
-        for listed, here in zip(self._pending, known, strict=True):
+        short = _short([p.image_id for p in self._pending])
+        salted = short ^ np.array([_salt(p.arrival) for p in self._pending], dtype=np.uint64)
+        moved = np.isin(short, self._within)
+        known = np.isin(salted, self._known)
+        for listed, left, here in zip(self._pending, moved, known, strict=True):
+            if left:
+                self._moved.add(listed.image_id)
             if not here:
                 self._counts[listed.arrival] = self._counts.get(listed.arrival, 0) + 1
         self._pending.clear()
 
-    def lacking(self) -> dict[str, int]:
-        """Number of objects the lake lacks, by arrival period."""
+    def lacking(self) -> tuple[dict[str, int], frozenset[str]]:
+        """Number of objects the lake lacks where they belong, by arrival period; and the ids of
+        those that it has in a period of the window, though they have left that."""
         if self._pending:
             self._settle()
-        return dict(sorted(self._counts.items()))
+        return dict(sorted(self._counts.items())), frozenset(self._moved)
+
+
+@lru_cache(maxsize=100_000)
+def _salt(arrival: str) -> np.uint64:
+    """Tells an image that is in one period from the same in another."""
+    hashed = hashlib.blake2b(arrival.encode(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(hashed, "big"))
 
 
 def _short(ids: list[str]) -> np.ndarray:
