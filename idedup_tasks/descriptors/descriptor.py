@@ -80,13 +80,15 @@ def load_descriptor(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> Des
     DescriptorError where weights are missing or damaged or the device cannot be used; it never
     falls back to other weights or another device, because that would be another model_id.
     """
-    from idedup_tasks.descriptors.runtime import OpenVinoRuntime, TorchRuntime
-
     card = load_card(name)
     device = resolve_device(device)
     runtime: Runtime
     if device == "cpu":
+        from idedup_tasks.descriptors.runtime import OpenVinoRuntime
+
         runtime = OpenVinoRuntime(card)
     else:
+        from idedup_tasks.descriptors.torch_runtime import TorchRuntime
+
         runtime = TorchRuntime(card, "cuda" if device == "cuda" else "cpu")
     return Descriptor(card, device, runtime)

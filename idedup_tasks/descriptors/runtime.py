@@ -1,4 +1,4 @@
-"""What runs a descriptor network: OpenVINO on a CPU, PyTorch on a GPU or as the reference.
+"""What runs a descriptor network: OpenVINO on a CPU; torch_runtime is the other.
 
 Each takes square uint8 images (n, side, side, 3) one at a time or in batches of one fixed size, so
 that an image's vector depends on no other image, on its place in a batch or on the number of
@@ -6,19 +6,18 @@ threads. The runtimes agree within cosine 0.999 (tests/unit/test_descriptors.py)
 """
 
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
-import torch
 
-from idedup_tasks.descriptors.card import DescriptorCard, DescriptorError, checked_file
-from idedup_tasks.descriptors.network import DescriptorNetwork, load_network
+from idedup_tasks.descriptors.card import DescriptorCard, checked_file
+from idedup_tasks.settings import Places
 
 Prepare = Callable[[object], np.ndarray]
-
-BATCH = 64
 
 
 def usable_cores() -> int:
@@ -36,19 +35,11 @@ class OpenVinoRuntime:
     def __init__(self, card: DescriptorCard) -> None:
         import openvino
 
-        network = load_card_network(card)
-        side = card.input_size
-        example = torch.zeros(1, 3, side, side, dtype=torch.uint8)
-        with warnings.catch_warnings():
-            # OpenVINO 2026 traces with torch.jit, which PyTorch 2.14 calls deprecated.
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
-            model = openvino.convert_model(network, example_input=example, input=example.shape)
         cores = usable_cores()
         self.dim = card.dim
         self._local = ThreadPoolExecutor(cores, thread_name_prefix="descriptor")
         self._model = openvino.Core().compile_model(
-            model,
+            _converted(card),
             "CPU",
             {
                 "NUM_STREAMS": cores,
@@ -73,38 +64,36 @@ class OpenVinoRuntime:
         return vectors
 
 
-class TorchRuntime:
-    """PyTorch in batches of 64, the last one padded: float16 on CUDA, float32 on a CPU."""
+def _converted(card: DescriptorCard) -> Path:
+    """OpenVINO's own form of the network, converted once and kept under IDEDUP_HOME.
 
-    def __init__(self, card: DescriptorCard, device: str) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise DescriptorError(
-                f"descriptor {card.name!r} was asked to run on cuda, which PyTorch cannot use "
-                'here; give device "cpu", whose model_id differs'
-            )
-        self.device = torch.device(device)
-        self.dim = card.dim
-        self.network = load_card_network(card).to(self.device)
-        self.network.to(memory_format=torch.channels_last)
-        self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="descriptor")
+    Importing PyTorch and converting takes seconds, which each task of each run would pay.
+    """
+    import openvino
 
-    @torch.inference_mode()
-    def run(self, images: Sequence[object], prepare: Prepare) -> np.ndarray:
-        """Vectors float32 (n, dim) of n images."""
-        vectors = np.empty((len(images), self.dim), np.float32)
-        for first in range(0, len(images), BATCH):
-            pixels = list(self._pool.map(prepare, images[first : first + BATCH]))
-            batch = np.zeros((BATCH, *pixels[0].shape), np.uint8)
-            batch[: len(pixels)] = pixels
-            # A permuted view of (n, side, side, 3) is channels-last memory already.
-            tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
-            with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-                output = self.network(tensor)
-            vectors[first : first + len(pixels)] = output[: len(pixels)].float().cpu().numpy()
-        return vectors
+    checked_file(card, card.weights, card.weights_sha256)
+    folder = Places.from_environment().home / "cache"
+    # Replaced when any of what decides its content is.
+    name = f"{card.model_id('cpu')}-openvino-{openvino.__version__.split('-')[0]}"
+    path = folder / f"{name}.xml"
+    if path.exists():
+        return path
+    import torch
 
+    from idedup_tasks.descriptors.torch_runtime import load_card_network
 
-def load_card_network(card: DescriptorCard) -> DescriptorNetwork:
-    """The PyTorch network of a card, its weights file checked against the recorded digest."""
-    path = checked_file(card, card.weights, card.weights_sha256)
-    return load_network(path, card.architecture, card.dim, card.gem_p)
+    network = load_card_network(card)
+    side = card.input_size
+    example = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # OpenVINO 2026 traces with torch.jit, which PyTorch 2.14 calls deprecated.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = openvino.convert_model(network, example_input=example, input=example.shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        openvino.save_model(model, Path(scratch) / path.name, compress_to_fp16=False)
+        # The .xml last: where it is, both are whole.
+        for written in (path.with_suffix(".bin"), path):
+            (Path(scratch) / written.name).replace(written)
+    return path

@@ -1,0 +1,50 @@
+"""PyTorch as runtime: on a GPU, and on a CPU as the reference."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from idedup_tasks.descriptors.card import DescriptorCard, DescriptorError, checked_file
+from idedup_tasks.descriptors.network import DescriptorNetwork, load_network
+from idedup_tasks.descriptors.runtime import Prepare, usable_cores
+
+BATCH = 64
+
+
+class TorchRuntime:
+    """PyTorch in batches of 64, the last one padded: float16 on CUDA, float32 on a CPU."""
+
+    def __init__(self, card: DescriptorCard, device: str) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise DescriptorError(
+                f"descriptor {card.name!r} was asked to run on cuda, which PyTorch cannot use "
+                'here; give device "cpu", whose model_id differs'
+            )
+        self.device = torch.device(device)
+        self.dim = card.dim
+        self.network = load_card_network(card).to(self.device)
+        self.network.to(memory_format=torch.channels_last)
+        self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="descriptor")
+
+    @torch.inference_mode()
+    def run(self, images: Sequence[object], prepare: Prepare) -> np.ndarray:
+        """Vectors float32 (n, dim) of n images."""
+        vectors = np.empty((len(images), self.dim), np.float32)
+        for first in range(0, len(images), BATCH):
+            pixels = list(self._pool.map(prepare, images[first : first + BATCH]))
+            batch = np.zeros((BATCH, *pixels[0].shape), np.uint8)
+            batch[: len(pixels)] = pixels
+            # A permuted view of (n, side, side, 3) is channels-last memory already.
+            tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
+            with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
+                output = self.network(tensor)
+            vectors[first : first + len(pixels)] = output[: len(pixels)].float().cpu().numpy()
+        return vectors
+
+
+def load_card_network(card: DescriptorCard) -> DescriptorNetwork:
+    """The PyTorch network of a card, its weights file checked against the recorded digest."""
+    path = checked_file(card, card.weights, card.weights_sha256)
+    return load_network(path, card.architecture, card.dim, card.gem_p)
