@@ -151,6 +151,8 @@ def scan(
         excluded=excluded,
         progress=report_progress,
     )
+    # Before hours of reading: a descriptor that is not there, or not the one that is pinned.
+    model_id = run.model_id
     stages: dict[str, Any] = {}
     warnings: list[str] = []
     for stage in STAGES:
@@ -180,7 +182,7 @@ def scan(
         "run_id": run.run_id,
         "started_at": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 3),
-        "model_id": run.model_id,
+        "model_id": model_id,
         "thresholds": run.thresholds.model_dump(),
         "keeper": list(collection.keeper),
         "excluded": list(excluded),

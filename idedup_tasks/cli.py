@@ -39,6 +39,7 @@ collections = typer.Typer(no_args_is_help=True, help="The collection files that 
 app.add_typer(database, name="db")
 app.add_typer(collections, name="collections")
 
+_INTERRUPTED = 130  # what Typer makes of Ctrl-C
 _KINDS = ("exact", "perceptual", "near")
 
 
@@ -48,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(args=given, prog_name="idedup", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
+        if code != _INTERRUPTED:
+            return code if isinstance(code, int) else 0
         again = " Run the same command again to go on where it stopped." if _resumes(given) else ""
-        return _fail(f"Interrupted.{again}", 130)
+        return _fail(f"Interrupted.{again}", _INTERRUPTED)
     except (api.UsageError, SettingsError) as error:
         return _fail(str(error), 2)
     except typer.TyperException as error:
@@ -168,31 +169,35 @@ def scan(
 @contextmanager
 def _stage_bars() -> Iterator[api.Progress]:
     """One bar per stage on stderr; on something that is no terminal, a line when it is done."""
-    console = _stderr()
-    with Progress(
+    tasks: dict[str, Any] = {}
+    bars = Progress(
         TextColumn("{task.description:<22}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=console,
-    ) as bars:
-        tasks: dict[str, Any] = {}
+        console=_stderr(),
+    )
 
-        def show(stage: str, what: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                for name, task in tasks.items():
-                    _settle(bars, name, task)
-                tasks[stage] = bars.add_task(stage, total=total)
-            if what == "checking":
-                bars.update(tasks[stage], description=f"{stage}: {what}")
-            else:
-                bars.update(
-                    tasks[stage], description=f"{stage}: {what}", completed=done, total=total
-                )
+    def show(stage: str, what: str, done: int, total: int | None) -> None:
+        # Not before there is something to show: bad use is answered by its sentence alone.
+        bars.start()
+        if stage not in tasks:
+            for name, task in tasks.items():
+                _settle(bars, name, task)
+            tasks[stage] = bars.add_task(stage, total=total)
+        description = f"{stage}: {what}"
+        if what == "checking":
+            bars.update(tasks[stage], description=description)
+        else:
+            bars.update(tasks[stage], description=description, completed=done, total=total)
 
+    try:
         yield show
         for name, task in tasks.items():
             _settle(bars, name, task)
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def _settle(bars: Progress, stage: str, task: Any) -> None:
