@@ -128,16 +128,18 @@ def prepare(stage: str, run: Run) -> dict[str, Any]:
     Returns:
         Small JSON: `candidate` (its path in the lake), `counts`, `warnings`.
     """
-    from idedup_tasks.warehouse import Warehouse
+    from idedup_tasks.warehouse import Warehouse, WarehouseError
 
     started, clock = datetime.now(UTC), time.perf_counter()
     warehouse = Warehouse(run.places.warehouse)
     try:
         candidate = stage_module(stage).prepare(run)
     except Exception as error:
-        warehouse.record_stage(
-            run, stage, started, time.perf_counter() - clock, error=f"{error}"[:2000]
-        )
+        seconds = time.perf_counter() - clock
+        try:
+            warehouse.record_stage(run, stage, started, seconds, error=f"{error}"[:2000])
+        except WarehouseError as unrecorded:  # what failed first is what people must see
+            log.error("%s: its failure is not recorded: %s", stage, unrecorded)
         raise
     path = run.lake.save_candidate(candidate)
     for warning in candidate.warnings:
@@ -154,13 +156,14 @@ def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
 
     Raises:
         QualityFailure: an `error` rule is broken; names the rules and where the candidate is.
-        Conflict: other runs kept publishing; retry the task.
+        Conflict: each time another run published first; retry the task.
     """
     from idedup_tasks import quality
     from idedup_tasks.warehouse import Warehouse
 
     warehouse = Warehouse(run.places.warehouse)
     candidate = run.lake.load_candidate(candidate_path)
+    conflict: Conflict | None = None
     for attempt in range(_ATTEMPTS):
         if attempt:
             log.info("%s: prepared again, another run published meanwhile", stage)
@@ -177,11 +180,15 @@ def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
             )
         try:
             versions = stage_module(stage).publish(run, candidate)
-        except Conflict:
+        except Conflict as error:
+            conflict = error
             continue
         warehouse.record_published(run, stage, versions)
         return {"versions": versions, "counts": candidate.counts}
-    raise Conflict(f"{stage} of {run.collection.name}: other runs kept publishing; retry.")
+    raise Conflict(
+        f"{stage} of {run.collection.name} is not published after {_ATTEMPTS} tries; the last "
+        f"time: {conflict}"
+    ) from conflict
 
 
 def execute(run: Run) -> dict[str, dict[str, Any]]:
