@@ -1,0 +1,307 @@
+"""Whatever the order of intervals, reruns and backfills: the state of one run over everything.
+
+Histories are made up by hypothesis: files arrive late, change and vanish between runs over windows,
+over everything, or of single stages. Afterwards the intervals that files came to, changed in or
+left have rerun, in any order, and what is then in lake and warehouse must equal, row for row, what
+one run over the same folder leaves in an empty lake and warehouse.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import builders
+from builders import Bench, Picture, current_state, differences, walk
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+DAYS = 3
+# What histories must have led to, over all of a test's examples; asserted at its end.
+CASES = {
+    *("late", "changed", "moved to another day", "vanished", "stage alone"),
+    *("chain", "equal scores", "equal arrivals", "reactivated", "group split", "rejected"),
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that comes to be in the source: what is in it, and when it says it came."""
+
+    key: str
+    content: bytes
+    day: int
+    minute: int
+
+
+@dataclass
+class History:
+    """Files by the step at which they are written (0: before the first run), and steps."""
+
+    files: list[tuple[int, File]]
+    steps: list[tuple[Any, ...]]
+    order: random.Random = field(repr=False)
+
+
+_FLAT = b"P5 128 64 255 " + bytes([90]) * (128 * 64)
+_OTHER_FLAT = b"P5 128 64 255 " + bytes([200]) * (128 * 64)
+
+
+def _motif(number: int, kind: str, base: int) -> list[bytes]:
+    """A few pictures that have something to do with each other, and nothing with other motifs."""
+    family, other = 2 * number, 2 * number + 1
+
+    def hashed(i: int) -> int:  # far from each other
+        return (base ^ (0x9E3779B97F4A7C15 * (i + 1))) % 2**64
+
+    if kind == "chain":  # A~B~C~D, and A and C do not match
+        return [Picture(hashed(i), family, 30 * i).content for i in range(4)]
+    if kind == "tie":  # B is as near to A as to C
+        return [Picture(hashed(i), family, 20 * i).content for i in range(3)]
+    if kind == "steps":  # hashes in steps of 3 bits of 4 allowed; the last has another subject
+        near = [base, base ^ 0b111, base ^ 0b111111, base ^ 0b111111000]
+        return [Picture(h, other if i == 2 else family, 10 * i).content for i, h in enumerate(near)]
+    if kind == "copies":
+        same = Picture(base, family).content
+        return [same, same, Picture(base, family, nonce=1).content, same]
+    if kind == "flat":
+        return [_FLAT, _FLAT, _OTHER_FLAT]
+    return [b"this is no image", Picture(base, family).content]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    kinds = st.sampled_from(("chain", "tie", "steps", "copies", "flat", "broken"))
+    chosen = draw(st.lists(kinds, min_size=3, max_size=5))
+    order = random.Random(draw(st.integers(0, 2**32)))
+    count = draw(st.integers(2, 6))
+    files = []
+    for number, kind in enumerate(chosen):
+        for i, content in enumerate(_motif(number, kind, order.getrandbits(64))):
+            late = order.choice((0, 0, 0, order.randrange(count)))
+            # Not named in order of arrival, and few moments: ties are decided by the key.
+            key = f"{order.choice('ab')}/{order.randrange(100):02}-{number}-{i}.bin"
+            files.append((late, File(key, content, order.randrange(DAYS), order.randrange(3))))
+    day = st.integers(0, DAYS - 1)
+    step = st.one_of(
+        st.tuples(st.just("run"), day),
+        st.tuples(st.just("run"), st.none()),
+        st.tuples(st.just("stage"), st.sampled_from(builders.STAGES), day),
+        st.tuples(st.just("change"), st.integers(0, 99), st.integers(0, 99)),
+        st.tuples(st.just("move"), st.integers(0, 99), day),
+        st.tuples(st.just("vanish"), st.integers(0, 99)),
+    )
+    first = ("run", draw(day))
+    return History(files, [first, *draw(st.lists(step, min_size=count, max_size=count))], order)
+
+
+class World:
+    """A source folder that changes, and the days that must rerun because of it."""
+
+    def __init__(self, bench: Bench, seen: Counter[str]) -> None:
+        self.bench, self.seen = bench, seen
+        self.present: list[File] = []
+        self.due = set(range(DAYS))
+
+    def write(self, file: File) -> None:
+        builders.place(self.bench.source, file.key, file.content, file.day, file.minute)
+        self.present = [f for f in self.present if f.key != file.key] + [file]
+        self.due.add(file.day)
+
+    def remove(self, file: File) -> None:
+        (self.bench.source / file.key).unlink()
+        self.present.remove(file)
+        self.due.add(file.day)
+
+    def run(self, day: int | None) -> None:
+        walk(self.bench.run(day, allow_removals=True))
+        self.due -= set(range(DAYS)) if day is None else {day}
+
+    def note(self, *cases: str) -> None:
+        for case in cases:
+            self.seen[case] += 1
+            event(case)
+
+
+def _live(world: World, history: History) -> None:
+    """Go through a history; afterwards the days that are due have run."""
+    before: dict[str, tuple[str, str, str | None]] = {}
+    for number, step in enumerate(history.steps):
+        for when, file in history.files:
+            if when == number:
+                world.write(file)
+                if number:
+                    world.note("late")
+        what, *arguments = step
+        if what in ("change", "move", "vanish") and world.present:
+            file = world.present[arguments[0] % len(world.present)]
+            if what == "change":
+                like = world.present[arguments[1] % len(world.present)]
+                world.write(File(file.key, like.content, file.day, file.minute + 3))
+                world.note("changed")
+            elif what == "move":
+                world.due.add(file.day)
+                world.write(File(file.key, file.content, arguments[1], file.minute))
+                if file.day != arguments[1]:
+                    world.note("moved to another day")
+            else:
+                world.remove(file)
+                world.note("vanished")
+        elif what == "run":
+            world.run(*arguments)
+        elif what == "stage":
+            stage, day = arguments
+            walk(world.bench.run(day, allow_removals=True), [stage])
+            world.note("stage alone")
+        before = _compare_groups(world, before)
+    due = sorted(world.due)
+    history.order.shuffle(due)
+    for day in due:
+        world.run(day)
+        before = _compare_groups(world, before)
+
+
+def _compare_groups(
+    world: World, before: dict[str, tuple[str, str, str | None]]
+) -> dict[str, tuple[str, str, str | None]]:
+    """Note what became of images since the groups were looked at last."""
+    rows = world.bench.run().lake.snapshot("groups").read(["image_id", "sha256", "status"])
+    names = world.bench.run().lake.snapshot("groups").read(["image_id", "group_id"])
+    groups = dict(zip(names["image_id"].to_pylist(), names["group_id"].to_pylist(), strict=True))
+    after = {
+        r["image_id"]: (r["sha256"], r["status"], groups[r["image_id"]]) for r in rows.to_pylist()
+    }
+    same = [i for i in before.keys() & after.keys() if before[i][0] == after[i][0]]
+    if any(before[i][1] == "collapsed" and after[i][1] == "active" for i in same):
+        world.note("reactivated")
+    together = [i for i in same if before[i][2] is not None]
+    if any(
+        before[a][2] == before[b][2] and after[a][2] != after[b][2]
+        for a, b in combinations(together, 2)
+    ):
+        world.note("group split")
+    return after
+
+
+def _note_what_there_is(world: World) -> None:
+    """Note the shapes that the final state holds."""
+    lake = world.bench.run().lake
+    pairs = lake.snapshot("pairs").read().to_pylist()
+    scores = {(r["image_a"], r["image_b"]): r["score"] for r in pairs}
+    for (a, b), (c, d) in combinations(scores, 2):
+        shared = {a, b} & {c, d}
+        if len(shared) == 1:
+            ends = tuple(sorted({a, b} ^ {c, d}))
+            if ends not in scores:
+                world.note("chain")
+            if scores[a, b] == scores[c, d]:
+                world.note("equal scores")
+    images = lake.snapshot("images").read(["arrived_at", "status"])
+    arrived = Counter(images["arrived_at"].to_pylist())
+    if any(count > 1 for count in arrived.values()):
+        world.note("equal arrivals")
+    if "rejected" in images["status"].to_pylist():
+        world.note("rejected")
+
+
+def test_any_history_ends_as_one_run_over_everything(
+    tmp_path: Path, drawn: None, unguarded: None
+) -> None:
+    """Invariants 1 and 2, and that the hard cases did occur."""
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=15, deadline=None, derandomize=True, database=None)
+    @given(histories())
+    def holds(history: History) -> None:
+        seen["examples"] += 1
+        home = tmp_path / f"{seen['examples']}"
+        world = World(builders.bench(home, home / "source"), seen)
+        _live(world, history)
+        _note_what_there_is(world)
+        once = world.bench.fresh(home / "fresh")
+        walk(once.run())
+        assert differences(current_state(world.bench.run()), current_state(once.run())) == {}
+
+    holds()
+    assert seen.keys() >= CASES, f"never occurred: {sorted(CASES - seen.keys())}"
+
+
+def _mixed(bench: Bench, order: list[int]) -> None:
+    """Every motif once, over three days, the files written in the given order."""
+    kinds = ("chain", "tie", "steps", "copies", "flat", "broken")
+    contents = [
+        (f"{number}-{i}.bin", content, (number + i) % DAYS, i % 2)
+        for number, kind in enumerate(kinds)
+        for i, content in enumerate(_motif(number, kind, 0x0123456789ABCDEF * (number + 1)))
+    ]
+    for index in sorted(range(len(contents)), key=lambda i: order[i % len(order)] * 100 + i):
+        builders.place(bench.source, *contents[index])
+
+
+def test_a_rerun_of_anything_changes_nothing(bench: Bench) -> None:
+    """Invariant 1, with gates and pages: no version is added, and no row differs."""
+    _mixed(bench, [0])
+    walk(bench.run())
+    state, versions = current_state(bench.run()), builders.versions(bench.run())
+    files = {name: bench.run().lake.snapshot(name).files() for name in versions}
+    walk(bench.run(run_id="again"))
+    for day in range(DAYS):
+        walk(bench.run(day), ["ingest", "group"])
+    assert builders.versions(bench.run()) == versions
+    assert {n: bench.run().lake.snapshot(n).files() for n in versions} == files
+    assert differences(current_state(bench.run()), state) == {}
+
+
+def test_a_rerun_reads_nothing_again(bench: Bench, unguarded: None) -> None:
+    _mixed(bench, [0])
+    first = walk(bench.run())["ingest"]["counts"]
+    again = walk(bench.run(run_id="again"))
+    assert first["read"] == first["listed"] > 0
+    assert again["ingest"]["counts"]["read"] == 0
+    assert again["embed"]["counts"]["embedded"] == 0
+    assert again["group"]["counts"]["compared"] == 0
+
+
+def test_order_of_files_and_halves_do_not_matter(
+    tmp_path: Path, drawn: None, unguarded: None
+) -> None:
+    """Invariant 2: one folder, written and listed in other orders, whole or in two halves."""
+    states = []
+    for number, order in enumerate(([0], [3, 1, 2], [2, 0, 1])):
+        home = tmp_path / f"{number}"
+        # One source path for all: URIs are part of the state.
+        bench = builders.bench(home, tmp_path / "source")
+        for path in sorted(bench.source.rglob("*.bin")):
+            path.unlink()
+        _mixed(bench, order)
+        if number == 2:  # half of the files come after a first run has seen the others
+            away = sorted(bench.source.glob("*.bin"))[::2]
+            for path in away:
+                path.rename(path.with_suffix(".away"))
+            hidden = bench.source.rename(tmp_path / "hidden")
+            bench.source.mkdir()
+            for path in hidden.glob("*.bin"):
+                path.rename(bench.source / path.name)
+            walk(bench.run(run_id="first-half"))
+            for path in hidden.glob("*.away"):
+                path.rename(bench.source / f"{path.stem}.bin")
+        walk(bench.run())
+        states.append(current_state(bench.run()))
+    assert differences(states[0], states[1]) == {}
+    assert differences(states[0], states[2]) == {}
+
+
+def test_the_chain_is_cut_and_says_so(bench: Bench, unguarded: None) -> None:
+    """A~B~C~...~Z, each a candidate pair with the next, is not one group."""
+    for i in range(26):
+        picture = Picture(0x9E3779B97F4A7C15 * (i + 1) % 2**64, 1, 13 * i)
+        builders.place(bench.source, f"{i:02}.png", picture.content, 0, i)
+    counts = walk(bench.run())["group"]["counts"]
+    assert counts["components"] == 1
+    assert counts["groups"] > 3
+    assert counts["largest_group"] < 9
+    assert counts["pairs_cut"] > 0
