@@ -156,4 +156,5 @@ class ReportLink(BaseOperatorLink):
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         # Without host and port: the server may have moved when somebody follows the link.
         base = urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/")
-        return f"{base}/idedup/dags/{quote(ti_key.dag_id)}/runs/{quote(ti_key.run_id)}/report"
+        # The plugin's tab on the run's page.
+        return f"{base}/dags/{quote(ti_key.dag_id)}/runs/{quote(ti_key.run_id)}/plugin/dedup-report"

@@ -119,8 +119,8 @@ def test_the_report_emits_an_asset_and_has_a_link(shipped: dict[str, DAG]) -> No
         [link] = gate.operator_extra_links
         key = SimpleNamespace(dag_id=dag.dag_id, run_id="manual__2025-03-01T00:00:00+00:00")
         url = link.get_link(gate, ti_key=key)
-        path = f"/idedup/dags/{dag.dag_id}/runs/manual__2025-03-01T00%3A00%3A00%2B00%3A00/report"
-        assert url == path
+        run = f"/dags/{dag.dag_id}/runs/manual__2025-03-01T00%3A00%3A00%2B00%3A00"
+        assert url == f"{run}/plugin/dedup-report"
 
 
 def test_a_gpu_pool_serves_embedding_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

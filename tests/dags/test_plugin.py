@@ -120,6 +120,16 @@ def test_paths_lead_nowhere(visitor: Visitor, path: str) -> None:
     assert "root:" not in answer.text and "SQLite format" not in answer.text
 
 
+def test_the_plugin_adds_a_page_and_a_tab_of_each_run() -> None:
+    from idedup_plugin import IdedupPlugin
+
+    views = {view["destination"]: view for view in IdedupPlugin.external_views}
+    assert views["nav"]["name"] == "Dedup"
+    assert views["dag_run"]["url_route"] == "dedup-report"  # where the report task's link leads
+    run = views["dag_run"]["href"].format(DAG_ID="image_dedup_small", RUN_ID="x")
+    assert f"/{run}".startswith(f"{DAG}/runs/x/")
+
+
 def test_the_page_shows_collection_run_and_groups(
     visitor: Visitor, finished_run: Any, pages: list[str]
 ) -> None:

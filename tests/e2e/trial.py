@@ -23,7 +23,10 @@ from idedup_tasks.sample import photographs
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse
 
-FIRST_DAY = datetime(2025, 3, 1, tzinfo=UTC)
+# The four days end yesterday: with a run for yesterday there, unpausing a DAG starts no other.
+_TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+FIRST_DAY = _TODAY - timedelta(days=4)
+DAYS = [f"{FIRST_DAY + timedelta(days=day):%Y-%m-%d}" for day in range(4)]
 _BRIDGED = (2, 9)  # these are only in the bridge
 STATE_TABLES = ("collection", "image", "duplicate_group", "group_member", "duplicate_pair", "model")
 # History, not state: which run wrote a row last, and when; versions count the commits there were.
@@ -96,7 +99,7 @@ def make_places(home: Path, source: Path) -> Places:
     )
     places.collections.mkdir(parents=True)
     (places.collections / "trial.yaml").write_text(
-        f"name: trial\nsource: {source}\nstart_date: 2025-01-01\nquality: {{max_reject_ratio: 1}}\n"
+        f"name: trial\nsource: {source}\nquality: {{max_reject_ratio: 1}}\n"
     )
     Warehouse(places.warehouse).upgrade()
     return places
