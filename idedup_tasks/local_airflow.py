@@ -25,10 +25,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
 import psutil
@@ -44,11 +44,16 @@ _COMPONENTS = {
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 _GRACE_SECONDS = 15
+_Answer = TypeVar("_Answer")
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class AirflowError(RuntimeError):
     """Airflow does not start, ends by itself, or refuses a request."""
+
+
+class MetadataLocked(AirflowError):
+    """SQLite refused a write because another process had written meanwhile: ask again."""
 
 
 class LocalAirflow:
@@ -269,7 +274,8 @@ class LocalAirflow:
             login = {"username": self.user, "password": self.password}
             self._token = self._call("POST", "/auth/token", login)["access_token"]
         parameters = "&".join(f"{name}={quote(str(value))}" for name, value in query.items())
-        return self._call(method, f"/api/v2{path}{'?' if parameters else ''}{parameters}", body)
+        path = f"/api/v2{path}{'?' if parameters else ''}{parameters}"
+        return _persistently(lambda: self._call(method, path, body))
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         request = urllib.request.Request(  # noqa: S310 - the address is our own
@@ -281,20 +287,16 @@ class LocalAirflow:
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        # SQLite answers 503 while another process writes.
-        for attempt in range(10):
-            try:
-                with opener.open(request, timeout=120) as answer:
-                    content = answer.read()
-                    return json.loads(content) if content else None
-            except urllib.error.HTTPError as error:
-                said = error.read().decode(errors="replace")
-                if (error.code != 503 and "database is locked" not in said) or attempt == 9:
-                    raise AirflowError(
-                        f"Airflow answered {method} {path} with {error.code}: {said[:500]}"
-                    ) from error
-                time.sleep(1)
-        raise AssertionError("the loop above returns or raises")
+        try:
+            with opener.open(request, timeout=120) as answer:
+                content = answer.read()
+                return json.loads(content) if content else None
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")
+            locked = error.code == 503 or "database is locked" in said
+            raise (MetadataLocked if locked else AirflowError)(
+                f"Airflow answered {method} {path} with {error.code}: {said[:500]}"
+            ) from error
 
     def _healthy(self) -> bool:
         with contextlib.suppress(OSError, AirflowError):
@@ -322,8 +324,9 @@ class LocalAirflow:
         said = "; ".join(f"{e['filename']}: {e['stack_trace'][-300:]}" for e in errors)
         raise AirflowError(f"DAG {dag_id} did not appear in {timeout:.0f} s. {said}")
 
-    def unpause(self, dag_id: str) -> None:
-        self.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+    def pause(self, dag_id: str, paused: bool = True) -> None:
+        """Pause a DAG, or unpause it."""
+        self.request("PATCH", f"/dags/{dag_id}", {"is_paused": paused})
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
         """Create a pool, or change it."""
@@ -335,7 +338,8 @@ class LocalAirflow:
     def backfill(self, dag_id: str, first: str, last: str, *, max_active_runs: int = 1) -> int:
         """Backfill the intervals that start from `first` to `last` (both inclusive, ISO dates).
 
-        Intervals that ran before run again, under the same run id. Returns the backfill's id.
+        Intervals that ran before run again, under the same run id; what of the DAG is unfinished
+        is ended first. Returns the backfill's id.
         """
         body = {
             "dag_id": dag_id,
@@ -344,7 +348,13 @@ class LocalAirflow:
             "max_active_runs": max_active_runs,
             "reprocess_behavior": "completed",
         }
-        return int(self.request("POST", "/backfills", body)["id"])
+
+        def create() -> int:
+            # What an earlier attempt left half made stands in the way of the next.
+            self.end_unfinished(dag_id)
+            return int(self._call("POST", "/api/v2/backfills", body)["id"])
+
+        return _persistently(create)
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a manual run without a logical date; returns its run id."""
@@ -369,6 +379,15 @@ class LocalAirflow:
             if run["state"] in ("queued", "running"):
                 path = f"/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'], safe='')}"
                 self.request("PATCH", path, {"state": "failed"})
+
+
+def _persistently(ask: Callable[[], _Answer]) -> _Answer:
+    for _ in range(20):
+        try:
+            return ask()
+        except MetadataLocked:
+            time.sleep(1)
+    return ask()
 
 
 def free_port(preferred: int) -> int:

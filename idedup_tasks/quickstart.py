@@ -163,8 +163,9 @@ def _write_collection(places: Places, name: str, source: str | Path, daily: bool
 
 def _start_runs(airflow: LocalAirflow, dag_id: str, sample: Places | None) -> list[str]:
     """Backfill the sample's days, or start one manual run over everything."""
-    airflow.end_unfinished(dag_id)
+    airflow.pause(dag_id)
     if sample is None:
+        airflow.end_unfinished(dag_id)
         run_ids = [airflow.trigger(dag_id)]
     else:
         days = [f"{day}T00:00:00Z" for day in arrival_days(sample.home / "sample")]
@@ -175,7 +176,7 @@ def _start_runs(airflow: LocalAirflow, dag_id: str, sample: Places | None) -> li
             if run["run_type"] == "backfill" and run["logical_date"] in days
         ]
     # Only now: with a run for yesterday already there, unpausing starts no further one.
-    airflow.unpause(dag_id)
+    airflow.pause(dag_id, False)
     return run_ids
 
 

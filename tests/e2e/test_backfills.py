@@ -25,7 +25,7 @@ def at_midnight(day: str) -> str:
 def start(airflow: LocalAirflow, days: list[str], **options: Any) -> None:
     airflow.wait_for_dag(DAG)
     airflow.backfill(DAG, at_midnight(days[0]), at_midnight(days[-1]), **options)
-    airflow.unpause(DAG)
+    airflow.pause(DAG, False)
 
 
 def test_an_earlier_interval_afterwards(
