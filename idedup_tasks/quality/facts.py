@@ -30,7 +30,7 @@ from idedup_tasks.ingest.listing import in_window
 from idedup_tasks.lake import TABLES, Candidate, DataFile, Lake
 from idedup_tasks.pipeline import Run
 
-KEYS_AT_ONCE = 2**25
+KEYS_AT_ONCE = 2**24
 # So many suspicious keys are looked at in full; beyond, the fault is certain anyway.
 _SUSPECTS = 10_000
 

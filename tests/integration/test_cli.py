@@ -359,7 +359,13 @@ def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "idedup_tasks.cli", "scan", str(tmp_path / "pictures")]
     command += ["-o", str(tmp_path / "found"), "--device", "cpu"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that run in the background of a shell inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         while not list(tmp_path.glob("found/.idedup/lake/*/candidates/*/ingest.json")):
             assert process.poll() is None
@@ -371,8 +377,10 @@ def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path) -> None:
         "Interrupted. Run the same command again to go on where it stopped."
     )
     assert "Traceback" not in error
-    with pytest.raises(ProcessLookupError):  # no worker is left
-        os.killpg(process.pid, 0)
+    with pytest.raises(ProcessLookupError):  # no worker is left, once the system has buried them
+        for _ in range(600):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
     assert cli.main(command[3:]) == 0
     summary = json.loads((tmp_path / "found" / "summary.json").read_text())
     assert summary["counts"]["groups"] == 4

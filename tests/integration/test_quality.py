@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -618,3 +619,10 @@ def test_gates_write_nothing_and_report_nothing(
 def test_naming_the_gates_imports_no_great_expectations() -> None:
     code = "import idedup_tasks.quality, sys; sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_documentation_names_every_rule() -> None:
+    from idedup_tasks.quality import rule_names
+
+    text = (Path(__file__).parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == rule_names()
