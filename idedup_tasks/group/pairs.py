@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import faiss
 import numpy as np
@@ -18,8 +19,10 @@ from scipy.sparse.csgraph import connected_components
 _SIDE = 2_048
 _DENSE = 200_000  # hits in a tile above which it is scored and pruned as a whole
 _BUDGET = 6_000_000  # pairs held before they are pruned
-# float32 products of unit vectors differ from float64 ones by far less than this.
-_SLACK = 1e-4
+# float32 products of unit vectors differ from float64 ones by far less than this, and those of a
+# GPU's tensor cores, which may round their inputs to 10 bits, still by less. What comes through is
+# scored in float64, so that the result does not depend on where the products were made.
+_SLACK, _GPU_SLACK = 1e-4, 2e-3
 SCALE = 10_000
 
 # Positions of rows and of columns to compare, and the cell that they share.
@@ -130,7 +133,11 @@ def _matches(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The matches of one tile: positions of both images, scores as integers."""
     left, right = vectors[rows], vectors[columns]
-    hits = (left @ right.T) >= lowest / SCALE - _SLACK
+    if faiss.get_num_gpus():
+        quick = faiss.pairwise_distance_gpu(_gpu(), left, right, metric=faiss.METRIC_INNER_PRODUCT)
+        hits = quick >= lowest / SCALE - _GPU_SLACK
+    else:
+        hits = (left @ right.T) >= lowest / SCALE - _SLACK
     a, b = np.nonzero(hits)
     # A pair of two asked images is met from both sides: it counts from the earlier.
     once = (rows[a] != columns[b]) & ((rows[a] < columns[b]) | ~asked[columns[b]])
@@ -159,6 +166,11 @@ def _matches(
         kept.join(first[~keep], second[~keep])
         first, second, score = first[keep], second[keep], score[keep]
     return np.minimum(first, second), np.maximum(first, second), score
+
+
+@cache
+def _gpu() -> faiss.StandardGpuResources:
+    return faiss.StandardGpuResources()
 
 
 def _among_best_of_tile(
