@@ -223,12 +223,16 @@ def _show_scan(result: api.ScanResult) -> None:
     table.add_row("rejected", f"{counts['rejected']:,}", "")
     table.add_row("all files", f"{counts['images']:,}", f"of {_size(counts['bytes'])}")
     console.print(table)
-    stages = _table("stage", "seconds", "images/s")
+    stages = _table("stage", "seconds", "gate", "images/s")
     for name in STAGES:
         stage = summary["stages"][name]
         rate = stage["images_per_second"]
-        seconds = stage["seconds"] + stage["gate_seconds"]
-        stages.add_row(name, f"{seconds:.1f}", f"{rate:,.0f}" if rate else "")
+        stages.add_row(
+            name,
+            f"{stage['seconds']:.1f}",
+            f"{stage['gate_seconds']:.1f}",
+            f"{rate:,.0f}" if rate else "",
+        )
     console.print()
     console.print(stages)
     console.print()
