@@ -76,11 +76,12 @@ class _ActiveHashes:
 
     def __init__(self, distance: int) -> None:
         self._distance = distance
-        # Of four 16-bit parts of two hashes at most d bits apart, one differs in at most d // 4
-        # bits: looking up each part with that many flips misses nothing.
-        flips = distance // 4
-        if flips <= 2:
-            self._index: faiss.IndexBinary = faiss.IndexBinaryMultiHash(64, 4, 16)
+        # Of three 21-bit parts of two hashes at most d bits apart, one differs in at most d // 3
+        # bits: looking up each part with that many flips misses nothing. With many flips there are
+        # more look-ups than hashes to compare with.
+        flips = distance // 3
+        if flips <= 3:
+            self._index: faiss.IndexBinary = faiss.IndexBinaryMultiHash(64, 3, 21)
             self._index.nflip = flips
         else:
             self._index = faiss.IndexBinaryFlat(64)
