@@ -98,6 +98,10 @@ def make_places(home: Path, source: Path) -> Places:
         collections=home / "collections",
     )
     places.collections.mkdir(parents=True)
+    # What a home keeps of the descriptor is the same in all: made once a session.
+    cache = source.parent / "cache"
+    cache.mkdir(exist_ok=True)
+    (home / "cache").symlink_to(cache)
     (places.collections / "trial.yaml").write_text(
         f"name: trial\nsource: {source}\nquality: {{max_reject_ratio: 1}}\n"
     )
