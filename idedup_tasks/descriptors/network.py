@@ -37,11 +37,14 @@ class DescriptorNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def pool(self, images: Tensor) -> Tensor:
+        """Pooled features float32 (n, channels) of 8-bit RGB images."""
         features = self.features((images.float() - self.mean) / self.std).float()
         # The root in float32: powers of float16 features overflow.
-        pooled = features.clamp(min=1e-6).pow(self.gem_p).mean((2, 3)).pow(1 / self.gem_p)
-        return functional.normalize(self.head(pooled).float())
+        return features.clamp(min=1e-6).pow(self.gem_p).mean((2, 3)).pow(1 / self.gem_p)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.normalize(self.head(self.pool(images)).float())
 
 
 def load_network(path: Path, architecture: str, dim: int, gem_p: float) -> DescriptorNetwork:

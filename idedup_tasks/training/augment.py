@@ -201,7 +201,7 @@ def degrade(view: np.ndarray, strong: bool, rng: np.random.Generator) -> np.ndar
     if strong and rng.random() < 0.12:
         image = image.filter(ImageFilter.BoxBlur(float(rng.uniform(0.5, 0.03 * side))))
     if strong and rng.random() < 0.22:
-        small = int(np.exp(rng.uniform(np.log(40), np.log(side))))
+        small = int(np.exp(rng.uniform(np.log(0.35 * side), np.log(side))))
         image = image.resize((small, small), Image.Resampling.BILINEAR, reducing_gap=2.0)
     if rng.random() < (0.55 if strong else 0.3):
         quality = int(np.exp(rng.uniform(np.log(4), np.log(70)))) if strong else 75

@@ -19,8 +19,8 @@ PAIR_PRECISION = 0.99
 PERCEPTUAL_PRECISION = 0.999
 GROUP_PRECISION = 0.985
 
-CANDIDATES = [round(0.45 + 0.05 * i, 2) for i in range(10)]
-CUTS = [round(0.40 + 0.02 * i, 2) for i in range(26)]
+CANDIDATES = [round(0.30 + 0.05 * i, 2) for i in range(11)]
+CUTS = [round(0.24 + 0.02 * i, 2) for i in range(31)]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy.spatial.distance import squareform
 
 @dataclass(frozen=True)
 class PairCurve:
-    """Precision and recall at each distinct score, from the highest score down."""
+    """Precision and recall at each distinct score, from the highest down to the lowest copy's."""
 
     scores: np.ndarray
     precision: np.ndarray

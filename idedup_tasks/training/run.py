@@ -33,6 +33,7 @@ from idedup_tasks.training.photos import (
     photo_files,
 )
 from idedup_tasks.training.quantiser import train_quantiser
+from idedup_tasks.training.whiten import refit_head
 
 # Sides tried at inference: larger ones than trained at often serve better (Touvron et al.,
 # Fixing the train-test resolution discrepancy, 2019).
@@ -77,6 +78,8 @@ def train(
         learnt, validation, recipe, output / "checkpoint.safetensors", starting_weights(init)
     )
     write_curves(learner.curves, output)
+    say("refitting the head")
+    refit_head(learner.averaged, learnt, recipe.sides[-1][0], recipe.seed)
     card = write_weights(learner, output, name)
     return calibrate_card(card, make_copies(aside), learnt, say)
 
