@@ -41,7 +41,7 @@ def save_pictures(folder: Path, n: int, seed: int = 0) -> Path:
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """Enough pictures to set a hundred aside."""
-    return save_pictures(tmp_path_factory.mktemp("photos"), 690)
+    return save_pictures(tmp_path_factory.mktemp("photos"), 750)
 
 
 def test_photographs_set_aside_are_chosen_by_name_alone(many, tmp_path):
