@@ -1,0 +1,339 @@
+"""What the lake promises; what stages do with damage, other settings and very many twins."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import builders
+import numpy as np
+import pyarrow as pa
+import pytest
+from builders import Bench, Picture, current_state, differences, encoded, scene, walk
+from PIL import Image
+
+from idedup_tasks import pipeline
+from idedup_tasks.index import DamagedShard, ids_path, search, shards
+from idedup_tasks.lake import (
+    EMBEDDINGS,
+    FINGERPRINTS,
+    IMAGES,
+    PAIRS,
+    TABLES,
+    DamagedCandidate,
+    Lake,
+    TableChange,
+)
+from idedup_tasks.pipeline import ModelMismatch, QualityFailure, Run
+from idedup_tasks.settings import STAGES, period_of
+
+AFTER_INGEST = STAGES[1:]
+
+
+def _varied(bench: Bench) -> None:
+    """Copies, perceptual steps, a chain and something unrelated, over two days."""
+    base = 0x0123456789ABCDEF
+    pictures = [
+        *(Picture(base ^ (2 ** (3 * i) - 1), 1, 10 * i) for i in range(4)),
+        *(Picture(base * (i + 3) % 2**64, 2, 25 * i) for i in range(5)),
+        Picture(base * 11 % 2**64, 3),
+    ]
+    for i, picture in enumerate([*pictures, pictures[4], pictures[9]]):
+        builders.place(bench.source, f"{i:02}.png", picture.content, i % 2, i)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "photos")
+    lake.write_text("a/b.txt", "old")
+    with pytest.raises(ZeroDivisionError), lake.create("a/b.txt") as stream:
+        stream.write(b"half of the new")
+        raise ZeroDivisionError
+    assert lake.read_text("a/b.txt") == "old"
+    assert [p.name for p in (tmp_path / "photos" / "a").iterdir()] == ["b.txt"]
+
+
+def test_a_named_data_file_is_written_once(tmp_path: Path) -> None:
+    """It may be another run's, and published: what is there stays."""
+    lake = Lake(str(tmp_path), "photos")
+    rows = [pa.table({"image_a": ["1"], "image_b": [b], "score": [0.5]}, PAIRS) for b in "23"]
+    first = lake.write_rows("pairs", {}, rows[0], "chunk.parquet")
+    lake.publish(TableChange("pairs", 0, add=[first]))
+    assert lake.write_rows("pairs", {}, rows[1], "chunk.parquet") == first
+    assert lake.snapshot("pairs").read().equals(rows[0])
+    assert lake.written("pairs", {}, "chunk.parquet") == first
+    assert lake.written("pairs", {}, "other.parquet") is None
+    Path(lake.path(f"pairs/{first.path}")).write_bytes(b"PAR1 and no more")
+    damaged = lake.written("pairs", {}, "chunk.parquet")
+    assert damaged is not None and damaged.rows == -1
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_candidate_is_not_published(
+    bench: Bench, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builders.place(bench.source, "a.png", Picture(1 << 40, 1).content, 0)
+    run = bench.run()
+    prepared = pipeline.prepare("ingest", run)
+    candidate = run.lake.load_candidate(prepared["candidate"])
+    path = Path(run.lake.path(f"images/{candidate.changes[0].add[0].path}"))
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(QualityFailure, match="images_schema"):
+        pipeline.gate("ingest", run, prepared["candidate"])
+    with pytest.raises(DamagedCandidate, match=r"rerun the stage"):
+        run.lake.publish(candidate.changes[0])
+    assert run.lake.snapshot("images").rows == 0
+    walk(run, ["ingest"])
+    assert run.lake.snapshot("images").rows == 1
+
+
+def test_names_of_periods_sort_as_the_periods_do() -> None:
+    years = [builders.FIRST_DAY.replace(year=year) for year in (1, 99, 999, 1970, 9999)]
+    for period in ("hour", "day", "month"):
+        names = [period_of(year, period) for year in years]  # type: ignore[arg-type]
+        assert names == sorted(names)
+
+
+# --- the index -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "ids missing", "truncated", "one bit", "ids one bit"]
+)
+def test_a_damaged_shard_is_found_and_rebuilt(bench: Bench, damage: str) -> None:
+    _varied(bench)
+    walk(bench.run())
+    run = bench.run(run_id="again")
+    state = current_state(run)
+    row = run.lake.snapshot("index").read().to_pylist()[0]
+    path = Path(run.lake.path(ids_path(row["path"]) if "ids" in damage else row["path"]))
+    content = bytearray(path.read_bytes())
+    if "missing" in damage:
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[:-8])
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(DamagedShard, match="rerun the index stage"):
+        list(shards(run.lake, run.lake.snapshot("index"), run.model_id))
+    with pytest.raises(DamagedShard):
+        pipeline.prepare("group", run)
+    counts = walk(run)["index"]["counts"]
+    assert counts["rebuilt"] == 1
+    assert counts["indexed"] == counts["active"] == counts["added"]
+    assert differences(current_state(run), state) == {}
+    assert walk(run, ["index"])["index"]["counts"]["rebuilt"] == 0
+
+
+def test_searching_leaves_out_what_is_no_longer_active(bench: Bench, unguarded: None) -> None:
+    _varied(bench)
+    walk(bench.run())
+    (bench.source / "06.png").unlink()
+    walk(bench.run(allow_removals=True))
+    run = bench.run()
+    query = np.zeros((1, 256), dtype=np.float32)
+    query[0, 4:6] = np.cos(np.deg2rad(50)), np.sin(np.deg2rad(50))  # where 06.png was
+    names, scores = search(run, query, k=4)
+    keys = run.lake.snapshot("images").read(["image_id", "key"]).to_pylist()
+    key_of = {row["image_id"]: row["key"] for row in keys}
+    assert [key_of[n] for n in names[0][:2]] in (["05.png", "07.png"], ["07.png", "05.png"])
+    assert scores[0, 0] == pytest.approx(np.cos(np.deg2rad(25)), abs=1e-6)
+
+
+# --- models and settings -------------------------------------------------------------------------
+
+
+def test_another_model_than_the_pinned_one_fails_with_a_sentence(bench: Bench) -> None:
+    _varied(bench)
+    walk(bench.run(), ["ingest", "prefilter"])
+    other = bench.with_settings(model_id="mobilenet_v3-00000000")
+    with pytest.raises(ModelMismatch, match=r"pins model_id mobilenet_v3-00000000, and the inst"):
+        walk(other.run(), ["embed"])
+    assert bench.run().lake.snapshot("embeddings").rows == 0
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "cut": {"thresholds": builders.THRESHOLDS.model_dump() | {"cut": 0.95}},
+    "candidate": {"thresholds": builders.THRESHOLDS.model_dump() | {"candidate": 0.6, "cut": 0.5}},
+    "distance": {"thresholds": builders.THRESHOLDS.model_dump() | {"phash_distance": 0}},
+    "further distance": {"thresholds": builders.THRESHOLDS.model_dump() | {"phash_distance": 12}},
+    "pairs": {"grouping": {"pairs_per_image": 1}},
+    "linkage": {"grouping": {"linkage": "single"}},
+    "keeper": {"keeper": ("path",), "preferred_paths": ("11",)},
+}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_changed_settings_are_a_difference_like_any_other(
+    bench: Bench, unguarded: None, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """There and back: each time what a fresh run under those settings gives."""
+    _varied(bench)
+    walk(bench.run())
+    before = current_state(bench.run())
+    changed = bench.with_settings(**changes)
+    walk(changed.run(0))
+    fresh = changed.fresh(tmp_path / "fresh")
+    walk(fresh.run())
+    assert differences(before, current_state(fresh.run())) != {}
+    assert differences(current_state(changed.run()), current_state(fresh.run())) == {}
+    walk(bench.run(1))
+    assert differences(current_state(bench.run()), before) == {}
+
+
+@pytest.mark.parametrize("changes", ["pairs", "candidate"])
+def test_settings_changed_and_killed_between_two_tables(
+    bench: Bench, unguarded: None, tmp_path: Path, changes: str
+) -> None:
+    """Pairs of the new settings beside groups of the old: the known pairs are not to be trusted."""
+    _varied(bench)
+    for i in range(5):  # more matches than are kept
+        picture = Picture(0xFEDCBA9876543210 * (i + 3) % 2**64, 9, i)
+        builders.place(bench.source, f"more{i}.png", picture.content, 0, i)
+    walk(bench.run())
+    changed = bench.with_settings(**CHANGES[changes])
+    walk(changed.run(), ["prefilter", "embed", "index"])
+    run = changed.run()
+    prepared = pipeline.prepare("group", run)["candidate"]
+    run.lake.publish(run.lake.load_candidate(prepared).changes[0])  # and then: killed
+    walk(run)
+    fresh = changed.fresh(tmp_path / "fresh")
+    walk(fresh.run())
+    assert differences(current_state(run), current_state(fresh.run())) == {}
+
+
+@pytest.fixture
+def scenes(tmp_path: Path, unguarded: None, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Real scenes, hashes and descriptor: three scenes, and copies that are turned and mirrored."""
+    monkeypatch.setattr("idedup_tasks.images.read_objects", builders.read_in_process)
+    home = tmp_path / "home"
+    bench = builders.bench(home, tmp_path / "source", model_id=None, thresholds=None)
+    for i in range(3):
+        picture = scene(i, 128)
+        builders.place(bench.source, f"{i}.png", encoded(picture), 0, i)
+        mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        builders.place(bench.source, f"{i} mirrored.jpg", encoded(mirrored, "JPEG"), 1, i)
+        turned = picture.transpose(Image.Transpose.ROTATE_90)
+        builders.place(bench.source, f"{i} turned.jpg", encoded(turned, "JPEG"), 1, i)
+    return bench
+
+
+def test_mirrored_copies_are_found_when_asked_for(scenes: Bench, tmp_path: Path) -> None:
+    assert walk(scenes.run())["prefilter"]["counts"]["collapsed_perceptual"] == 0
+    asked = scenes.with_settings(prefilter={"mirrored": True})
+    assert walk(asked.run(0))["prefilter"]["counts"]["collapsed_perceptual"] == 6
+    fresh = asked.fresh(tmp_path / "fresh")
+    walk(fresh.run())
+    assert differences(current_state(asked.run()), current_state(fresh.run())) == {}
+    assert walk(scenes.run(1))["prefilter"]["counts"]["collapsed_perceptual"] == 0
+
+
+@pytest.mark.parametrize("kind", ["dhash", "whash"])
+def test_another_hash_replaces_every_hash(scenes: Bench, tmp_path: Path, kind: str) -> None:
+    walk(scenes.run())
+    other = scenes.with_settings(prefilter={"hash": kind})
+    walk(other.run(0), AFTER_INGEST)
+    fresh = other.fresh(tmp_path / "fresh")
+    walk(fresh.run())
+    assert differences(current_state(other.run()), current_state(fresh.run())) == {}
+
+
+# --- many that are alike -------------------------------------------------------------------------
+
+
+def _planted(bench: Bench, vectors: np.ndarray) -> Run:
+    """Write images, fingerprints and embeddings straight into the lake, as if they had come in."""
+    run, n = bench.run(), len(vectors)
+    lake, arrival = run.lake, "2026-01-01"
+    ids = [f"{i * 0x9E3779B97F4A7C15 % 2**64:032x}" for i in range(n)]
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "JPEG")
+    common = {
+        "arrival": pa.repeat(arrival, n),
+        "image_id": ids,
+        "sha256": [f"{i + 1:064x}" for i in range(n)],
+    }
+    tables = {
+        "images": common
+        | {
+            "key": [f"{i}.jpg" for i in range(n)],
+            "uri": [f"file:///{i}.jpg" for i in range(n)],
+            "arrived_at": [builders.moment(0)] * n,
+            "bytes": [1_000] * n,
+            "etag": ["1"] * n,
+            "width": [640] * n,
+            "height": [480] * n,
+            "format": ["JPEG"] * n,
+            "status": ["decoded"] * n,
+            "low_information": [False] * n,
+        },
+        "fingerprints": common
+        | {
+            "hash": np.random.default_rng(1).integers(-(2**62), 2**62, n),
+            "low_information": [False] * n,
+            "status": ["active"] * n,
+        },
+        "embeddings": common
+        | {"model_id": pa.repeat(run.model_id, n), "vector": list(vectors.astype(np.float32))},
+    }
+    reads: dict[str, int] = {}
+    for name, schema in (
+        ("images", IMAGES),
+        ("fingerprints", FINGERPRINTS),
+        ("embeddings", EMBEDDINGS),
+    ):
+        rows = {f.name: tables[name].get(f.name, pa.nulls(n, f.type)) for f in schema}
+        partition = {"arrival": arrival, "model_id": run.model_id}
+        partition = {c: partition[c] for c in TABLES[name].partition_by}
+        file = lake.write_rows(name, partition, pa.table(rows, schema))
+        version = lake.snapshot(name).version
+        change = TableChange(name, version, add=[file], metadata={"reads": dict(reads)})
+        reads[name] = lake.publish(change)
+    return run
+
+
+def test_three_thousand_alike_make_one_group_and_few_pairs(bench: Bench, unguarded: None) -> None:
+    random = np.random.default_rng(5)
+    vectors = random.normal(size=256) + 0.02 * random.normal(size=(3_000, 256))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    run = _planted(bench, vectors)
+    counts = walk(run, ["index", "group", "report"])["group"]["counts"]
+    assert counts["pairs_found"] == 3_000 * 2_999 // 2
+    assert counts["groups"] == 1 and counts["largest_group"] == 3_000
+    limit = run.collection.grouping.pairs_per_image
+    assert 0 < counts["pairs"] <= 3_000 * limit
+    pairs = run.lake.snapshot("pairs").read()
+    assert pairs.num_rows == counts["pairs"] == counts["pairs_found"] - counts["pairs_capped"]
+    with closing(sqlite3.connect(bench.home / "warehouse.db")) as held:
+        (edges,) = held.execute("SELECT count(*) FROM duplicate_pair").fetchone()
+    assert edges <= 2 * 3_000  # each with its match and its keeper
+
+
+def test_cells_and_exact_give_the_same_groups_where_all_share_a_cell(
+    bench: Bench, unguarded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four cells, and each image in its nearest four."""
+    random = np.random.default_rng(6)
+    centres = random.normal(size=(40, 256))
+    vectors = np.repeat(centres, 10, axis=0) + 0.5 * random.normal(size=(400, 256))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    centroids = random.normal(size=(4, 256)).astype(np.float32)
+    monkeypatch.setattr("idedup_tasks.descriptors.load_quantiser", lambda _: centroids)
+    run = _planted(bench, vectors)
+    exact = walk(run, ["index", "group", "report"])["group"]["counts"]
+    state = current_state(run)
+    cells = bench.with_settings(grouping={"exact_limit": 0, "cells_per_image": 4}).run()
+    found = walk(cells, ["group", "report"])["group"]["counts"]
+    assert (exact["mode"], found["mode"]) == ("exact", "cells")
+    assert found["sampled_recall"] == 1.0
+    assert 30 < exact["groups"] <= 45
+    assert differences(current_state(cells), state) == {}
