@@ -47,6 +47,9 @@ class OpenVinoRuntime:
                 "INFERENCE_PRECISION_HINT": "f32",
             },
         )
+        # The first tensor read as an array sets up NumPy inside OpenVINO 2026.4's bindings; two
+        # threads that do so at once wait for each other for ever (pybind11: GIL against once_flag).
+        _ = openvino.Tensor(np.zeros(1, np.float32)).data
 
     def run(self, images: Sequence[object], prepare: Prepare) -> np.ndarray:
         """Vectors float32 (n, dim) of n images."""
