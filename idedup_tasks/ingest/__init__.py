@@ -9,10 +9,12 @@ it was.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Self
@@ -24,7 +26,7 @@ import pyarrow.dataset as ds
 
 from idedup_tasks import images, sources
 from idedup_tasks.ingest.listing import Listed, Listing, arrival_rule, in_window, periods_named
-from idedup_tasks.lake import IMAGES, Candidate, DataFile, Lake, Snapshot, TableChange
+from idedup_tasks.lake import IMAGES, TIMESTAMP, Candidate, DataFile, Lake, Snapshot, TableChange
 from idedup_tasks.pipeline import Run, publish_changes
 from idedup_tasks.settings import Limits, digest
 
@@ -115,6 +117,9 @@ class _Plan:
     reused_bytes: int = 0
     drop: set[str] = field(default_factory=set)  # image_ids whose rows are replaced or gone
     again: list[Listed] = field(default_factory=list)  # known, and read once more
+    # Unchanged, and listed under another address or moment: the source has moved, an object was
+    # uploaded again, the rule of arrival is another one.
+    restated: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     # New and changed objects, cut into chunks; each with its file's name (None: any), and the file
     # if it is there already.
     chunks: list[tuple[list[Listed], str | None, DataFile | None]] = field(default_factory=list)
@@ -136,7 +141,8 @@ def _plan(
 ) -> _Plan:
     limits = run.collection.limits
     plan = _Plan(arrival, snapshot.files(arrival=arrival))
-    columns = ["image_id", "bytes", "etag", "status", "reason_code", "width", "height"]
+    columns = ["image_id", "uri", "arrived_at", "bytes", "etag", "status", "reason_code"]
+    columns += ["width", "height"]
     held = {row["image_id"]: row for row in snapshot.read(columns, files=plan.files).to_pylist()}
     plan.held = len(held)
     fresh: list[Listed] = []
@@ -151,6 +157,9 @@ def _plan(
             plan.again.append(listed)
             plan.drop.add(listed.image_id)
         else:
+            stated = (listed.entry.uri, listed.arrived_at)
+            if stated != (row["uri"], row["arrived_at"]):
+                plan.restated[listed.image_id] = stated
             plan.reused_bytes += row["bytes"]
             plan.reused_decoded += row["status"] == "decoded"
             plan.reused_rejected += row["status"] == "rejected"
@@ -219,8 +228,7 @@ def _write_partition(
         if len(same) < rows.num_rows:
             change.add.append(lake.write_rows("images", partition, rows.filter(unlike)))
 
-    if plan.drop:
-        _rewrite_without(lake, snapshot, change, plan.files, plan.drop)
+    _rewrite(lake, snapshot, change, plan.files, plan.drop, plan.restated)
     for chunk, name, found in plan.chunks:
         file = found
         if file is None:
@@ -247,27 +255,46 @@ def _same_rows(old: pa.Table, new: pa.Table) -> set[str]:
 def _chunk_digest(chunk: list[Listed], limits: Limits) -> str:
     hasher = hashlib.sha256(digest(limits).encode())
     for listed in chunk:
-        hasher.update(f"{listed.image_id}\0{listed.entry.bytes}\0{listed.entry.etag}\n".encode())
+        stated = (listed.image_id, listed.entry.bytes, listed.entry.etag, listed.entry.uri)
+        hasher.update(json.dumps([*stated, listed.arrived_at.isoformat()]).encode())
     return hasher.hexdigest()[:32]
 
 
-def _rewrite_without(
-    lake: Lake, snapshot: Snapshot, change: TableChange, files: Iterable[DataFile], drop: set[str]
+def _rewrite(
+    lake: Lake,
+    snapshot: Snapshot,
+    change: TableChange,
+    files: Iterable[DataFile],
+    drop: set[str],
+    restated: Mapping[str, tuple[str, datetime]],
 ) -> None:
-    """Replace the files that hold any of these rows by copies that do not."""
-    wanted = pa.array(sorted(drop))
-    for file in files:
+    """Replace the files that hold any of these rows by copies without the first, with the others'
+    address and moment as they are now."""
+    dropped, wanted = pa.array(sorted(drop), pa.string()), pa.array(sorted({*drop, *restated}))
+    for file in files if len(wanted) else ():
         ids = snapshot.read(["image_id"], files=[file])["image_id"]
-        inside = pc.sum(pc.is_in(ids, wanted)).as_py() or 0
-        if not inside:
+        if not pc.any(pc.is_in(ids, wanted)).as_py():
             continue
         change.remove.append(file)
-        if inside < file.rows:
+        if not pc.all(pc.is_in(ids, dropped)).as_py():
             kept = (
-                batch.filter(pc.invert(pc.is_in(batch["image_id"], wanted)))
+                _restated(batch.filter(pc.invert(pc.is_in(batch["image_id"], dropped))), restated)
                 for batch in snapshot.scan(batch_rows=_WRITE_ROWS * 10, files=[file])
             )
             change.add.append(lake.write_rows("images", file.partition, kept))
+
+
+def _restated(
+    batch: pa.RecordBatch, restated: Mapping[str, tuple[str, datetime]]
+) -> pa.RecordBatch:
+    columns = {name: batch[name] for name in batch.schema.names}
+    held = zip(batch["uri"].to_pylist(), batch["arrived_at"].to_pylist(), strict=True)
+    both = [
+        restated.get(i, old) for i, old in zip(batch["image_id"].to_pylist(), held, strict=True)
+    ]
+    columns["uri"] = pa.array([uri for uri, _ in both], pa.string())
+    columns["arrived_at"] = pa.array([moment for _, moment in both], TIMESTAMP)
+    return pa.RecordBatch.from_pydict(columns, batch.schema)
 
 
 def _leave_old_partitions(
@@ -277,7 +304,7 @@ def _leave_old_partitions(
     if not ids:
         return
     others = [f for f in snapshot.files() if f.partition["arrival"] not in arrivals]
-    _rewrite_without(lake, snapshot, change, others, ids)
+    _rewrite(lake, snapshot, change, others, ids, {})
 
 
 class _Reader:

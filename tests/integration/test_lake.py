@@ -337,3 +337,48 @@ def test_cells_and_exact_give_the_same_groups_where_all_share_a_cell(
     assert found["sampled_recall"] == 1.0
     assert 30 < exact["groups"] <= 45
     assert differences(current_state(cells), state) == {}
+
+
+# --- sources that are reconciled without being read again ----------------------------------------
+
+
+def test_a_source_that_moved_is_not_read_again(bench: Bench, unguarded: None) -> None:
+    _varied(bench)
+    walk(bench.run())
+    elsewhere = bench.source.rename(bench.source.with_name("elsewhere"))
+    moved = bench.with_settings(source=str(elsewhere))
+    counts = [walk(moved.run(day))["ingest"]["counts"] for day in (0, 1)]
+    assert [c["read"] for c in counts] == [0, 0]
+    fresh = moved.fresh(bench.home.with_name("fresh"))
+    walk(fresh.run())
+    assert differences(current_state(moved.run()), current_state(fresh.run())) == {}
+    versions = builders.versions(moved.run())
+    walk(moved.run(0))
+    assert builders.versions(moved.run()) == versions
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        {"rule": "key", "template": "{year}/{month}/{day}/"},
+        {"rule": "modified", "period": "hour"},
+        {"rule": "modified", "period": "month"},
+    ],
+    ids=["key", "hour", "month"],
+)
+def test_another_rule_of_arrival_is_reconciled(
+    bench: Bench, unguarded: None, arrival: dict[str, Any]
+) -> None:
+    """Images move to other periods, or to another moment of the same."""
+    for i in range(8):
+        picture = Picture(0x0123456789ABCDEF ^ (2 ** (3 * i) - 1), 1, 10 * i)
+        builders.place(
+            bench.source, f"2026/01/0{1 + i % 3}/{9 - i}.png", picture.content, 0, 50 * i
+        )
+    walk(bench.run())
+    changed = bench.with_settings(arrival=arrival)
+    walk(changed.run(0, days=1))
+    walk(changed.run())
+    fresh = changed.fresh(bench.home.with_name("fresh"))
+    walk(fresh.run())
+    assert differences(current_state(changed.run()), current_state(fresh.run())) == {}
