@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -371,13 +371,18 @@ class Lake:
         except TableNotFoundError:
             if self._local:
                 self._fs.makedirs(location, exist_ok=True)
-            # "ignore": of two runs that create it at once, both go on with the one created.
-            DeltaTable.create(
-                location,
-                schema=definition.schema,
-                mode="ignore",
-                partition_by=list(definition.partition_by),
-            )
+            # Of runs that create it at once, all go on with what the first created: a second
+            # creation, on top, would look like a version of which nobody knows what it read.
+            try:
+                DeltaTable.create(
+                    location,
+                    schema=definition.schema,
+                    partition_by=list(definition.partition_by),
+                    commit_properties=CommitProperties(max_commit_retries=0),
+                )
+            except DeltaError:
+                if not DeltaTable.is_deltatable(location):
+                    raise
             table = DeltaTable(location, version=version)
         return Snapshot(self, definition, table)
 

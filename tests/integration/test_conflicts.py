@@ -121,6 +121,26 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         assert lake.snapshot("pairs", version).metadata == {"by": number}
 
 
+def test_tables_created_at_once_are_created_once(tmp_path: Path) -> None:
+    """A second creation would be a version on top, of which nobody knows what it read."""
+    for attempt in range(5):
+        barrier = threading.Barrier(6)
+        versions: list[int] = []
+
+        def create(root: str, barrier: threading.Barrier, versions: list[int]) -> None:
+            lake = Lake(root, "photos")
+            barrier.wait()
+            versions.extend(lake.snapshot(name).version for name in ("images", "pairs"))
+
+        arguments = (str(tmp_path / f"{attempt}"), barrier, versions)
+        threads = [threading.Thread(target=create, args=arguments) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert versions == [0] * 12
+
+
 def test_a_pinned_version_keeps_its_rows_and_what_it_read(filled: Bench) -> None:
     """What a version says of itself does not change when another run publishes the next."""
     walk(filled.run(0))
