@@ -70,7 +70,8 @@ class LocalAirflow:
     Args:
         home: where its configuration, database, logs and secrets live.
         places: of the lake, the warehouse and the collection files.
-        metadata: SQLAlchemy URL of the metadata database; SQLite in `home` by default.
+        metadata: SQLAlchemy URL of the metadata database (`postgresql+psycopg://…`); SQLite in
+            `home` by default.
         port: preferred port of the API server on loopback; another is taken when it is in use.
         environment: further variables.
     """
@@ -240,6 +241,9 @@ class LocalAirflow:
             "SCHEDULER__CATCHUP_BY_DEFAULT": "False",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
         }
+        if not self._metadata.startswith("sqlite"):
+            # psycopg answers both ways; Airflow would look for asyncpg.
+            settings["DATABASE__SQL_ALCHEMY_CONN_ASYNC"] = self._metadata
         # Settings of another Airflow on this machine do not count here; its connections may.
         others = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG")
         return {
