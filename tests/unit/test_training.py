@@ -25,6 +25,7 @@ from idedup_tasks.training.measure import (  # noqa: E402
 )
 from idedup_tasks.training.photos import cache_photos, is_set_aside, photo_files  # noqa: E402
 from idedup_tasks.training.quantiser import train_quantiser  # noqa: E402
+from idedup_tasks.training.whiten import discriminant_projection  # noqa: E402
 
 TINY = Recipe(steps=4, images=4, sides=((32, 1.0),), learning_rate=1e-4)
 
@@ -223,6 +224,21 @@ def test_quantiser_finds_separate_clusters():
     assert centroids.shape == (8, 8)
     assert (vectors @ centroids.T).max(1).min() > 0.6
     assert train_quantiser(vectors[:12], 8).shape == (3, 8)
+
+
+def test_refitted_head_ignores_the_directions_that_edits_move_along():
+    rng = np.random.default_rng(0)
+    photographs = rng.standard_normal((400, 1, 6)) * [1, 1, 1, 1, 0.1, 0.1]
+    edits = rng.standard_normal((400, 4, 6)) * [0.1, 0.1, 3, 3, 0.1, 0.1]
+    views = photographs + edits + 5
+    weight, bias = discriminant_projection(views, 2)
+    assert weight.shape == (2, 6) and bias.shape == (2,)
+    projected = views @ weight.T + bias
+    np.testing.assert_allclose(projected.mean((0, 1)), 0, atol=1e-9)
+    kept = np.abs(weight).sum(0)
+    assert kept[:2].min() > 10 * kept[2:4].max()
+    # Views of one photograph end up closer together than photographs are.
+    assert projected.std(1).mean() < 0.2 * projected.mean(1).std(0).mean()
 
 
 def test_training_gives_a_calibrated_descriptor_that_registers_only_if_better(
