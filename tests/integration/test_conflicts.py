@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections import Counter
@@ -282,6 +283,24 @@ def test_a_run_that_passes_between_any_two_reads(
             patch.setattr(Lake, "snapshot", passed)
             walk(bench.run(0))
         assert differences(current_state(bench.run()), wanted) == {}, f"passed at look {moment}"
+
+
+def test_a_changed_file_is_not_embedded_under_its_former_digest(
+    filled: Bench, expected: dict[str, Any]
+) -> None:
+    """One run has fingerprints of a file, another brings its new content in before it is embedded;
+    when the file is as it was again, so must its vector be."""
+    walk(filled.run(0), ["ingest", "prefilter"])
+    changed = filled.source / "u0.png"
+    before, times = changed.read_bytes(), (changed.stat().st_mtime,) * 2
+    builders.place(filled.source, "u0.png", Picture(0xFEDCBA9876543210, 1, 5).content, 0, 55)
+    walk(filled.run(0, run_id="other"), ["ingest"])
+    walk(filled.run(0), STAGES[2:])
+    changed.write_bytes(before)
+    os.utime(changed, times)
+    for day in range(DAYS):
+        walk(filled.run(day))
+    assert differences(current_state(filled.run()), expected) == {}
 
 
 # --- the warehouse -------------------------------------------------------------------------------

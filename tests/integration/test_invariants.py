@@ -62,9 +62,16 @@ def _motif(number: int, kind: str, base: int) -> list[bytes]:
         return [Picture(hashed(i), family, 30 * i).content for i in range(4)]
     if kind == "tie":  # B is as near to A as to C
         return [Picture(hashed(i), family, 20 * i).content for i in range(3)]
-    if kind == "steps":  # hashes in steps of 3 bits of 4 allowed; the last has another subject
+    if kind == "steps":
+        # Hashes in steps of 3 bits of 4 allowed: which are active depends on the earliest. The
+        # third has another subject, and matches the last, once it is re-activated.
         near = [base, base ^ 0b111, base ^ 0b111111, base ^ 0b111111000]
-        return [Picture(h, other if i == 2 else family, 10 * i).content for i, h in enumerate(near)]
+        subjects = [family, family, other, family]
+        steps = [
+            Picture(h, subject, 10 * i).content
+            for i, (h, subject) in enumerate(zip(near, subjects, strict=True))
+        ]
+        return [*steps, Picture(hashed(1), other, 40).content]
     if kind == "copies":
         same = Picture(base, family).content
         return [same, same, Picture(base, family, nonce=1).content, same]
@@ -305,3 +312,36 @@ def test_the_chain_is_cut_and_says_so(bench: Bench, unguarded: None) -> None:
     assert counts["groups"] > 3
     assert counts["largest_group"] < 9
     assert counts["pairs_cut"] > 0
+
+
+def test_a_reactivated_image_is_compared_and_leaves_its_group(
+    bench: Bench, unguarded: None, tmp_path: Path
+) -> None:
+    """An earlier arrival takes its twin away: it is active again, and finds a match of its own."""
+    base = 0x0123456789ABCDEF
+    twin, again = Picture(base ^ 0b111, 1, 10), Picture(base ^ 0b111111, 2, 20)
+    builders.place(bench.source, "twin.png", twin.content, 1)
+    builders.place(bench.source, "match.png", Picture(base * 5 % 2**64, 2, 40).content, 1)
+    builders.place(bench.source, "again.png", again.content, 2)
+    walk(bench.run(1))
+    walk(bench.run(2))
+    assert _groups(bench) == [{"again.png", "twin.png"}]
+    builders.place(bench.source, "early.png", Picture(base, 1).content, 0)
+    counts = walk(bench.run(0))["group"]["counts"]
+    assert counts["compared"] == 2  # the earlier arrival and the image that is active again
+    assert _groups(bench) == [{"again.png", "match.png"}, {"early.png", "twin.png"}]
+    once = bench.fresh(tmp_path / "fresh")
+    walk(once.run())
+    assert differences(current_state(bench.run()), current_state(once.run())) == {}
+
+
+def _groups(bench: Bench) -> list[set[str]]:
+    """The keys of each group, by the first."""
+    lake = bench.run().lake
+    keys = lake.snapshot("images").read(["image_id", "key"]).to_pylist()
+    key_of = {row["image_id"]: row["key"] for row in keys}
+    groups: dict[str, set[str]] = {}
+    for row in lake.snapshot("groups").read(["image_id", "group_id"]).to_pylist():
+        if row["group_id"] is not None:
+            groups.setdefault(row["group_id"], set()).add(key_of[row["image_id"]])
+    return sorted(groups.values(), key=min)

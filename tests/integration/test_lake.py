@@ -108,7 +108,7 @@ def test_names_of_periods_sort_as_the_periods_do() -> None:
 @pytest.mark.parametrize(
     "damage", ["missing", "ids missing", "truncated", "one bit", "ids one bit"]
 )
-def test_a_damaged_shard_is_found_and_rebuilt(bench: Bench, damage: str) -> None:
+def test_a_damaged_shard_is_found_and_rebuilt(bench: Bench, unguarded: None, damage: str) -> None:
     _varied(bench)
     walk(bench.run())
     run = bench.run(run_id="again")
