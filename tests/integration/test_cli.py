@@ -304,6 +304,9 @@ def test_errors_are_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("IDEDUP_HOME", str(tmp_path / "home"))
+    # Tests that import Airflow set these for the whole process.
+    for name in ("IDEDUP_COLLECTIONS", "IDEDUP_LAKE", "IDEDUP_WAREHOUSE"):
+        monkeypatch.delenv(name, raising=False)
     (tmp_path / "empty" / "within").mkdir(parents=True)
     (tmp_path / "full").mkdir()
     Image.new("RGB", (30, 30), "red").save(tmp_path / "full" / "a.png")
