@@ -38,14 +38,11 @@ def average_clusters(vectors: np.ndarray, cut: float) -> np.ndarray:
     """
     n = len(vectors)
     sums = vectors.astype(np.float64)
-    sizes = np.ones(n)
-    label = np.arange(n)
     # Identical vectors first: many of them would all name the same nearest, and merge one by one.
     _, first, inverse = np.unique(sums, axis=0, return_index=True, return_inverse=True)
     label = first[inverse.ravel()]
-    if cut <= 1.0 and len(first) < n:
-        sizes = np.bincount(label, minlength=n).astype(np.float64)
-        sums = sums * sizes[:, None]
+    sizes = np.bincount(label, minlength=n).astype(np.float64)
+    sums *= sizes[:, None]
     alive = np.unique(label)
     nearest = np.full(n, -1)
     unknown = alive
