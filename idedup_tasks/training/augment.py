@@ -31,14 +31,14 @@ def window_transforms(
     quarter = np.zeros(n, int)
     if strong:
         kind = rng.random(n)
-        crops = kind < 0.5
-        area[crops] = np.exp(rng.uniform(np.log(0.18), 0, crops.sum()))
+        crops = kind < 0.55
+        area[crops] = np.exp(rng.uniform(np.log(0.15), 0, crops.sum()))
         zooms = kind > 0.83
         area[zooms] = 1 / rng.uniform(0.2, 0.95, zooms.sum())
         rotated = rng.random(n)
         rotation = np.where(rotated < 0.3, rng.uniform(-30, 30, n), rotation)
         rotation = np.where(rotated < 0.05, rng.uniform(-180, 180, n), rotation)
-        quarter = np.where(rng.random(n) < 0.1, rng.integers(1, 4, n), 0)
+        quarter = np.where(rng.random(n) < 0.2, rng.integers(1, 4, n), 0)
         mirror = rng.random(n) < 0.25
     else:
         crops = rng.random(n) < 0.4
