@@ -29,6 +29,7 @@ from idedup_tasks.report.results import RESULTS
 
 if TYPE_CHECKING:
     from idedup_tasks.pipeline import Run
+    from idedup_tasks.settings import Thresholds
 
 _SQL = Path(__file__).resolve().parent.parent / "sql"
 
@@ -45,6 +46,9 @@ _ROWS: Mapping[str, tuple[str, str]] = {
     "report": ("images", "images"),
 }
 
+# Beside the versions of its tables: the lake that they are of.
+_LAKE_ID = "lake_id"
+
 # Parents before children; rows leave in the opposite order.
 _STATE_TABLES = ("image", "duplicate_group", "group_member", "duplicate_pair")
 
@@ -54,7 +58,7 @@ _STAGED = [
     *(name for name in RESULTS.names if name not in ("image_id", "arrival", "key")),
 ]
 
-_JSON_COLUMNS = frozenset({"counts", "warnings", "versions_read", "versions_written"})
+_JSON_COLUMNS = frozenset({"card", "counts", "warnings", "versions_read", "versions_written"})
 _BOOLEAN_COLUMNS = frozenset(
     {"success", "is_keeper", "is_match", "is_keeper_match", "low_information"}
 )
@@ -134,6 +138,9 @@ class Warehouse:
             command.upgrade(config, "head")
             for path in sorted((_SQL / "views").glob("*.sql")):
                 self._create_view(connection, path)
+            if self.dialect == "postgresql":
+                for statement in statements(_SQL / "comments.postgresql.sql"):
+                    connection.exec_driver_sql(statement)
 
     def _create_view(self, connection: sa.Connection, path: Path) -> None:
         [statement] = statements(path)
@@ -324,6 +331,55 @@ class Warehouse:
             if rows:
                 self._execute(connection, "record/quality_insert.sql", rows)
 
+    def record_model(
+        self,
+        *,
+        model_id: str,
+        descriptor: str,
+        dim: int,
+        thresholds: Thresholds,
+        location: str,
+        card: Mapping[str, Any],
+    ) -> None:
+        """Register a descriptor; registering the same model_id again brings its row up to date.
+
+        Args:
+            model_id: its version.
+            descriptor: its name.
+            dim: length of its vectors.
+            thresholds: as calibrated.
+            location: where in the lake its weights and card lie.
+            card: the card, as JSON takes it.
+        """
+        row = {
+            "model_id": model_id,
+            "descriptor": descriptor,
+            "dim": dim,
+            **_thresholds(thresholds),
+            "registered_at": _moment(datetime.now(UTC)),
+            "location": location,
+            "card": _json(card),
+        }
+        with self._transaction(write=True) as connection:
+            self._execute(connection, "record/model.sql", row)
+
+    def record_benchmark(
+        self, benchmark_id: str, created_at: datetime, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Replace what is recorded of a benchmark.
+
+        Args:
+            benchmark_id: name of this run of it.
+            created_at: aware moment of measuring.
+            rows: mappings with `dataset`, `method`, `model_id` (may be None), `measure`, `value`.
+        """
+        about = {"benchmark_id": benchmark_id, "created_at": _moment(created_at)}
+        with self._transaction(write=True) as connection:
+            self._execute(connection, "record/benchmark_delete.sql", about)
+            if rows:
+                bound = [{"model_id": None, **row, **about} for row in rows]
+                self._execute(connection, "record/benchmark_insert.sql", bound)
+
     # --- current state -------------------------------------------------------------------------
 
     def apply(
@@ -335,7 +391,9 @@ class Warehouse:
         applying the same results again changes nothing. Writers of one collection queue.
 
         Args:
-            candidate: of the report stage; `reads` are the table versions behind the results.
+            candidate: of the report stage; `reads` are the table versions behind the results and,
+                as `lake_id`, the lake they are of. Versions of two lakes are not comparable: the
+                results of another lake than the one held are taken as they are.
             results: batches with the columns of `report.results.RESULTS`, each image once.
 
         Returns:
@@ -353,10 +411,7 @@ class Warehouse:
             "model_id": model_id,
             "descriptor": collection.descriptor,
             "dim": descriptor_info(collection.descriptor).dim,
-            "threshold_pair": thresholds.pair,
-            "threshold_candidate": thresholds.candidate,
-            "threshold_cut": thresholds.cut,
-            "phash_distance": thresholds.phash_distance,
+            **_thresholds(thresholds),
             "run_id": run.run_id,
             "versions_read": _json(candidate.reads),
             "applied_at": _moment(datetime.now(UTC)),
@@ -471,6 +526,15 @@ def _collection(run: Run) -> dict[str, Any]:
     }
 
 
+def _thresholds(thresholds: Thresholds) -> dict[str, Any]:
+    return {
+        "threshold_pair": thresholds.pair,
+        "threshold_candidate": thresholds.candidate,
+        "threshold_cut": thresholds.cut,
+        "phash_distance": thresholds.phash_distance,
+    }
+
+
 def _without_credentials(source: str) -> str:
     if "://" not in source:
         return source
@@ -478,8 +542,11 @@ def _without_credentials(source: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _refuse_older(collection: str, reads: Mapping[str, int], held: Mapping[str, int]) -> None:
-    newer = {t: v for t, v in held.items() if t in reads and v > reads[t]}
+def _refuse_older(collection: str, reads: Mapping[str, Any], held: Mapping[str, Any]) -> None:
+    lakes = {versions.get(_LAKE_ID) for versions in (reads, held)} - {None}
+    if len(lakes) > 1:
+        return
+    newer = {t: v for t, v in held.items() if t in reads and t != _LAKE_ID and v > reads[t]}
     if newer:
         found = ", ".join(f"{t} {v} (here {reads[t]})" for t, v in sorted(newer.items()))
         raise Conflict(

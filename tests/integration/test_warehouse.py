@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
 
-from idedup_tasks.lake import Conflict
+from idedup_tasks.lake import Candidate, Conflict
+from idedup_tasks.settings import Thresholds
 from idedup_tasks.warehouse import Warehouse, WarehouseError
 
 STATE = ("image", "duplicate_group", "group_member", "duplicate_pair", "model")
@@ -195,6 +196,34 @@ def test_source_is_kept_without_credentials(warehouse: Warehouse, tmp_path: Path
     assert row["source"] == "sftp://host/in"
 
 
+def test_registering_a_model_again_replaces_its_card(warehouse: Warehouse, tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    warehouse.apply(run, a_candidate(run), batches([]))
+    about = {"model_id": "mobilenet@2", "descriptor": "mobilenet", "dim": 256}
+    about |= {"thresholds": Thresholds(pair=0.7, candidate=0.6, cut=0.5, phash_distance=6)}
+    for f1 in (0.8, 0.9):
+        warehouse.record_model(**about, location="models/mobilenet@2", card={"f1": f1})
+    warehouse.apply(run, a_candidate(run), batches([]))
+    [row] = warehouse.query("registered_models")
+    assert (row["model_id"], row["card"], row["threshold_cut"]) == ("mobilenet@2", {"f1": 0.9}, 0.5)
+    assert row["location"] == "models/mobilenet@2" and row["registered_at"].tzinfo is not None
+    assert {row[0] for row in rows(warehouse, "model")} == {"", "photos"}
+
+
+def test_a_benchmark_recorded_again_is_replaced(warehouse: Warehouse) -> None:
+    moment = datetime(2026, 1, 2, 3, tzinfo=UTC)
+    figure = {"dataset": "photos", "method": "phash", "measure": "f1", "value": 0.7}
+    warehouse.record_benchmark("first", moment, [figure, {**figure, "measure": "recall"}])
+    warehouse.record_benchmark("second", moment, [{**figure, "model_id": "m@1", "value": 0.9}])
+    warehouse.record_benchmark("first", moment, [figure])
+    found = {row["benchmark_id"]: row for row in warehouse.query("benchmarks")}
+    assert len(warehouse.query("benchmarks")) == 2
+    assert found["first"] == {**figure, "benchmark_id": "first", "created_at": moment} | {
+        "model_id": None
+    }
+    assert (found["second"]["model_id"], found["second"]["value"]) == ("m@1", 0.9)
+
+
 # --- current state -----------------------------------------------------------------------------
 
 
@@ -307,6 +336,27 @@ def test_older_versions_are_refused_and_leave_no_trace(
     assert state(warehouse) == before
     warehouse.apply(run, a_candidate(run, version=8), batches([]))
     assert state(warehouse)["image"] == []
+
+
+def test_another_lake_replaces_the_state(warehouse: Warehouse, tmp_path: Path) -> None:
+    """A new lake begins at version 0 again: its results are not older ones of the lake before."""
+    run = a_run(tmp_path)
+
+    def of_lake(lake_id: str | None, version: int) -> Candidate:
+        candidate = a_candidate(run, version=version)
+        if lake_id:
+            candidate.reads["lake_id"] = lake_id
+        return candidate
+
+    warehouse.apply(run, of_lake(None, 5), batches([image("01")]))
+    with pytest.raises(Conflict):  # which lake the state is of is not known yet
+        warehouse.apply(run, of_lake("first", 4), batches([image("02")]))
+    warehouse.apply(run, of_lake("first", 5), batches([image("02")]))
+    with pytest.raises(Conflict, match=r"newer versions of groups 5 \(here 4\), images 5"):
+        warehouse.apply(run, of_lake("first", 4), batches([image("03")]))
+    done = warehouse.apply(run, of_lake("second", 0), batches([image("04")]))
+    assert done == {"inserted": 1, "updated": 0, "deleted": 1}
+    assert [row[1] for row in rows(warehouse, "image")] == ["04"]
 
 
 def test_a_failure_in_the_middle_leaves_the_old_state(warehouse: Warehouse, tmp_path: Path) -> None:

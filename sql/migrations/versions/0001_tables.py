@@ -15,14 +15,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-_HERE = Path(__file__).parent
-
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    files = ["0001_tables.sql"]
-    if connection.dialect.name == "postgresql":
-        files.append("0001_comments.postgresql.sql")
-    for file in files:
-        for statement in statements(_HERE / file):
-            connection.exec_driver_sql(statement)
+    for statement in statements(Path(__file__).with_suffix(".sql")):
+        op.get_bind().exec_driver_sql(statement)

@@ -1,4 +1,5 @@
--- What each table and column means; SQLite keeps no comments.
+-- What each table and column means: `idedup db upgrade` writes it into PostgreSQL, from where
+-- `make docs` reads the dictionary in docs/warehouse.md. SQLite keeps no comments.
 COMMENT ON TABLE collection IS 'One row per collection of images, with the state last applied';
 COMMENT ON COLUMN collection.name IS 'Name of the collection, as in its settings file';
 COMMENT ON COLUMN collection.source IS 'Folder or URL the images come from, without credentials';
@@ -6,11 +7,11 @@ COMMENT ON COLUMN collection.period IS 'Length of an arrival period: hour, day o
 COMMENT ON COLUMN collection.price_per_gb_month IS 'Storage price per 10^9 bytes and month';
 COMMENT ON COLUMN collection.model_id IS 'Descriptor version of the results; null before any';
 COMMENT ON COLUMN collection.run_id IS 'Run that applied the results last';
-COMMENT ON COLUMN collection.versions_read IS 'Versions of the lake tables the results came from';
+COMMENT ON COLUMN collection.versions_read IS 'The lake (lake_id) and versions of its tables';
 COMMENT ON COLUMN collection.applied_at IS 'When the results were applied last';
 
-COMMENT ON TABLE model IS 'The descriptor that a collection uses, with its thresholds';
-COMMENT ON COLUMN model.collection IS 'Name of the collection';
+COMMENT ON TABLE model IS 'Descriptors: the one each collection uses, and those registered';
+COMMENT ON COLUMN model.collection IS 'The collection that uses it; empty: registered, see card';
 COMMENT ON COLUMN model.model_id IS 'Version: weights, preprocessing, runtime and precision';
 COMMENT ON COLUMN model.descriptor IS 'Name of the descriptor';
 COMMENT ON COLUMN model.dim IS 'Length of its vectors';
@@ -18,6 +19,9 @@ COMMENT ON COLUMN model.threshold_pair IS 'Cosine from which two images alone ar
 COMMENT ON COLUMN model.threshold_candidate IS 'Cosine from which a pair becomes an edge';
 COMMENT ON COLUMN model.threshold_cut IS 'Cosine at which the hierarchical clustering is cut';
 COMMENT ON COLUMN model.phash_distance IS 'Bits up to which perceptual hashes collapse';
+COMMENT ON COLUMN model.registered_at IS 'When it was registered; null for a collection''s row';
+COMMENT ON COLUMN model.location IS 'Where its weights and card lie; null for a collection''s row';
+COMMENT ON COLUMN model.card IS 'What it is, how it was trained and how good it is, as JSON';
 
 COMMENT ON TABLE run IS 'History: one row per run and stage; a rerun overwrites its own row';
 COMMENT ON COLUMN run.collection IS 'Name of the collection';
@@ -108,3 +112,12 @@ COMMENT ON COLUMN quality_result.success IS 'Whether the rule held';
 COMMENT ON COLUMN quality_result.observed IS 'What was found';
 COMMENT ON COLUMN quality_result.expected IS 'What the rule asks for';
 COMMENT ON COLUMN quality_result.checked_at IS 'When it was checked';
+
+COMMENT ON TABLE benchmark_result IS 'History: what benchmarks of descriptors measured';
+COMMENT ON COLUMN benchmark_result.benchmark_id IS 'Name of one run of a benchmark';
+COMMENT ON COLUMN benchmark_result.created_at IS 'When it was measured';
+COMMENT ON COLUMN benchmark_result.dataset IS 'What was searched';
+COMMENT ON COLUMN benchmark_result.method IS 'What was measured: a descriptor, a hash, a library';
+COMMENT ON COLUMN benchmark_result.model_id IS 'Version of the descriptor; null for other methods';
+COMMENT ON COLUMN benchmark_result.measure IS 'Name of the figure, such as f1';
+COMMENT ON COLUMN benchmark_result.value IS 'The figure';

@@ -1,0 +1,1 @@
+DELETE FROM benchmark_result WHERE benchmark_id = :benchmark_id;
