@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import re
 import tempfile
 import time
@@ -28,6 +30,8 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
+
+log = logging.getLogger(__name__)
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -137,6 +141,7 @@ TABLES: Mapping[str, TableDefinition] = {
 }
 
 _METADATA = "idedup"
+_LAKE_FILE = "lake.json"
 _ROW_GROUP = 16_384
 
 
@@ -177,14 +182,14 @@ class TableChange:
 class Candidate:
     """What a stage prepared and its gate has yet to check and publish.
 
-    `reads` are the table versions it was computed from, `counts` what the gate reconciles and
-    people read. Small: it is kept as JSON in the lake, and its path travels between tasks.
+    `reads` are the table versions it was computed from (for the warehouse, also `lake_id`, the
+    lake that they are of), `counts` what the gate reconciles and people read. Small: it is kept as JSON in the lake, and its path travels between tasks.
     """
 
     stage: str
     run_id: str
     changes: list[TableChange]
-    reads: dict[str, int]
+    reads: dict[str, Any]
     counts: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)  # further files, by role
@@ -351,6 +356,41 @@ class Lake:
     def write_text(self, relative: str, text: str) -> None:
         with self.create(relative) as stream:
             stream.write(text.encode())
+
+    @cached_property
+    def id(self) -> str:
+        """What tells this lake from an older one at the same place: versions of two do not compare.
+
+        A UUID in `lake.json`, written once; of processes that write it at the same moment, one
+        does. Who copies a lake copies its id; who removes the file has another lake.
+        """
+        for _ in range(2):
+            if self.exists(_LAKE_FILE):
+                return str(json.loads(self.read_text(_LAKE_FILE))["lake_id"])
+            self._create_once(_LAKE_FILE, json.dumps({"lake_id": str(uuid.uuid4())}).encode())
+        return str(json.loads(self.read_text(_LAKE_FILE))["lake_id"])
+
+    def _create_once(self, relative: str, content: bytes) -> None:
+        """Write a small file whole unless it is there already; whoever comes first, wins."""
+        target = self.path(relative)
+        try:
+            if self._local:
+                self._fs.makedirs(self._fs._parent(target), exist_ok=True)
+                partial = f"{target}.{uuid.uuid4().hex}.partial"
+                try:
+                    Path(partial).write_bytes(content)
+                    os.link(partial, target)  # unlike a rename, refused when there is a file
+                except FileExistsError:
+                    raise
+                except OSError:  # a file system without links, such as a memory stick's
+                    with Path(target).open("xb") as stream:
+                        stream.write(content)
+                finally:
+                    Path(partial).unlink(missing_ok=True)
+            else:
+                self._fs.pipe_file(target, content, mode="create")
+        except FileExistsError:
+            log.debug("%s was there first", relative)
 
     def local_copy(self, relative: str, folder: str) -> str:
         """A path on this machine with the file's content, for libraries that need one."""

@@ -52,7 +52,7 @@ def prepare(run: Run) -> Candidate:
             writer.write_table(rows)
             _count(counts, rows)
             run.progress("joining", counts["images"], images.rows)
-    reads = {"images": images.version, "groups": groups.version}
+    reads = {"images": images.version, "groups": groups.version, "lake_id": lake.id}
     return Candidate("report", run.run_id, [], reads, counts, files={"results": path})
 
 
