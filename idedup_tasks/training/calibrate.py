@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from idedup_tasks.descriptors import Descriptor, Thresholds
-from idedup_tasks.training.evaluate import CopySet, collection_of, phash_curve, summary
+from idedup_tasks.training.copies import CopySet, collection_of, phash_curve
 from idedup_tasks.training.measure import (
     PairCurve,
     average_linkage,
     grouping_quality,
     pair_curve,
+    summary,
 )
 from idedup_tasks.training.photos import TrainingError
 

@@ -1,6 +1,4 @@
-"""Measures of copy detection: pairs by similarity, and groups."""
-
-from dataclasses import dataclass
+"""Measures of copy detection for calibration: pairs by similarity, and groups by cut."""
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -8,40 +6,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
+from idedup_tasks.benchmarks.measures import PairCurve, grouping_quality
 
-@dataclass(frozen=True)
-class PairCurve:
-    """Precision and recall at each distinct score, from the highest down to the lowest copy's."""
-
-    scores: np.ndarray
-    precision: np.ndarray
-    recall: np.ndarray
-
-    def average_precision(self) -> float:
-        """µAP: average precision of all pairs of all queries in one ranking (SSCD, section 4)."""
-        steps = np.diff(self.recall, prepend=0.0)
-        return float((steps * self.precision).sum())
-
-    def best_f1(self) -> tuple[float, float]:
-        """The highest F1 over all thresholds, and its threshold."""
-        f1 = 2 * self.precision * self.recall / np.maximum(self.precision + self.recall, 1e-12)
-        best = int(f1.argmax())
-        return float(f1[best]), float(self.scores[best])
-
-    def at_precision(self, precision: float) -> tuple[float, float]:
-        """(recall, threshold) of the lowest threshold with at least that precision.
-
-        (0, infinity) where no threshold has it.
-        """
-        good = np.flatnonzero(self.precision >= precision)
-        if not len(good):
-            return 0.0, float("inf")
-        return float(self.recall[good[-1]]), float(self.scores[good[-1]])
-
-    def at_threshold(self, threshold: float) -> tuple[float, float]:
-        """(precision, recall) of the pairs that score at least the threshold."""
-        last = int(np.searchsorted(-self.scores, -threshold, side="right")) - 1
-        return (float(self.precision[last]), float(self.recall[last])) if last >= 0 else (1.0, 0.0)
+__all__ = ["PairCurve", "average_linkage", "grouping_quality", "pair_curve", "summary"]
 
 
 def pair_curve(scores: np.ndarray, truth: np.ndarray) -> PairCurve:
@@ -85,16 +52,13 @@ def average_linkage(cosines: np.ndarray, candidate: float, cuts: list[float]) ->
     return labels
 
 
-def grouping_quality(labels: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
-    """(precision, recall, F1) of the pairs of images that share a group."""
-
-    def pairs(sizes: np.ndarray) -> float:
-        return float((sizes * (sizes - 1) // 2).sum())
-
-    _, both = np.unique(np.stack([labels, truth]), axis=1, return_counts=True)
-    right = pairs(both)
-    found = pairs(np.unique(labels, return_counts=True)[1])
-    wanted = pairs(np.unique(truth, return_counts=True)[1])
-    precision = right / found if found else 1.0
-    recall = right / wanted if wanted else 1.0
-    return precision, recall, 2 * right / (found + wanted) if found + wanted else 1.0
+def summary(curve: PairCurve) -> dict[str, float]:
+    """µAP, best F1 and recall at precision 0.99 of a curve."""
+    f1, threshold = curve.best_f1()
+    recall, _ = curve.at_precision(0.99)
+    return {
+        "micro_ap": round(curve.average_precision(), 4),
+        "best_f1": round(f1, 4),
+        "best_f1_threshold": round(threshold, 4),
+        "recall_at_precision_0.99": round(recall, 4),
+    }

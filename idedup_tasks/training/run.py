@@ -22,9 +22,9 @@ from idedup_tasks.descriptors import (
 from idedup_tasks.descriptors.card import WEIGHTS_FOLDER, file_sha256
 from idedup_tasks.training.augment import augment
 from idedup_tasks.training.calibrate import calibrate
-from idedup_tasks.training.evaluate import CopySet, make_copies, summary
+from idedup_tasks.training.copies import CopySet, make_copies
 from idedup_tasks.training.learn import Curves, Learner, Recipe, learn
-from idedup_tasks.training.measure import pair_curve
+from idedup_tasks.training.measure import pair_curve, summary
 from idedup_tasks.training.photos import (
     PhotoCache,
     TrainingError,

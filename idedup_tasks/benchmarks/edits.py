@@ -1,7 +1,11 @@
-"""Edits that people make to photographs, for calibration and evaluation; never for learning.
+"""Edits that people make to photographs, for calibration and benchmarks; never for learning.
 
-Each takes a photograph, a random generator and an unrelated photograph, and returns the copy. They
-share no code with the views learnt from, so that a mistake there cannot hide here.
+Each takes an RGB photograph of at least 16 pixels a side, a random generator and a function that
+opens an unrelated photograph, and returns the copy. They share no code with the views learnt from,
+so that a mistake there cannot hide here.
+
+`CROPS_AND_JPEGS` are those of INRIA Copydays (Douze et al., Evaluation of GIST descriptors for
+web-scale image search, 2009); `STRONG` stand for its "strong" ones, which were made by hand.
 """
 
 import io
@@ -11,13 +15,14 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-Edit = Callable[[Image.Image, np.random.Generator, Image.Image], Image.Image]
+Other = Callable[[], Image.Image]
+Edit = Callable[[Image.Image, np.random.Generator, Other], Image.Image]
 
 
 def crop(removed: float) -> Edit:
     """Keep a random window of the photograph's proportions, `removed` of its area cut away."""
 
-    def edit(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+    def edit(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
         scale = np.sqrt(1 - removed)
         width, height = int(image.width * scale), int(image.height * scale)
         left = int(rng.integers(0, image.width - width + 1))
@@ -28,38 +33,43 @@ def crop(removed: float) -> Edit:
 
 
 def compress(quality: int) -> Edit:
-    """JPEG of the given quality."""
+    """A sixteenth of the pixels, then JPEG of the given quality."""
 
-    def edit(image: Image.Image, _: np.random.Generator, __: Image.Image) -> Image.Image:
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=quality)
-        return Image.open(buffer).convert("RGB")
+    def edit(image: Image.Image, rng: np.random.Generator, other: Other) -> Image.Image:
+        return jpeg(shrink(image, rng, other), quality)
 
     return edit
 
 
-def shrink(image: Image.Image, _: np.random.Generator, __: Image.Image) -> Image.Image:
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """The image as JPEG of the given quality has it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def shrink(image: Image.Image, _: np.random.Generator, __: Other) -> Image.Image:
     """A sixteenth of the pixels."""
     return image.resize((max(8, image.width // 4), max(8, image.height // 4)))
 
 
-def stretch(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+def stretch(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
     """Another aspect ratio, by up to 1.6."""
     factor = float(np.exp(rng.uniform(-0.47, 0.47)))
     return image.resize((max(8, int(image.width * factor)), image.height))
 
 
-def mirror(image: Image.Image, _: np.random.Generator, __: Image.Image) -> Image.Image:
+def mirror(image: Image.Image, _: np.random.Generator, __: Other) -> Image.Image:
     """Left and right exchanged."""
     return ImageOps.mirror(image)
 
 
-def quarter_turn(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+def quarter_turn(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
     """Turned by 90, 180 or 270 degrees."""
     return image.rotate(90 * int(rng.integers(1, 4)), expand=True)
 
 
-def rotate(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+def rotate(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
     """Turned by 3 to 15 degrees, on a black or white canvas of the same or a larger size."""
     angle = float(rng.uniform(3, 15) * rng.choice([-1, 1]))
     colour = (255, 255, 255) if rng.random() < 0.5 else (0, 0, 0)
@@ -68,17 +78,17 @@ def rotate(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Imag
     )
 
 
-def overlay(image: Image.Image, rng: np.random.Generator, other: Image.Image) -> Image.Image:
+def overlay(image: Image.Image, rng: np.random.Generator, other: Other) -> Image.Image:
     """An unrelated picture pasted over a tenth to a quarter of the area."""
     scale = float(np.sqrt(rng.uniform(0.1, 0.25)))
     size = (int(image.width * scale), int(image.height * scale))
     copy = image.copy()
     left = int(rng.integers(0, image.width - size[0]))
-    copy.paste(other.resize(size), (left, int(rng.integers(0, image.height - size[1]))))
+    copy.paste(other().resize(size), (left, int(rng.integers(0, image.height - size[1]))))
     return copy
 
 
-def caption(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+def caption(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
     """Two lines of text across the picture."""
     copy = image.copy()
     draw = ImageDraw.Draw(copy)
@@ -91,25 +101,25 @@ def caption(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Ima
     return copy
 
 
-def border(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+def border(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
     """A plain frame of 4 to 12 % of the width."""
     colour = tuple(int(c) for c in rng.integers(0, 256, 3))
     return ImageOps.expand(image, int(image.width * rng.uniform(0.04, 0.12)), colour)
 
 
-def blur(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+def blur(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
     """Gaussian blur of radius 1 to 3 % of the width."""
     return image.filter(ImageFilter.GaussianBlur(image.width * rng.uniform(0.01, 0.03)))
 
 
-def noise(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+def noise(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
     """Gaussian noise of standard deviation 15 to 40."""
     pixels = np.asarray(image, np.float32)
     pixels = pixels + rng.uniform(15, 40) * rng.standard_normal(pixels.shape, np.float32)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def recolour(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+def recolour(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
     """Brightness, contrast, saturation and the balance of the channels changed together."""
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(float(rng.uniform(0.6, 1.4)))
@@ -117,12 +127,12 @@ def recolour(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Im
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def grey(image: Image.Image, _: np.random.Generator, __: Image.Image) -> Image.Image:
+def grey(image: Image.Image, _: np.random.Generator, __: Other) -> Image.Image:
     """No colour."""
     return image.convert("L").convert("RGB")
 
 
-def screenshot(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> Image.Image:
+def screenshot(image: Image.Image, rng: np.random.Generator, _: Other) -> Image.Image:
     """Shown in a window: margins around, a title bar above, a line of text below."""
     margin = int(image.width * rng.uniform(0.03, 0.15))
     bar = int(image.height * rng.uniform(0.06, 0.12))
@@ -136,23 +146,30 @@ def screenshot(image: Image.Image, rng: np.random.Generator, _: Image.Image) -> 
     return frame
 
 
-def combined(image: Image.Image, rng: np.random.Generator, other: Image.Image) -> Image.Image:
-    """Three different edits, one after the other, then JPEG 30."""
-    choices: list[Edit] = [crop(0.3), mirror, rotate, overlay, caption, border]
-    choices += [blur, noise, recolour, grey, screenshot]
-    for i in sorted(rng.permutation(len(choices))[:3]):
-        image = choices[i](image, rng, other)
-    return compress(30)(image, rng, other)
+def combined(count: int) -> Edit:
+    """So many different edits, one after the other, then JPEG 30."""
+
+    def edit(image: Image.Image, rng: np.random.Generator, other: Other) -> Image.Image:
+        for i in sorted(rng.permutation(len(COMBINED))[:count]):
+            image = COMBINED[i](image, rng, other)
+        return jpeg(image, 30)
+
+    return edit
 
 
-EDITS: dict[str, Edit] = {
-    "crop 10 %": crop(0.1),
-    "crop 30 %": crop(0.3),
-    "crop 50 %": crop(0.5),
-    "crop 70 %": crop(0.7),
-    "JPEG 30": compress(30),
-    "JPEG 10": compress(10),
-    "JPEG 5": compress(5),
+COMBINED: list[Edit] = [
+    *(crop(0.3), mirror, quarter_turn, rotate, overlay, caption),
+    *(border, blur, noise, recolour, grey, screenshot),
+]
+
+CROPS_AND_JPEGS: dict[str, Edit] = {
+    **{
+        f"crop {percent} %": crop(percent / 100) for percent in (10, 15, 20, 30, 40, 50, 60, 70, 80)
+    },
+    **{f"JPEG {quality}": compress(quality) for quality in (75, 50, 30, 20, 15, 10, 8, 5, 3)},
+}
+
+STRONG: dict[str, Edit] = {
     "1/16 of the pixels": shrink,
     "stretch": stretch,
     "mirror": mirror,
@@ -166,5 +183,8 @@ EDITS: dict[str, Edit] = {
     "recolour": recolour,
     "grey": grey,
     "screenshot": screenshot,
-    "combination": combined,
+    "two edits": combined(2),
+    "three edits": combined(3),
 }
+
+EDITS: dict[str, Edit] = CROPS_AND_JPEGS | STRONG
