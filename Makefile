@@ -15,7 +15,7 @@ PYTHON ?=
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3 python
 DISK_GB := 12
 
-.PHONY: help setup setup-dev run test lint format docs clean
+.PHONY: help setup setup-dev run test lint format docs env up down logs psql clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,23 @@ format: setup-dev ## let ruff rewrite the files
 
 docs: setup ## write docs/collections.md from the settings' descriptions
 	@$(BIN)/python docs/reference.py > docs/collections.md
+
+env: ## write .env, the stack's settings, with secrets drawn at random
+	@python3 config/stack/environment.py write .env.example .env && echo "Wrote .env: keep a copy where others cannot read it."
+
+up: ## start the stack of docker-compose.yaml (GPU=1: GPU workers too)
+	@python3 config/stack/environment.py check .env
+	@docker compose $(if $(GPU),--profile gpu) up --build --detach
+	@docker compose ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
+
+down: ## stop the stack; its volumes, with all data, stay
+	@docker compose --profile gpu down
+
+logs: ## follow the stack's logs (SERVICE=name chooses)
+	@docker compose logs --follow --tail 100 $(SERVICE)
+
+psql: ## open the stack's warehouse in psql
+	@docker compose exec postgres psql --username postgres --dbname idedup
 
 clean: ## remove .venv and caches (state under IDEDUP_HOME stays)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
