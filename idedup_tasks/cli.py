@@ -410,11 +410,13 @@ def upgrade() -> None:
     """Create the warehouse's tables, or bring them to this release; harmless to repeat.
 
     The warehouse is the database that IDEDUP_WAREHOUSE names (a SQLAlchemy URL), by default SQLite
-    under IDEDUP_HOME.
+    under IDEDUP_HOME. IDEDUP_WAREHOUSE_OWNER goes before it: the same database as the role that owns
+    it, where tasks may only write rows.
     """
     from idedup_tasks.warehouse import Warehouse
 
-    warehouse = Warehouse(Places.from_environment().warehouse)
+    places = Places.from_environment()
+    warehouse = Warehouse(places.warehouse_owner or places.warehouse)
     warehouse.upgrade()
     _stdout().print(f"{warehouse.address} is up to date.", markup=False)
 

@@ -88,7 +88,7 @@ def _run(console: Console, source: str | None, once: bool) -> int:
             collection = _write_collection(places, "sample", places.home / "sample", daily=True)
     else:
         truth, collection = None, _write_collection(places, collection_name(url), url, daily=False)
-    Warehouse(places.warehouse).upgrade()
+    Warehouse(places.warehouse_owner or places.warehouse).upgrade()
     dag_id = f"image_dedup_{collection.name}"
     gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     airflow = LocalAirflow(

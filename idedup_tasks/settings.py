@@ -241,11 +241,14 @@ class Places(_Strict):
     lake: str
     warehouse: str
     collections: Path
+    # Who may change the schema, where that is not the role that tasks write with.
+    warehouse_owner: str | None = None
 
     @classmethod
     def from_environment(cls) -> Places:
         """`IDEDUP_HOME` (default `.idedup` beside the package), `IDEDUP_LAKE` (a folder or URL),
-        `IDEDUP_WAREHOUSE` (a SQLAlchemy URL), `IDEDUP_COLLECTIONS` (a folder of YAML files)."""
+        `IDEDUP_WAREHOUSE` (a SQLAlchemy URL), `IDEDUP_COLLECTIONS` (a folder of YAML files),
+        `IDEDUP_WAREHOUSE_OWNER` (a URL for `idedup db upgrade`, default `IDEDUP_WAREHOUSE`)."""
         root = Path(__file__).resolve().parent.parent
         home = Path(os.environ.get("IDEDUP_HOME") or root / ".idedup").expanduser().resolve()
         return cls(
@@ -255,6 +258,7 @@ class Places(_Strict):
             collections=Path(
                 os.environ.get("IDEDUP_COLLECTIONS") or root / "config" / "collections"
             ).expanduser(),
+            warehouse_owner=os.environ.get("IDEDUP_WAREHOUSE_OWNER") or None,
         )
 
 

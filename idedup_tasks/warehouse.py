@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from idedup_tasks.lake import Candidate, Conflict
 from idedup_tasks.report.results import RESULTS
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from idedup_tasks.settings import Thresholds
 
 _SQL = Path(__file__).resolve().parent.parent / "sql"
+
+_NOT_ALLOWED = "42501"  # SQLSTATE insufficient_privilege
 
 # Rows sent at once: larger batches gain no time and cost memory.
 _BATCH = 10_000
@@ -124,7 +126,11 @@ class Warehouse:
     # --- schema --------------------------------------------------------------------------------
 
     def upgrade(self) -> None:
-        """Create the tables, or bring them to this release's version, and refresh the views."""
+        """Create the tables, or bring them to this release's version, and refresh the views.
+
+        On PostgreSQL it must own them; the roles of `sql/roles/create.sql`, where the server has
+        them, are granted what they need.
+        """
         from alembic import command
 
         if self.dialect == "sqlite" and self._url.database:
@@ -139,8 +145,12 @@ class Warehouse:
             for path in sorted((_SQL / "views").glob("*.sql")):
                 self._create_view(connection, path)
             if self.dialect == "postgresql":
-                for statement in statements(_SQL / "comments.postgresql.sql"):
-                    connection.exec_driver_sql(statement)
+                files = ["comments.postgresql.sql"]
+                if self._execute(connection, "roles/present.postgresql.sql").scalar_one():
+                    files.append("roles/grants.postgresql.sql")
+                for file in files:
+                    for statement in statements(_SQL / file):
+                        connection.exec_driver_sql(statement)
 
     def _create_view(self, connection: sa.Connection, path: Path) -> None:
         [statement] = statements(path)
@@ -218,9 +228,17 @@ class Warehouse:
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except OperationalError as error:
+        except (OperationalError, ProgrammingError) as error:
             # The driver's first line: what happened, without statement or parameters.
             reason = f"{error.orig}".strip().splitlines()[0] if error.orig else "no answer"
+            if isinstance(error, ProgrammingError):
+                if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
+                    raise
+                raise WarehouseError(
+                    f"The warehouse {self.address} does not let this role do so ({reason}): tasks "
+                    "need the writer in IDEDUP_WAREHOUSE, `idedup db upgrade` the owner in "
+                    "IDEDUP_WAREHOUSE_OWNER."
+                ) from None
             password = self._url.password
             if password:
                 reason = reason.replace(str(password), "***")
