@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,9 @@ RUNTIMES = {
     "cuda": ("torch", "float16"),
     "reference": ("torch", "float32"),
 }
+
+# A registered descriptor is called by its model_id on this device, wherever it runs.
+REGISTERED_AS = "cpu"
 
 # Raised whenever the path from decoded image to network input changes.
 PREPROCESSING = "rgb uint8, whole image to a square, Pillow bicubic with antialiasing, version 1"
@@ -92,12 +95,16 @@ class DescriptorCard:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 
-    def write(self) -> Path:
-        """Write the sidecar into its folder and return its path."""
+    def content(self) -> dict[str, Any]:
+        """What the sidecar says, as JSON takes it."""
         content = asdict(self)
         del content["folder"]
+        return content
+
+    def write(self) -> Path:
+        """Write the sidecar into its folder and return its path."""
         path = self.folder / f"{self.name}.json"
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(self.content(), indent=2) + "\n", encoding="utf-8")
         return path
 
 
@@ -112,22 +119,56 @@ def resolve_device(device: str) -> str:
     return device
 
 
-@cache
 def load_card(name: str = DEFAULT_DESCRIPTOR) -> DescriptorCard:
-    """Read the sidecar of a shipped descriptor, or of one trained here, given its JSON file's path.
+    """Read the sidecar of a descriptor.
 
+    `name` is a shipped descriptor's ("mobilenet_v3"), the model_id of a registered one
+    ("mobilenet_v3-0123abcd", see `registry`), or the path of the JSON file that training wrote.
     Raises DescriptorError where there is none.
     """
-    path = Path(name) if name.endswith(".json") else WEIGHTS_FOLDER / f"{name}.json"
-    if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in WEIGHTS_FOLDER.glob("*.json")))
+    path = card_path(name)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        thresholds = Thresholds(**content.pop("thresholds"))
+        return DescriptorCard(thresholds=thresholds, folder=path.parent, **content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DescriptorError(
-            f"descriptor {name!r} has no file {path}; choose a shipped one ({shipped}) or give the "
-            "path of the JSON file that `idedup train` wrote"
+            f"{path} is no descriptor's sidecar ({error}); give the JSON file that `idedup train` "
+            "wrote beside the weights"
+        ) from error
+
+
+def card_path(name: str) -> Path:
+    """Where the sidecar of a descriptor lies on this machine; fetched there from a remote lake."""
+    if name.endswith(".json"):
+        path = Path(name)
+    else:
+        path = WEIGHTS_FOLDER / f"{name}.json"
+        if is_model_id(name) and not path.is_file():
+            shipped = WEIGHTS_FOLDER / f"{name.rpartition('-')[0]}.json"
+            if shipped.is_file() and load_card(str(shipped)).model_id(REGISTERED_AS) == name:
+                return shipped
+            from idedup_tasks.descriptors.registry import registered_card
+
+            return registered_card(name)
+    if not path.is_file():
+        shipped_names = ", ".join(sorted(shipped_descriptors()))
+        raise DescriptorError(
+            f"descriptor {name!r} has no file {path}; choose a shipped one ({shipped_names}), the "
+            "model_id of a registered one, or the path of the JSON file that `idedup train` wrote"
         )
-    content = json.loads(path.read_text(encoding="utf-8"))
-    thresholds = Thresholds(**content.pop("thresholds"))
-    return DescriptorCard(thresholds=thresholds, folder=path.parent, **content)
+    return path
+
+
+def is_model_id(name: str) -> bool:
+    """Whether a name has the form of a model_id: a descriptor's name and eight hex digits."""
+    return re.fullmatch(r"[a-z0-9_]+-[0-9a-f]{8}", name) is not None
+
+
+def shipped_descriptors() -> list[str]:
+    """Names of the descriptors whose weights are part of this package."""
+    cards = WEIGHTS_FOLDER.glob("*.json")
+    return [path.stem for path in cards if path.with_suffix(".safetensors").is_file()]
 
 
 def descriptor_info(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> DescriptorInfo:

@@ -1,6 +1,16 @@
-"""The descriptor network: MobileNetV3 features, generalised-mean pooling, a linear head."""
+"""The descriptor networks: features of an image, pooled to a vector, and a head.
 
+`ARCHITECTURES` is the registry; whatever is in it is trained, calibrated, converted and loaded by
+the same code. LeNet, the U-Net encoder, ResNet50 and DenseNet121 are those that the paper's Table 2
+compares, with their classifier replaced by the head that the others have.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -12,9 +22,136 @@ from torchvision import models
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 
-BACKBONES = {
-    "mobilenet_v3_small": (models.mobilenet_v3_small, 576),
-    "mobilenet_v3_large": (models.mobilenet_v3_large, 960),
+
+class ConvolutionalEncoder(nn.Sequential):
+    """The paper's head: pooled features (n, channels) to a code (n, dim) that sums to one.
+
+    The pooled vector is a sequence of one channel; three times Conv1D (64, 128, 256 filters of
+    three), batch normalisation, ReLU and max pooling by two; flattened, dropout of 0.3, 512 units
+    with ReLU, softmax over `dim`. The paper gives the layers but not what the convolutions run
+    over, nor their padding (here 1) and activation (here ReLU). He initialisation (He et al.,
+    Delving Deep into Rectifiers, 2015).
+    """
+
+    def __init__(self, channels: int, dim: int) -> None:
+        layers: list[nn.Module] = [nn.Unflatten(1, (1, channels))]
+        for before, after in pairwise((1, 64, 128, 256)):
+            layers += [
+                nn.Conv1d(before, after, 3, padding=1),
+                nn.BatchNorm1d(after),
+                nn.ReLU(),
+                nn.MaxPool1d(2),
+            ]
+        flat = 256 * (channels // 8)
+        super().__init__(
+            *layers,
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(flat, 512),
+            nn.ReLU(),
+            nn.Linear(512, dim),
+            nn.Softmax(1),
+        )
+        initialise(self)
+
+
+def initialise(network: nn.Module) -> None:
+    """He initialisation of convolutions and dense layers, in place; biases are zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def lenet_features() -> nn.Module:
+    """LeNet-5's three convolutions and two subsamplings (LeCun et al. 1998, fig. 2), with ReLU.
+
+    Its third convolution, C5, sees the whole of a 32-pixel image; on a larger one it leaves a map,
+    which is pooled.
+    """
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(16, 120, 5), nn.ReLU()),
+    )
+    initialise(network)
+    return network
+
+
+def unet_features() -> nn.Module:
+    """U-Net's contracting path, 64 to 1,024 channels (Ronneberger et al. 2015, fig. 1).
+
+    Its convolutions are padded and batch-normalised, as is usual since.
+    """
+    layers: list[nn.Module] = []
+    for before, after in pairwise((3, 64, 128, 256, 512, 1024)):
+        if layers:
+            layers.append(nn.MaxPool2d(2))
+        for channels in (before, after):
+            layers += [
+                nn.Conv2d(channels, after, 3, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
+    network = nn.Sequential(*layers)
+    initialise(network)
+    return network
+
+
+def resnet_features(network: Any) -> nn.Module:
+    """A torchvision ResNet without its pooling and classifier."""
+    return nn.Sequential(OrderedDict(list(network.named_children())[:-2]))
+
+
+def densenet_features(network: Any) -> nn.Module:
+    """A torchvision DenseNet's features and the ReLU that it applies to them."""
+    return nn.Sequential(network.features, nn.ReLU())
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What makes one network of a name.
+
+    `build` gives its convolutional features: 3-channel images to (n, channels, rows, columns).
+    With `published`, they are taken (by `part`) out of the torchvision network that `build` makes,
+    and those weights can start them. `head` maps pooled features to vectors.
+    `zero_to_one`: pixels are scaled to [0, 1] instead of by ImageNet's mean and deviation.
+    """
+
+    build: Callable[..., Any]
+    channels: int
+    published: Any = None
+    part: Callable[[Any], nn.Module] = lambda network: network.features
+    head: Callable[[int, int], nn.Module] = nn.Linear
+    zero_to_one: bool = False
+
+    def features(self, published: bool = False) -> nn.Module:
+        """The features with random weights, or with torchvision's published ones (a download)."""
+        if self.published is None:
+            return self.build()
+        return self.part(self.build(weights=self.published if published else None))
+
+
+SMALL = models.MobileNet_V3_Small_Weights.IMAGENET1K_V1
+
+ARCHITECTURES = {
+    "mobilenet_v3_small": Architecture(models.mobilenet_v3_small, 576, SMALL),
+    "mobilenet_v3_large": Architecture(
+        models.mobilenet_v3_large, 960, models.MobileNet_V3_Large_Weights.IMAGENET1K_V1
+    ),
+    # Of the two MobileNetV3 the paper does not say which: the small one, as the default's.
+    "idedupnet": Architecture(
+        models.mobilenet_v3_small, 576, SMALL, head=ConvolutionalEncoder, zero_to_one=True
+    ),
+    "resnet50": Architecture(
+        models.resnet50, 2048, models.ResNet50_Weights.IMAGENET1K_V1, resnet_features
+    ),
+    "densenet121": Architecture(
+        models.densenet121, 1024, models.DenseNet121_Weights.IMAGENET1K_V1, densenet_features
+    ),
+    "lenet": Architecture(lenet_features, 120),
+    "unet": Architecture(unet_features, 1024),
 }
 
 
@@ -22,24 +159,28 @@ class DescriptorNetwork(nn.Module):
     """8-bit RGB images (n, 3, side, side) to unit vectors float32 (n, dim).
 
     Pooling is GeM, the p-th root of the mean p-th power over positions, clamped at 1e-6
-    (Radenović et al., Fine-tuning CNN Image Retrieval with No Human Annotation, eq. 5).
+    (Radenović et al., Fine-tuning CNN Image Retrieval with No Human Annotation, eq. 5); with
+    `gem_p` 1 it is the plain mean.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, architecture: str, dim: int, gem_p: float) -> None:
+    def __init__(self, architecture: str, dim: int, gem_p: float, published: bool = False) -> None:
         super().__init__()
-        build, channels = BACKBONES[architecture]
-        self.features = build(weights=None).features
-        self.head = nn.Linear(channels, dim)
+        chosen = ARCHITECTURES[architecture]
+        self.features = chosen.features(published)
+        self.head = chosen.head(chosen.channels, dim)
         self.gem_p = gem_p
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        mean, std = ((0.0,), (255.0,)) if chosen.zero_to_one else (MEAN, STD)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def pool(self, images: Tensor) -> Tensor:
         """Pooled features float32 (n, channels) of 8-bit RGB images."""
         features = self.features((images.float() - self.mean) / self.std).float()
+        if self.gem_p == 1:
+            return features.mean((2, 3))
         # The root in float32: powers of float16 features overflow.
         return features.clamp(min=1e-6).pow(self.gem_p).mean((2, 3)).pow(1 / self.gem_p)
 

@@ -20,8 +20,8 @@ PAIR_PRECISION = 0.99
 PERCEPTUAL_PRECISION = 0.999
 GROUP_PRECISION = 0.985
 
-CANDIDATES = [round(0.30 + 0.05 * i, 2) for i in range(11)]
-CUTS = [round(0.24 + 0.02 * i, 2) for i in range(31)]
+CANDIDATES = [round(0.30 + 0.05 * i, 2) for i in range(14)]
+CUTS = [round(0.24 + 0.02 * i, 2) for i in range(38)]
 
 
 @dataclass(frozen=True)
@@ -66,23 +66,23 @@ def calibrate(descriptor: Descriptor, photos: CopySet) -> Calibration:
 
     pair: the lowest similarity with precision >= 0.99, each copy compared with every original;
     phash_distance: the largest with precision >= 0.999; candidate and cut: see `group_levels`.
-    Raises TrainingError where no similarity reaches the precision.
+    Where no similarity has the precision, as can be with a network that learnt little, pair is 1
+    and the figures' recall at precision 0.99 is 0. Raises TrainingError where no distance has it.
     """
     copies, originals = descriptor.encode(photos.copies), descriptor.encode(photos.originals)
     curve = pair_curve(copies @ originals.T, photos.truth)
     _, pair = curve.at_precision(PAIR_PRECISION)
     hashes = phash_curve(photos)
     _, negative_distance = hashes.at_precision(PERCEPTUAL_PRECISION)
-    if not np.isfinite(pair) or not np.isfinite(negative_distance):
+    if not np.isfinite(negative_distance):
         raise TrainingError(
-            f"no threshold of {descriptor.name!r} reaches precision {PAIR_PRECISION} (pHash: "
-            f"{PERCEPTUAL_PRECISION}) on {len(originals)} photographs; give more photographs, "
-            "without near duplicates among them"
+            f"no distance of pHashes reaches precision {PERCEPTUAL_PRECISION} on {len(originals)} "
+            "photographs; give more photographs, without near duplicates among them"
         )
     vectors, truth = collection_of(photos, copies, originals)
     candidate, cut, grid = group_levels(vectors, truth)
     # Rounded up to the four decimals that scores are compared in.
-    pair = float(np.ceil(pair * 1e4) / 1e4)
+    pair = min(1.0, float(np.ceil(pair * 1e4) / 1e4))
     grouped = next(row for row in grid if row[:2] == [candidate, cut])
     figures = {
         "originals": len(originals),

@@ -1,51 +1,80 @@
 """Learning a descriptor: views of one photograph together, all else apart.
 
-The loss is InfoNCE over the batch (Oord et al. 2018) plus the KoLeo entropy term (Sablayrolles et
-al. 2019), as in SSCD (Pizzi et al., A Self-Supervised Descriptor for Image Copy Detection, 2022).
+`RECIPES` has one recipe for each network. Most learn by `Copies`, whose loss is InfoNCE over the
+batch (Oord et al. 2018) plus the KoLeo entropy term (Sablayrolles et al. 2019), as in SSCD (Pizzi
+et al., A Self-Supervised Descriptor for Image Copy Detection, 2022); the paper's own by `Pairs`.
 What is kept is a moving average of the weights.
 """
 
 import copy
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import Parameter
 from torch.utils.data import DataLoader, Dataset
-from torchvision import models
 
-from idedup_tasks.descriptors.network import BACKBONES, DescriptorNetwork
+from idedup_tasks.descriptors.network import ARCHITECTURES, DescriptorNetwork
 from idedup_tasks.training.augment import augment
+from idedup_tasks.training.pairs import Pairs
 from idedup_tasks.training.photos import PhotoCache, TrainingError
 
 VALIDATION_PHOTOS = 500
+
+# A checkpoint whenever either has passed: a run that is killed loses no more than that.
 CHECKPOINT_STEPS = 100
+CHECKPOINT_SECONDS = 60.0
+
+# Steps after which a run with a time budget fixes how many it makes. The first ones of them are not
+# measured: they wait for the first batches.
+MEASURED_STEPS = 20
+UNMEASURED_STEPS = 6
+
+# More steps than any run makes: only time or epochs limit it.
+UNLIMITED = 10**7
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a descriptor is learnt.
 
+    objective: "copies" (the class `Copies`) or "pairs" (the paper's, see `pairs`).
+    steps: how many at most.
+    minutes: how long to learn, about; decoding and calibrating are not counted. The run's first 20
+        steps are timed, and how many fit is then fixed and kept with the checkpoint, so that a
+        run that is stopped and continued makes the same steps at the same rates.
+    epochs: at most so many (0: as many as there are steps).
+    patience: epochs without better validation accuracy after which to stop (0: never).
     sides: (input side in pixels, share of the steps) from first to last.
-    images: photographs in a batch, each seen as one mild and `strong_views` strongly edited views.
+    input_sides: input sides that calibration chooses from.
+    images: photographs in a batch; "copies" sees each as one mild and `strong_views` strongly
+        edited views.
     cooldown: the last share of the steps, over which the learning rate falls; before it the rate is
         constant, so that a run can be lengthened: more steps continue the same checkpoint.
-    average: decay of the moving average of the weights, per step.
+    average: decay of the moving average of the weights, per step; 0: no average.
     """
 
     architecture: str = "mobilenet_v3_small"
     dim: int = 256
     gem_p: float = 3.0
+    objective: str = "copies"
     steps: int = 5000
+    minutes: float | None = None
+    epochs: int = 0
+    patience: int = 0
     images: int = 64
     strong_views: int = 2
     sides: tuple[tuple[int, float], ...] = ((96, 0.3), (128, 0.5), (160, 0.2))
+    input_sides: tuple[int, ...] = (128, 160, 192, 224)
     learning_rate: float = 1e-3
     cooldown: float = 0.25
     weight_decay: float = 0.01
@@ -64,35 +93,166 @@ class Recipe:
         return self.sides[-1][0]
 
     def rate(self, step: int) -> float:
-        """Learning rate at a step: linear warm-up over 100 steps, constant, then down in a line to
-        a hundredth (Hägele et al., Scaling Laws and Compute-Optimal Training Beyond Fixed Training
-        Durations, 2024)."""
-        warm = min(1.0, (step + 1) / 100)
+        """Learning rate at a step: linear warm-up over 100 steps (or a tenth of a shorter run),
+        constant, then down in a line to a hundredth (Hägele et al., Scaling Laws and
+        Compute-Optimal Training Beyond Fixed Training Durations, 2024)."""
+        warm = min(1.0, (step + 1) / max(1, min(100, self.steps // 10)))
         left = (self.steps - step) / max(1.0, self.cooldown * self.steps)
         return self.learning_rate * warm * max(0.01, min(1.0, left))
+
+    def steps_in(self, seconds_per_step: float) -> int:
+        """How many steps fit into `minutes`, from the time of a step at the first side.
+
+        The time of a step is taken to grow with the pixels of its input.
+        """
+        if self.minutes is None:
+            return self.steps
+        first, _ = self.sides[0]
+        mean = sum(share * (side / first) ** 2 for side, share in self.sides)
+        fitting = round(60 * self.minutes / (seconds_per_step * mean))
+        return min(self.steps, max(MEASURED_STEPS, fitting))
+
+
+# Beside the default, the networks that the paper compares: an equal budget at low resolution.
+COMPARED = Recipe(
+    steps=UNLIMITED,
+    minutes=20,
+    images=64,
+    strong_views=1,
+    sides=((64, 1.0),),
+    input_sides=(64, 96),
+)
+
+RECIPES = {
+    "mobilenet_v3": Recipe(),
+    "mobilenet_v3_large": Recipe(architecture="mobilenet_v3_large"),
+    # As the paper has it. It gives no schedule of the learning rate (here constant after the
+    # warm-up) and no patience (here 5 epochs).
+    "idedupnet": Recipe(
+        architecture="idedupnet",
+        gem_p=1.0,
+        objective="pairs",
+        steps=UNLIMITED,
+        epochs=50,
+        patience=5,
+        images=64,
+        sides=((224, 1.0),),
+        input_sides=(224,),
+        cooldown=0.0,
+        weight_decay=1e-4,
+        average=0.0,
+    ),
+    "resnet50": replace(COMPARED, architecture="resnet50"),
+    "densenet121": replace(COMPARED, architecture="densenet121"),
+    "lenet": replace(COMPARED, architecture="lenet"),
+    "unet": replace(COMPARED, architecture="unet"),
+}
+
+
+def recipe_for(
+    network: str,
+    steps: int | None = None,
+    minutes: float | None = None,
+    side: int | None = None,
+    images: int | None = None,
+) -> Recipe:
+    """A network's recipe with another budget, input side or batch.
+
+    Where only one of steps and minutes is given, the other does not limit the run. Raises
+    TrainingError for a network that is not in RECIPES.
+    """
+    if network not in RECIPES:
+        raise TrainingError(f"network {network!r} is not known; choose {', '.join(RECIPES)}")
+    recipe = RECIPES[network]
+    if steps is not None or minutes is not None:
+        recipe = replace(recipe, steps=UNLIMITED if steps is None else steps, minutes=minutes)
+    if side is not None:
+        recipe = replace(recipe, sides=((side, 1.0),), input_sides=(side,))
+    return recipe if images is None else replace(recipe, images=images)
 
 
 @dataclass
 class Curves:
-    """Loss and accuracy by epoch; accuracy is the share of strong views nearest to their own
-    photograph, among a batch in training and among 500 photographs set aside in validation."""
+    """Loss and accuracy by epoch.
+
+    Accuracy of "copies" is the share of strong views nearest to their own photograph, among a batch
+    in training and among 500 photographs set aside in validation; of "pairs" the share of right
+    decisions on pairs of the same, at the best threshold of the grid, which `threshold` keeps.
+    """
 
     epoch: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
+    threshold: list[float] = field(default_factory=list)
+
+    def without_gain(self) -> int:
+        """Epochs since the one with the best validation accuracy."""
+        found = self.validation_accuracy
+        return len(found) - 1 - found.index(max(found)) if found else 0
+
+
+class Objective(Protocol):
+    """What a network learns from and by what it is judged."""
+
+    def optimizer(
+        self, parameters: Iterator[Parameter], recipe: Recipe
+    ) -> torch.optim.Optimizer: ...
+
+    def views(
+        self,
+        pixels: np.ndarray,
+        aspects: np.ndarray,
+        recipe: Recipe,
+        side: int,
+        rng: np.random.Generator,
+    ) -> list[Tensor]: ...
+
+    def loss(self, vectors: Tensor, photos: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]: ...
+
+    def accuracy(self, originals: Tensor, copies: Tensor) -> tuple[float, float | None]: ...
+
+
+class Copies:
+    """One mild and some strong views of each photograph, `contrastive_loss`, AdamW."""
+
+    def optimizer(self, parameters: Iterator[Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+    def views(
+        self,
+        pixels: np.ndarray,
+        aspects: np.ndarray,
+        recipe: Recipe,
+        side: int,
+        rng: np.random.Generator,
+    ) -> list[Tensor]:
+        strong = [False] + [True] * recipe.strong_views
+        return [augment(pixels, aspects, side, s, rng) for s in strong]
+
+    def loss(self, vectors: Tensor, photos: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+        return contrastive_loss(vectors, photos, recipe)
+
+    def accuracy(self, originals: Tensor, copies: Tensor) -> tuple[float, float | None]:
+        """Share of copies nearest to their own original."""
+        best = (copies @ originals.T).argmax(1)
+        return (best == torch.arange(len(best))).float().mean().item(), None
+
+
+OBJECTIVES: dict[str, Objective] = {"copies": Copies(), "pairs": Pairs()}
 
 
 class ViewBatches(Dataset):
     """Batch number `step` of the run, a function of the seed and the step alone."""
 
-    def __init__(self, photos: PhotoCache, recipe: Recipe, first_step: int) -> None:
+    def __init__(self, photos: PhotoCache, recipe: Recipe, first_step: int, until: int) -> None:
         self.photos = photos
         self.recipe = recipe
         self.first_step = first_step
+        self.until = until
 
     def __len__(self) -> int:
-        return self.recipe.steps - self.first_step
+        return max(0, self.until - self.first_step)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if index >= len(self):
@@ -106,11 +266,9 @@ class ViewBatches(Dataset):
         pixels = np.array(self.photos.pixels[rows])[rng_order]
         rows = rows[rng_order]
         aspects = self.photos.aspects[rows]
-        side = self.recipe.side(step)
-        views = [augment(pixels, aspects, side, False, rng)]
-        views += [
-            augment(pixels, aspects, side, True, rng) for _ in range(self.recipe.strong_views)
-        ]
+        views = OBJECTIVES[self.recipe.objective].views(
+            pixels, aspects, self.recipe, self.recipe.side(step), rng
+        )
         return torch.cat(views), torch.from_numpy(np.tile(rows, len(views)))
 
 
@@ -149,19 +307,31 @@ def initial_network(recipe: Recipe, init: str | None) -> DescriptorNetwork:
     """A network to start from.
 
     `init` is None (random weights from the seed), the path of a safetensors file in this package's
-    layout, or "imagenet": torchvision's published weights of the backbone, which it downloads.
-    Raises TrainingError where the file does not fit the architecture.
+    layout, or "imagenet": torchvision's published weights of the features, which it downloads
+    unless they are in its cache. Raises TrainingError where the file does not fit the network,
+    where none are published, or where they cannot be had.
     """
     torch.manual_seed(recipe.seed)
-    network = DescriptorNetwork(recipe.architecture, recipe.dim, recipe.gem_p)
-    if init == "imagenet":
-        build, _ = BACKBONES[recipe.architecture]
-        weights = models.get_model_weights(build).IMAGENET1K_V1
-        network.features.load_state_dict(build(weights=weights).features.state_dict())
-    elif init is not None:
+    published = ARCHITECTURES[recipe.architecture].published
+    if init == "imagenet" and published is None:
+        raise TrainingError(
+            f"torchvision publishes no weights of {recipe.architecture}; start from a safetensors "
+            "file or from nothing"
+        )
+    try:
+        network = DescriptorNetwork(
+            recipe.architecture, recipe.dim, recipe.gem_p, published=init == "imagenet"
+        )
+    except OSError as error:
+        raise TrainingError(
+            f"torchvision's weights of {recipe.architecture} cannot be downloaded ({error}); save "
+            f"{published.url} as {torch.hub.get_dir()}/checkpoints/{Path(published.url).name}, or "
+            "start from a safetensors file or from nothing"
+        ) from error
+    if init not in (None, "imagenet"):
         try:
             network.load_state_dict(load_file(init))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise TrainingError(
                 f"{init} cannot start a {recipe.architecture} of {recipe.dim} dimensions; give "
                 f"its own safetensors weights, imagenet or nothing ({str(error)[:200]})"
@@ -170,25 +340,32 @@ def initial_network(recipe: Recipe, init: str | None) -> DescriptorNetwork:
 
 
 class Learner:
-    """The state of a run: network, moving average, optimizer, curves and step."""
+    """The state of a run: network, moving average, optimizer, curves and step.
+
+    `epoch` has loss and accuracy of each step of the epoch at hand, `seconds` the measured time of
+    a step where the recipe has a time budget.
+    """
 
     def __init__(self, recipe: Recipe, init: str | None) -> None:
         self.recipe = recipe
+        self.objective = OBJECTIVES[recipe.objective]
         self.step = 0
+        self.seconds: float | None = None
+        self.epoch: list[tuple[float, float]] = []
         self.curves = Curves()
         self.network = initial_network(recipe, init).to(memory_format=torch.channels_last)
         self.network.train()
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        self.optimizer = self.objective.optimizer(self.network.parameters(), recipe)
 
     def learn(self, views: Tensor, photos: Tensor) -> tuple[float, float]:
         """One step on views uint8 (n, 3, side, side); returns loss and accuracy."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(self.step)
+        # Dropout is a function of seed and step, so that a continued run repeats it.
+        torch.manual_seed((self.recipe.seed << 32) + self.step)
         vectors = self.network(views.contiguous(memory_format=torch.channels_last))
-        loss, accuracy = contrastive_loss(vectors, photos, self.recipe)
+        loss, accuracy = self.objective.loss(vectors, photos, self.recipe)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -209,14 +386,37 @@ class Learner:
                 value.copy_(current[name])
 
     @torch.inference_mode()
-    def validate(self, originals: Tensor, copies: Tensor) -> float:
-        """Share of copies (n, 3, side, side) nearest to their own original, averaged weights."""
+    def validate(self, originals: Tensor, copies: Tensor) -> tuple[float, float | None]:
+        """Accuracy of the averaged weights on views (n, 3, side, side) of photographs set aside,
+        and the threshold that gives it where the objective has one."""
         vectors = [
             torch.cat([self.averaged(batch) for batch in images.split(50)])
             for images in (originals, copies)
         ]
-        best = (vectors[1] @ vectors[0].T).argmax(1)
-        return (best == torch.arange(len(best))).float().mean().item()
+        return self.objective.accuracy(*vectors)
+
+    def end_epoch(self, number: int, originals: Tensor, copies: Tensor) -> None:
+        """Add a point to the curves."""
+        loss, accuracy = np.mean(self.epoch, axis=0)
+        validation, threshold = self.validate(originals, copies)
+        self.curves.epoch.append(number)
+        self.curves.loss.append(round(float(loss), 4))
+        self.curves.accuracy.append(round(float(accuracy), 4))
+        self.curves.validation_accuracy.append(round(validation, 4))
+        if threshold is not None:
+            self.curves.threshold.append(threshold)
+        self.epoch = []
+
+    def finished(self) -> bool:
+        """Whether all steps are made, or validation accuracy has stopped rising."""
+        patience = self.recipe.patience
+        tired = patience > 0 and self.curves.without_gain() >= patience
+        return self.step >= self.recipe.steps or tired
+
+    def plan(self, seconds: float) -> None:
+        """Fix the number of steps from the measured time of one."""
+        self.seconds = seconds
+        self.recipe = replace(self.recipe, steps=self.recipe.steps_in(seconds))
 
     def save(self, path: Path) -> None:
         """Write a checkpoint that replaces the last one whole."""
@@ -225,22 +425,41 @@ class Learner:
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous().clone() for k, v in tensors.items()}
-        metadata = {"step": str(self.step), "curves": json.dumps(asdict(self.curves))}
+        metadata = {
+            "step": str(self.step),
+            "curves": json.dumps(asdict(self.curves)),
+            "epoch": json.dumps(self.epoch),
+            "seconds": json.dumps(self.seconds),
+            "architecture": self.recipe.architecture,
+        }
         part = path.with_suffix(".part")
         save_file(tensors, part, metadata)
         part.replace(path)
 
     def restore(self, path: Path) -> None:
-        """Continue from a checkpoint."""
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        """Continue from a checkpoint.
+
+        Raises TrainingError where it is damaged or of another network.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for part, network in (("network.", self.network), ("averaged.", self.averaged)):
+                network.load_state_dict(
+                    {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+                )
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise TrainingError(
+                f"{path} is no checkpoint of a {self.recipe.architecture} of {self.recipe.dim} "
+                f"dimensions; give another output folder or remove it ({str(error)[:200]})"
+            ) from error
         self.step = int(metadata["step"])
         self.curves = Curves(**json.loads(metadata["curves"]))
-        for part, network in (("network.", self.network), ("averaged.", self.averaged)):
-            network.load_state_dict(
-                {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
-            )
+        self.epoch = [tuple(pair) for pair in json.loads(metadata.get("epoch", "[]"))]
+        seconds = json.loads(metadata.get("seconds", "null"))
+        if seconds is not None and self.recipe.minutes is not None:
+            self.plan(seconds)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
@@ -257,44 +476,72 @@ def learn(
     checkpoint: Path,
     init: str | None = None,
     progress: Callable[[int, float, float], None] | None = None,
+    planned: Callable[[int], None] | None = None,
 ) -> Learner:
     """Run a recipe to its end, from the checkpoint where there is one.
 
-    `progress(step, loss, accuracy)` is called after each step. Checkpoints are written every 100
-    steps and at the end. Raises TrainingError for fewer photographs than one batch.
+    `progress(step, loss, accuracy)` is called after each step, `planned(steps)` when it is known
+    how many there will be. Checkpoints are written every 100 steps or minute, and at the end.
+    Raises TrainingError for fewer photographs than one batch.
     """
     if len(photos.aspects) < recipe.images:
         raise TrainingError(
             f"{len(photos.aspects)} photographs are fewer than a batch of {recipe.images}; give "
             "more photographs or a smaller batch"
         )
+    per_epoch = len(photos.aspects) // recipe.images
+    if recipe.epochs:
+        recipe = replace(recipe, steps=min(recipe.steps, recipe.epochs * per_epoch))
     learner = Learner(recipe, init)
     if checkpoint.exists():
         learner.restore(checkpoint)
+    kept = validation_views(validation, recipe)
+
+    def run(until: int) -> list[float]:
+        """Learn up to a step; returns the moments at which steps ended."""
+        ends, saved = [], time.monotonic()
+        batches = ViewBatches(photos, learner.recipe, learner.step, until)
+        for views, ids in DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4):
+            loss, accuracy = learner.learn(views, ids)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} at step {learner.step}; run again with a lower learning "
+                    "rate"
+                )
+            ends.append(time.monotonic())
+            learner.epoch.append((loss, accuracy))
+            if learner.step % per_epoch == 0 or learner.step == learner.recipe.steps:
+                learner.end_epoch(math.ceil(learner.step / per_epoch), *kept)
+            done = learner.finished()
+            due = ends[-1] - saved > CHECKPOINT_SECONDS or learner.step % CHECKPOINT_STEPS == 0
+            if due or done:
+                learner.save(checkpoint)
+                saved = ends[-1]
+            if progress:
+                progress(learner.step, loss, accuracy)
+            if done:
+                break
+        return ends
+
+    if recipe.minutes is not None and learner.seconds is None and not learner.finished():
+        ends = run(min(recipe.steps, learner.step + MEASURED_STEPS))
+        measured = ends[UNMEASURED_STEPS:]
+        if len(measured) > 1:
+            learner.plan((measured[-1] - measured[0]) / (len(measured) - 1))
+            learner.save(checkpoint)
+    if planned:
+        planned(learner.recipe.steps)
+    if not learner.finished():
+        run(learner.recipe.steps)
+    return learner
+
+
+def validation_views(validation: PhotoCache, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Up to 500 photographs set aside, each in a first view and an edited one: uint8
+    (n, 3, side, side)."""
     rng = np.random.default_rng([recipe.seed, 2])
     rows = np.sort(rng.permutation(len(validation.aspects))[:VALIDATION_PHOTOS])
-    kept = np.array(validation.pixels[rows]), validation.aspects[rows]
-    originals, copies = (augment(*kept, recipe.sides[-1][0], s, rng) for s in (False, True))
-    batches = ViewBatches(photos, recipe, learner.step)
-    per_epoch = max(1, len(photos.aspects) // recipe.images)
-    losses, accuracies = [], []
-    for views, ids in DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4):
-        loss, accuracy = learner.learn(views, ids)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {learner.step}; run again with a lower learning rate"
-            )
-        losses.append(loss)
-        accuracies.append(accuracy)
-        if learner.step % per_epoch == 0 or learner.step == recipe.steps:
-            curves = learner.curves
-            curves.epoch.append(math.ceil(learner.step / per_epoch))
-            curves.loss.append(round(float(np.mean(losses)), 4))
-            curves.accuracy.append(round(float(np.mean(accuracies)), 4))
-            curves.validation_accuracy.append(round(learner.validate(originals, copies), 4))
-            losses, accuracies = [], []
-        if learner.step % CHECKPOINT_STEPS == 0 or learner.step == recipe.steps:
-            learner.save(checkpoint)
-        if progress:
-            progress(learner.step, loss, accuracy)
-    return learner
+    pixels, aspects = np.array(validation.pixels[rows]), validation.aspects[rows]
+    once = replace(recipe, strong_views=1)
+    views = OBJECTIVES[recipe.objective].views(pixels, aspects, once, recipe.sides[-1][0], rng)
+    return views[0], views[1]

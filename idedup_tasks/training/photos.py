@@ -17,7 +17,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 # One photograph in six chooses thresholds and weights, and is never learnt from.
 SET_ASIDE = 6
 
-# Side of the square that a photograph is kept as: a little above the largest training resolution.
+# Side of the square that a photograph is kept as: a little above the default's largest side.
 CACHE_SIDE = 176
 
 
@@ -55,20 +55,23 @@ class PhotoCache:
     aspects: np.ndarray
 
 
-def cache_photos(files: list[Path], folder: Path) -> PhotoCache:
-    """Decode photographs into `folder` once; later calls with the same files map what is there."""
+def cache_photos(files: list[Path], folder: Path, side: int = CACHE_SIDE) -> PhotoCache:
+    """Decode photographs into `folder` once; later calls with the same files map what is there.
+
+    `side` is that of the squares they are kept as, in pixels.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     identity = [[str(f), f.stat().st_size] for f in files]
-    digest = hashlib.sha256(json.dumps([CACHE_SIDE, identity]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([side, identity]).encode()).hexdigest()[:16]
     pixels_file, aspects_file = folder / f"{digest}.u8", folder / f"{digest}.npy"
-    shape = (len(files), 3, CACHE_SIDE, CACHE_SIDE)
+    shape = (len(files), 3, side, side)
     # The aspects are written last: where they are, the pixels are whole.
     if not aspects_file.exists():
         pixels = np.memmap(pixels_file, np.uint8, "w+", shape=shape)
 
         def decode(row: int) -> float:
             image = open_photo(files[row])
-            small = image.resize((CACHE_SIDE, CACHE_SIDE), Image.Resampling.BICUBIC)
+            small = image.resize((side, side), Image.Resampling.BICUBIC)
             pixels[row] = np.asarray(small).transpose(2, 0, 1)
             return image.width / image.height
 

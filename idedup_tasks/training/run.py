@@ -1,13 +1,19 @@
-"""Train, calibrate and register a descriptor: one command from photographs to usable weights."""
+"""Train, calibrate and register a descriptor: one command from photographs to usable weights.
+
+`train` is three steps, which the DAG runs one by one: `preprocess`, `fit` and `calibrate_card`.
+Each leaves its result in the output folder, and repeated, goes on from there.
+"""
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
@@ -19,13 +25,22 @@ from idedup_tasks.descriptors import (
     load_card,
     load_descriptor,
 )
-from idedup_tasks.descriptors.card import WEIGHTS_FOLDER, file_sha256
+from idedup_tasks.descriptors.card import (
+    REGISTERED_AS,
+    WEIGHTS_FOLDER,
+    file_sha256,
+    shipped_descriptors,
+)
+from idedup_tasks.descriptors.registry import add_card, registered_card, registrations
+from idedup_tasks.settings import Places
+from idedup_tasks.settings import Thresholds as CheckedThresholds
 from idedup_tasks.training.augment import augment
 from idedup_tasks.training.calibrate import calibrate
 from idedup_tasks.training.copies import CopySet, make_copies
-from idedup_tasks.training.learn import Curves, Learner, Recipe, learn
+from idedup_tasks.training.learn import RECIPES, Curves, Learner, Recipe, learn
 from idedup_tasks.training.measure import pair_curve, summary
 from idedup_tasks.training.photos import (
+    CACHE_SIDE,
     PhotoCache,
     TrainingError,
     cache_photos,
@@ -37,10 +52,39 @@ from idedup_tasks.training.whiten import refit_head
 
 # Sides tried at inference: larger ones than trained at often serve better (Touvron et al.,
 # Fixing the train-test resolution discrepancy, 2019).
-INPUT_SIDES = (128, 160, 192, 224)
+INPUT_SIDES = RECIPES[DEFAULT_DESCRIPTOR].input_sides
 
 # Neither thresholds nor a comparison mean anything on fewer photographs set aside.
 FEWEST_SET_ASIDE = 100
+
+# Where there is no terminal for a bar, seconds between two lines about progress.
+SAY_EVERY = 30.0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Photographs to learn from and those set aside, decoded; `aside` are the latter's files."""
+
+    learnt: PhotoCache
+    validation: PhotoCache
+    aside: list[Path]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What came of trying to register a descriptor.
+
+    `registered` is whether it is in the lake (at `location`) now; `micro_ap` its µAP on the
+    photographs set aside, `current` the model_id of the one that it had to beat, and
+    `current_micro_ap` that one's, if there was one.
+    """
+
+    registered: bool
+    model_id: str
+    location: str | None
+    micro_ap: float | None
+    current: str | None
+    current_micro_ap: float | None
 
 
 def train(
@@ -54,14 +98,27 @@ def train(
     """Train on a folder of photographs, calibrate, fit the quantiser; return the JSON sidecar.
 
     `output` receives weights, quantiser, sidecar, calibration and training curves (JSON, PNG), and
-    the checkpoint that a run which was stopped continues from. `init` is None, a safetensors file,
-    the name of a shipped descriptor, or "imagenet" (torchvision's weights: downloads). One
-    photograph in six, chosen by its name, is set aside for calibration and never learnt from.
-    Load the result with `load_descriptor(str(path))`; `register` makes it the shipped one.
+    the checkpoint that a run which was stopped continues from. `recipe` is by default that of the
+    network `name`. `init` is None, a safetensors file, the name of a descriptor, or "imagenet"
+    (torchvision's weights: downloads). One photograph in six, chosen by its name, is set aside for
+    calibration and never learnt from. Load the result with `load_descriptor(str(path))`;
+    `register` puts it into the lake, where collections find it by its model_id.
 
     Raises TrainingError where the photographs are too few or `init` does not fit.
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or RECIPES[name]
+    split = preprocess(photos, output, recipe, say)
+    card = fit(split, output, init, recipe, name, say)
+    return calibrate_card(card, make_copies(split.aside), split.learnt, say, recipe.input_sides)
+
+
+def preprocess(
+    photos: Path, output: Path, recipe: Recipe, say: Callable[[str], None] = print
+) -> Split:
+    """Set one photograph in six aside, and decode all into `output`/cache, once.
+
+    Raises TrainingError where fewer than 100 are set aside.
+    """
     files = photo_files(photos)
     aside = [f for f in files if is_set_aside(f)]
     if len(aside) < FEWEST_SET_ASIDE:
@@ -70,18 +127,30 @@ def train(
             f"than {FEWEST_SET_ASIDE}; give about {6 * FEWEST_SET_ASIDE} photographs or more"
         )
     say(f"{len(files)} photographs, {len(aside)} of them set aside for calibration")
-    output.mkdir(parents=True, exist_ok=True)
-    cache = output / "cache"
-    learnt = cache_photos([f for f in files if not is_set_aside(f)], cache)
-    validation = cache_photos(aside, cache)
+    side = max(CACHE_SIDE, *(side for side, _ in recipe.sides))
+    learnt = cache_photos([f for f in files if not is_set_aside(f)], output / "cache", side)
+    return Split(learnt, cache_photos(aside, output / "cache", side), aside)
+
+
+def fit(
+    split: Split,
+    output: Path,
+    init: str | None,
+    recipe: Recipe,
+    name: str,
+    say: Callable[[str], None] = print,
+) -> DescriptorCard:
+    """Learn, from the checkpoint in `output` where there is one; write curves, weights, sidecar."""
     learner = learn_with_progress(
-        learnt, validation, recipe, output / "checkpoint.safetensors", starting_weights(init)
+        split, recipe, output / "checkpoint.safetensors", starting_weights(init), say
     )
     write_curves(learner.curves, output)
-    say("refitting the head")
-    refit_head(learner.averaged, learnt, recipe.sides[-1][0], recipe.seed)
+    say(f"{learner.step} steps learnt; fitting the head")
+    refit_head(learner.averaged, split.learnt, recipe.sides[-1][0], recipe.seed)
     card = write_weights(learner, output, name)
-    return calibrate_card(card, make_copies(aside), learnt, say)
+    card.figures["training"] |= {"photographs": len(split.learnt.aspects), "init": init}
+    card.write()
+    return card
 
 
 def starting_weights(init: str | None) -> str | None:
@@ -93,22 +162,37 @@ def starting_weights(init: str | None) -> str | None:
 
 
 def learn_with_progress(
-    learnt: PhotoCache, validation: PhotoCache, recipe: Recipe, checkpoint: Path, init: str | None
+    split: Split,
+    recipe: Recipe,
+    checkpoint: Path,
+    init: str | None,
+    say: Callable[[str], None] = print,
 ) -> Learner:
-    """`learn`, with a progress bar."""
+    """`learn`, with a progress bar on a terminal and a line each half minute elsewhere."""
     columns = (
         TextColumn("step {task.completed} of {task.total}"),
         BarColumn(),
         TextColumn("loss {task.fields[loss]:.3f}, accuracy {task.fields[accuracy]:.3f}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as progress:
-        task = progress.add_task("learn", total=recipe.steps, loss=0.0, accuracy=0.0)
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("learn", total=None, loss=0.0, accuracy=0.0)
+        said = time.monotonic()
+
+        def planned(steps: int) -> None:
+            bar.update(task, total=steps)
+            if not console.is_terminal:
+                say(f"learning for at most {steps} steps")
 
         def advance(step: int, loss: float, accuracy: float) -> None:
-            progress.update(task, completed=step, loss=loss, accuracy=accuracy)
+            nonlocal said
+            bar.update(task, completed=step, loss=loss, accuracy=accuracy)
+            if not console.is_terminal and time.monotonic() - said >= SAY_EVERY:
+                said = time.monotonic()
+                say(f"step {step}: loss {loss:.3f}, accuracy {accuracy:.3f}")
 
-        return learn(learnt, validation, recipe, checkpoint, init, advance)
+        return learn(split.learnt, split.validation, recipe, checkpoint, init, advance, planned)
 
 
 def write_curves(curves: Curves, output: Path) -> None:
@@ -136,7 +220,20 @@ def write_weights(learner: Learner, output: Path, name: str) -> DescriptorCard:
     }
     save_file(state, weights)
     weights.chmod(0o644)
-    recipe = learner.recipe
+    recipe, curves = learner.recipe, learner.curves
+    training: dict[str, Any] = {
+        "objective": recipe.objective,
+        "steps": learner.step,
+        "photographs_in_a_batch": recipe.images,
+        "sides": recipe.sides,
+        "minutes": recipe.minutes,
+    }
+    if curves.threshold:
+        # The paper's figure: right decisions on validation pairs at the threshold of its grid.
+        training["pairs"] = {
+            "threshold": curves.threshold[-1],
+            "accuracy": curves.validation_accuracy[-1],
+        }
     return DescriptorCard(
         name=name,
         architecture=recipe.architecture,
@@ -149,22 +246,31 @@ def write_weights(learner: Learner, output: Path, name: str) -> DescriptorCard:
         thresholds=Thresholds(2.0, 2.0, 2.0, -1),
         quantiser=f"{name}_quantiser.safetensors",
         quantiser_sha256="",
-        figures={},
+        figures={"training": training},
         folder=output,
     )
 
 
 def calibrate_card(
-    card: DescriptorCard, copies: CopySet, learnt: PhotoCache, say: Callable[[str], None] = print
+    card: DescriptorCard,
+    copies: CopySet,
+    learnt: PhotoCache,
+    say: Callable[[str], None] = print,
+    sides: Sequence[int] | None = None,
 ) -> Path:
-    """Choose the input side, thresholds and quantiser of weights; write and return the sidecar."""
-    card, by_side = choose_side(card, copies, say)
+    """Choose the input side (of INPUT_SIDES unless given), thresholds and quantiser of weights.
+
+    Writes and returns the sidecar.
+    """
+    card, by_side = choose_side(card, copies, sides or INPUT_SIDES, say)
     path = card.write()
-    load_card.cache_clear()
     descriptor = load_descriptor(str(path), "cpu")
     calibration = calibrate(descriptor, copies)
     say(f"calibrated: {calibration.thresholds}")
-    figures = {"calibration": calibration.figures, "micro_ap_by_input_size": by_side}
+    figures = card.figures | {
+        "calibration": calibration.figures,
+        "micro_ap_by_input_size": by_side,
+    }
     curves = card.folder / f"{card.name}_calibration.json"
     curves.write_text(json.dumps(calibration.curves) + "\n", "utf-8")
     rng = np.random.default_rng(0)
@@ -185,19 +291,20 @@ def calibrate_card(
         figures=figures,
     )
     done.write()
-    load_card.cache_clear()
     return path
 
 
 def choose_side(
-    card: DescriptorCard, copies: CopySet, say: Callable[[str], None] = print
+    card: DescriptorCard,
+    copies: CopySet,
+    sides: Sequence[int],
+    say: Callable[[str], None] = print,
 ) -> tuple[DescriptorCard, dict[str, float]]:
     """The card with the input side of the highest µAP on the copies, and the µAP of each side."""
     best, scores = card, {}
-    for side in INPUT_SIDES:
+    for side in sides:
         tried = replace(card, input_size=side)
         path = tried.write()
-        load_card.cache_clear()
         descriptor = load_descriptor(str(path), "cpu")
         similarities = descriptor.encode(copies.copies) @ descriptor.encode(copies.originals).T
         figures = summary(pair_curve(similarities, copies.truth))
@@ -208,10 +315,70 @@ def choose_side(
     return best, scores
 
 
-def register(candidate: Path, photos: Path, folder: Path = WEIGHTS_FOLDER) -> bool:
+def register(
+    candidate: Path,
+    photos: Path,
+    places: Places | None = None,
+    say: Callable[[str], None] = print,
+) -> Registration:
+    """Put a trained descriptor into the lake's registry, if it beats the current one.
+
+    The current one is the descriptor of the same name that was registered last, or else the shipped
+    one of that name; without either there is nothing to beat. Both are measured on the photographs
+    of `photos` that are set aside; the higher µAP wins. The lake gets the files, which nobody
+    changes again, the warehouse a row of its table `model`. A collection goes on with the
+    descriptor that its file names: naming the new model_id there is what changes it.
+    """
+    from idedup_tasks.warehouse import Warehouse
+
+    places = places or Places.from_environment()
+    card = load_card(str(candidate))
+    model_id = card.model_id(REGISTERED_AS)
+    entries = registrations(places.lake)
+    known = next((r for r in entries if r["model_id"] == model_id), None)
+    if known is None:
+        current = current_sidecar(card.name, places.lake)
+        copies = make_copies([f for f in photo_files(photos) if is_set_aside(f)])
+        found = micro_ap(candidate, copies)
+        against = load_card(str(current)).model_id(REGISTERED_AS) if current else None
+        to_beat = micro_ap(current, copies) if current else None
+        say(f"µAP {found}" + (f", of {against} {to_beat}" if current else ""))
+        if to_beat is not None and found <= to_beat:
+            return Registration(False, model_id, None, found, against, to_beat)
+        details: dict[str, Any] = {
+            "micro_ap": found,
+            "current": against,
+            "current_micro_ap": to_beat,
+        }
+    else:
+        # Its row may be missing: a run that was killed between the two is repeated.
+        card = load_card(str(registered_card(model_id, places.lake)))
+        details = {key: known.get(key) for key in ("micro_ap", "current", "current_micro_ap")}
+    location = add_card(card, details, places.lake)
+    Warehouse(places.warehouse).record_model(
+        model_id=model_id,
+        descriptor=card.name,
+        dim=card.dim,
+        thresholds=CheckedThresholds(**asdict(card.thresholds)),
+        location=location,
+        card=card.content(),
+    )
+    return Registration(True, model_id, location, **details)
+
+
+def current_sidecar(name: str, lake: str) -> Path | None:
+    """What a candidate of a name has to beat: the last one registered, else the shipped one."""
+    entries = [r for r in registrations(lake) if r["descriptor"] == name]
+    if entries:
+        return registered_card(entries[-1]["model_id"], lake)
+    return WEIGHTS_FOLDER / f"{name}.json" if name in shipped_descriptors() else None
+
+
+def ship(candidate: Path, photos: Path, folder: Path = WEIGHTS_FOLDER) -> bool:
     """Make a trained descriptor the one in `folder`, if it beats it; returns whether it did.
 
-    Both are measured on the photographs of `photos` that are set aside; the higher µAP wins.
+    For this package's developers: it replaces the weights that the package ships. Both are measured
+    on the photographs of `photos` that are set aside; the higher µAP wins.
     """
     card = load_card(str(candidate))
     current = folder / f"{card.name}.json"
@@ -222,12 +389,11 @@ def register(candidate: Path, photos: Path, folder: Path = WEIGHTS_FOLDER) -> bo
     # The sidecar last: until then the digests tell that files are of different weights.
     for file in (card.weights, card.quantiser, f"{card.name}_calibration.json", candidate.name):
         shutil.copy(card.folder / file, folder / file)
-    load_card.cache_clear()
     return True
 
 
-def micro_ap(sidecar: Path, copies: CopySet) -> Any:
+def micro_ap(sidecar: Path, copies: CopySet) -> float:
     """µAP of a descriptor on a set of copies."""
     descriptor = load_descriptor(str(sidecar), "cpu")
     similarities = descriptor.encode(copies.copies) @ descriptor.encode(copies.originals).T
-    return summary(pair_curve(similarities, copies.truth))["micro_ap"]
+    return float(summary(pair_curve(similarities, copies.truth))["micro_ap"])

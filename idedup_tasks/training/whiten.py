@@ -9,6 +9,7 @@ section 4.2). The power lies between discriminant (0) and full whitening (1/2).
 
 import numpy as np
 import torch
+from torch import nn
 
 from idedup_tasks.descriptors.network import DescriptorNetwork
 from idedup_tasks.training.augment import augment
@@ -52,8 +53,10 @@ def refit_head(network: DescriptorNetwork, photos: PhotoCache, side: int, seed: 
     """Replace a network's head by the discriminant projection of views of up to 4,000 photographs.
 
     With fewer photographs than twice the dimensions the learnt head stays: their covariance would
-    say little.
+    say little. So does a head that is more than one linear layer.
     """
+    if not isinstance(network.head, nn.Linear):
+        return
     if len(photos.aspects) < 2 * network.head.out_features:
         return
     rng = np.random.default_rng([seed, 3])

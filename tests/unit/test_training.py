@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from idedup_tasks.benchmarks.edits import EDITS  # noqa: E402
 from idedup_tasks.descriptors import load_card, load_descriptor, load_quantiser  # noqa: E402
-from idedup_tasks.training import Recipe, TrainingError, learn, register, train  # noqa: E402
+from idedup_tasks.training import Recipe, TrainingError, learn, register, ship, train  # noqa: E402
 from idedup_tasks.training.augment import augment, window_transforms  # noqa: E402
 from idedup_tasks.training.copies import make_copies  # noqa: E402
 from idedup_tasks.training.learn import contrastive_loss  # noqa: E402
@@ -27,7 +27,7 @@ from idedup_tasks.training.photos import cache_photos, is_set_aside, photo_files
 from idedup_tasks.training.quantiser import train_quantiser  # noqa: E402
 from idedup_tasks.training.whiten import discriminant_projection  # noqa: E402
 
-TINY = Recipe(steps=4, images=4, sides=((32, 1.0),), learning_rate=1e-4)
+TINY = Recipe(steps=4, images=4, sides=((32, 1.0),), learning_rate=1e-4, input_sides=(96, 128))
 
 
 def save_pictures(folder: Path, n: int, seed: int = 0) -> Path:
@@ -241,10 +241,7 @@ def test_refitted_head_ignores_the_directions_that_edits_move_along():
     assert projected.std(1).mean() < 0.2 * projected.mean(1).std(0).mean()
 
 
-def test_training_gives_a_calibrated_descriptor_that_registers_only_if_better(
-    many, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("idedup_tasks.training.run.INPUT_SIDES", (96, 128))
+def test_training_gives_a_calibrated_descriptor_that_registers_only_if_better(many, tmp_path):
     said: list[str] = []
     sidecar = train(many, tmp_path / "out", "mobilenet_v3", TINY, say=said.append)
     descriptor = load_descriptor(str(sidecar), "cpu")
@@ -258,9 +255,9 @@ def test_training_gives_a_calibrated_descriptor_that_registers_only_if_better(
     assert (tmp_path / "out" / "training.png").stat().st_size > 0
     place = tmp_path / "registered"
     place.mkdir()
-    assert register(sidecar, many, place)
+    assert ship(sidecar, many, place)
     assert load_descriptor(str(place / sidecar.name), "cpu").model_id == descriptor.model_id
-    assert not register(sidecar, many, place)
+    assert not ship(sidecar, many, place)
 
 
 def test_too_few_photographs_to_calibrate_with_are_an_error(tmp_path):
