@@ -365,44 +365,81 @@ def preview(
 
 @app.command()
 def train(
-    photos: Annotated[Path, typer.Argument(help="Folder of photographs, a few thousand or more.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for weights, sidecar and curves.")
+    photos: Annotated[
+        Path,
+        typer.Option(help="Folder of photographs, a few thousand or more.", show_default=False),
     ],
+    network: Annotated[
+        str,
+        typer.Option(
+            help="mobilenet_v3, mobilenet_v3_large, idedupnet, resnet50, densenet121, lenet, unet."
+        ),
+    ] = "mobilenet_v3",
     init: Annotated[
         str | None,
-        typer.Option(help="Weights to start from: a file, a descriptor's name, or imagenet."),
+        typer.Option(
+            help="What to start from: a safetensors file, a descriptor, or imagenet (torchvision's "
+            "published weights, which are downloaded). By default from nothing."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for what is made; IDEDUP_HOME/training/NETWORK."
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Learn for about so long, instead of the recipe's.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps instead of the recipe's.")
+        int | None, typer.Option(min=0, help="Learn for at most so many steps; 0: not at all.")
     ] = None,
+    side: Annotated[
+        int | None,
+        typer.Option(min=32, help="Side of the input in pixels, instead of the recipe's."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=2, help="Photographs in a batch, instead of the recipe's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="All random choices follow from it.")] = 0,
     register: Annotated[
-        bool, typer.Option(help="Make it the shipped descriptor if it beats that one.")
+        bool, typer.Option(help="Put it into the lake if it beats the current one of its name.")
     ] = False,
 ) -> None:
     """Train a descriptor on photographs, without labels, and calibrate its thresholds.
 
-    One photograph in six is set aside to calibrate with. A run that was stopped continues from its
-    checkpoint in the output folder.
+    One photograph in six is set aside to calibrate with. A run that was stopped, however, continues
+    from its checkpoint in the output folder; another folder starts afresh. Prints the path of the
+    descriptor's sidecar, which `--descriptor` takes, or its model_id where it was registered, which
+    a collection file takes as `descriptor`.
 
     Examples:
 
-    - `idedup train ~/photos --output trained --init mobilenet_v3`
-    - `idedup scan ~/Pictures -o duplicates --descriptor trained/mobilenet_v3.json`
+    - `idedup train --photos ~/aerial --init mobilenet_v3 --minutes 60 --register`
+    - `idedup train --photos ~/photos --network resnet50 --minutes 20 --output trained`
+    - `idedup scan ~/Pictures -o duplicates --descriptor trained/resnet50.json`
     """
     from dataclasses import replace
 
     from idedup_tasks import training
 
-    recipe = training.Recipe() if steps is None else replace(training.Recipe(), steps=steps)
+    recipe = training.recipe_for(network, steps, minutes, side, batch)
+    folder = output or Places.from_environment().home / "training" / network
     console = _stderr()
-    sidecar = training.train(
-        photos, output, init, recipe, say=lambda text: console.print(text, markup=False)
-    )
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    sidecar = training.train(photos, folder, init, replace(recipe, seed=seed), network, say)
     _stdout().print(f"{sidecar}", markup=False)
     if register:
-        better = training.register(sidecar, photos)
-        _stdout().print("Registered." if better else "Not registered: the shipped one is better.")
+        done = training.register(sidecar, photos, say=say)
+        _stdout().print(
+            f"Registered: {done.model_id}"
+            if done.registered
+            else f"Not registered: {done.current} is as good or better.",
+            markup=False,
+        )
 
 
 @database.command("upgrade")
