@@ -39,8 +39,9 @@ lint: setup-dev ## ruff and mypy
 format: setup-dev ## let ruff rewrite the files
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-docs: setup ## write docs/collections.md from the settings' descriptions
+docs: setup-dev ## write the references in docs/ from the settings and the database's comments
 	@$(BIN)/python docs/reference.py > docs/collections.md
+	@$(BIN)/python docs/dictionary.py > docs/dictionary.md
 
 env: ## write .env, the stack's settings, with secrets drawn at random
 	@python3 config/stack/environment.py write .env.example .env && echo "Wrote .env: keep a copy where others cannot read it."

@@ -54,6 +54,14 @@ _LAKE_ID = "lake_id"
 # Parents before children; rows leave in the opposite order.
 _STATE_TABLES = ("image", "duplicate_group", "group_member", "duplicate_pair")
 
+# What names a row of them.
+_KEYS: Mapping[str, str] = {
+    "image": "image_id",
+    "duplicate_group": "group_id",
+    "group_member": "image_id",
+    "duplicate_pair": "image_a, image_b",
+}
+
 # The columns of `apply/staged_create.sql`: those of the results and two made from them.
 _STAGED = [
     *("image_id", "arrival", "period_start", "key", "prefix"),
@@ -139,11 +147,20 @@ class Warehouse:
             if self.dialect == "postgresql":
                 # Two processes that upgrade at once: the second finds it done.
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('idedup'))"))
+            views = {p.stem.split("_", 1)[1]: p for p in sorted((_SQL / "views").glob("*.sql"))}
+            if self.dialect == "sqlite":
+                # It renames no table while a view is broken, and cannot replace a view.
+                for view in views:
+                    connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view}")
             config = _alembic()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-            for path in sorted((_SQL / "views").glob("*.sql")):
-                self._create_view(connection, path)
+            for path in views.values():
+                [statement] = statements(path)
+                if self.dialect == "postgresql":
+                    # Replacing keeps what was granted, and refuses to take a column away.
+                    statement = statement.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
+                connection.exec_driver_sql(statement)
             if self.dialect == "postgresql":
                 files = ["comments.postgresql.sql"]
                 if self._execute(connection, "roles/present.postgresql.sql").scalar_one():
@@ -151,16 +168,6 @@ class Warehouse:
                 for file in files:
                     for statement in statements(_SQL / file):
                         connection.exec_driver_sql(statement)
-
-    def _create_view(self, connection: sa.Connection, path: Path) -> None:
-        [statement] = statements(path)
-        name = path.stem.split("_", 1)[1]
-        if self.dialect == "postgresql":
-            # Replacing keeps what was granted, and refuses to take a column away.
-            statement = statement.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
-        else:
-            connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
-        connection.exec_driver_sql(statement)
 
     @cached_property
     def _schema(self) -> str | None:
@@ -420,20 +427,7 @@ class Warehouse:
         Raises:
             Conflict: the warehouse holds results made from newer table versions.
         """
-        from idedup_tasks.descriptors import descriptor_info
-
-        collection = run.collection
-        thresholds, model_id = run.thresholds, run.model_id
-        about = {
-            **_collection(run),
-            "model_id": model_id,
-            "descriptor": collection.descriptor,
-            "dim": descriptor_info(collection.descriptor).dim,
-            **_thresholds(thresholds),
-            "run_id": run.run_id,
-            "versions_read": _json(candidate.reads),
-            "applied_at": _moment(datetime.now(UTC)),
-        }
+        about = _about(run, candidate.reads)
         done = {"inserted": 0, "updated": 0, "deleted": 0}
         with self._connection() as connection:
             # Temporary tables are this connection's own: filling them holds up nobody.
@@ -445,7 +439,7 @@ class Warehouse:
                 if self.dialect == "postgresql":
                     self._execute(connection, "apply/lock.postgresql.sql", about)
                 held = self._execute(connection, "apply/versions.sql", about).scalar_one()
-                _refuse_older(collection.name, candidate.reads, _parsed(held) or {})
+                _refuse_older(run.collection.name, candidate.reads, _parsed(held) or {})
                 self._execute(connection, "apply/model_delete.sql", about)
                 self._execute(connection, "apply/model.sql", about)
                 self._execute(connection, "apply/collection.sql", about)
@@ -461,6 +455,39 @@ class Warehouse:
                     done["updated"] += touched[table] - inserted
                     done["deleted"] += deleted
         return done
+
+    def compare(
+        self, run: Run, reads: Mapping[str, Any], results: Iterator[pa.RecordBatch]
+    ) -> dict[str, list[str]]:
+        """What `apply` would change: by table, the keys of the rows. Nothing is kept of it.
+
+        Only tables with differences are named. A row of `duplicate_pair` is named by its two ids.
+        """
+        about = _about(run, reads)
+        different: dict[str, list[str]] = {}
+        with self._connection() as connection:
+            with connection.begin():
+                self._stage(connection, results)
+            connection = connection.execution_options(idedup_write=True)
+            with connection.begin() as transaction:
+                self._execute(connection, "record/collection.sql", about)
+                for change in ("upsert", "delete"):
+                    tables = _STATE_TABLES if change == "upsert" else reversed(_STATE_TABLES)
+                    for table in tables:
+                        [statement] = statements(_SQL / f"apply/{table}_{change}.sql")
+                        text = sa.text(f"{statement} RETURNING {_KEYS[table]}")
+                        rows = connection.execute(text, about).all()
+                        if rows:
+                            different.setdefault(table, []).extend(" and ".join(r) for r in rows)
+                transaction.rollback()
+        return {table: sorted(keys) for table, keys in sorted(different.items())}
+
+    def held_versions(self, collection: str) -> dict[str, Any]:
+        """The table versions, and the `lake_id`, behind a collection's current state; {}: none."""
+        with self._transaction() as connection:
+            found = self._execute(connection, "apply/versions.sql", {"collection": collection})
+            held = found.scalar_one_or_none()
+        return dict(_parsed(held) or {})
 
     def _stage(self, connection: sa.Connection, results: Iterator[pa.RecordBatch]) -> None:
         self._execute(connection, "apply/staged_create.sql")
@@ -550,6 +577,23 @@ def _thresholds(thresholds: Thresholds) -> dict[str, Any]:
         "threshold_candidate": thresholds.candidate,
         "threshold_cut": thresholds.cut,
         "phash_distance": thresholds.phash_distance,
+    }
+
+
+def _about(run: Run, reads: Mapping[str, Any]) -> dict[str, Any]:
+    """What the statements under `sql/apply/` are bound to."""
+    from idedup_tasks.descriptors import descriptor_info
+
+    collection = run.collection
+    return {
+        **_collection(run),
+        "model_id": run.model_id,
+        "descriptor": collection.descriptor,
+        "dim": descriptor_info(collection.descriptor).dim,
+        **_thresholds(run.thresholds),
+        "run_id": run.run_id,
+        "versions_read": _json(reads),
+        "applied_at": _moment(datetime.now(UTC)),
     }
 
 

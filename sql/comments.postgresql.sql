@@ -121,3 +121,361 @@ COMMENT ON COLUMN benchmark_result.method IS 'What was measured: a descriptor, a
 COMMENT ON COLUMN benchmark_result.model_id IS 'Version of the descriptor; null for other methods';
 COMMENT ON COLUMN benchmark_result.measure IS 'Name of the figure, such as f1';
 COMMENT ON COLUMN benchmark_result.value IS 'The figure';
+
+COMMENT ON VIEW image_state IS
+    'One row per object at the source: what it is, and what was decided about it';
+COMMENT ON COLUMN image_state.collection IS 'Name of the collection';
+COMMENT ON COLUMN image_state.arrival IS 'Name of the arrival period (UTC), such as 2026-01-31';
+COMMENT ON COLUMN image_state.period_start IS 'Start of the arrival period';
+COMMENT ON COLUMN image_state.image_id IS 'Hash of collection and key';
+COMMENT ON COLUMN image_state.key IS 'Path relative to the source';
+COMMENT ON COLUMN image_state.prefix IS 'Top-level folder of the key; empty at the top';
+COMMENT ON COLUMN image_state.uri IS 'Full path or URL of the object';
+COMMENT ON COLUMN image_state.arrived_at IS 'When it arrived, by the rule of the collection';
+COMMENT ON COLUMN image_state.bytes IS 'Size in bytes';
+COMMENT ON COLUMN image_state.width IS 'Width in pixels';
+COMMENT ON COLUMN image_state.height IS 'Height in pixels';
+COMMENT ON COLUMN image_state.format IS
+    'Format sniffed from the content; unknown where it could not be told';
+COMMENT ON COLUMN image_state.status IS 'active, collapsed (a twin of an active one) or rejected';
+COMMENT ON COLUMN image_state.reason_code IS 'Why it was rejected, as one word';
+COMMENT ON COLUMN image_state.verdict IS 'unique, keeper or duplicate; null when rejected';
+COMMENT ON COLUMN image_state.group_id IS
+    'Its group, null for a unique image; may change on a backfill';
+COMMENT ON COLUMN image_state.relation IS 'exact, perceptual or near; null unless a duplicate';
+COMMENT ON COLUMN image_state.reclaimable_bytes IS 'Its bytes if it is a duplicate, else 0';
+
+COMMENT ON VIEW duplicate_counts IS
+    'Objects and duplicates by arrival period, prefix and format; other counts are their sums';
+COMMENT ON COLUMN duplicate_counts.collection IS 'Name of the collection';
+COMMENT ON COLUMN duplicate_counts.arrival IS
+    'Name of the arrival period (UTC), such as 2026-01-31';
+COMMENT ON COLUMN duplicate_counts.period_start IS 'Start of the arrival period';
+COMMENT ON COLUMN duplicate_counts.prefix IS 'Top-level folder of the key; empty at the top';
+COMMENT ON COLUMN duplicate_counts.format IS
+    'Format sniffed from the content; unknown where it could not be told';
+COMMENT ON COLUMN duplicate_counts.images IS 'Objects, rejected ones included';
+COMMENT ON COLUMN duplicate_counts.decoded IS 'Objects that could be read';
+COMMENT ON COLUMN duplicate_counts.active IS 'Images compared by their descriptor';
+COMMENT ON COLUMN duplicate_counts.collapsed IS 'Images that stand behind an earlier twin';
+COMMENT ON COLUMN duplicate_counts.rejected IS 'Objects that could not be read';
+COMMENT ON COLUMN duplicate_counts.unique_images IS 'Images in no group';
+COMMENT ON COLUMN duplicate_counts.keepers IS 'Images kept of a group';
+COMMENT ON COLUMN duplicate_counts.duplicates IS 'Images that a keeper makes dispensable';
+COMMENT ON COLUMN duplicate_counts.duplicates_exact IS 'Duplicates that match by their bytes';
+COMMENT ON COLUMN duplicate_counts.duplicates_perceptual IS
+    'Duplicates that match by their perceptual hash';
+COMMENT ON COLUMN duplicate_counts.duplicates_near IS 'Duplicates that match by their descriptor';
+COMMENT ON COLUMN duplicate_counts.bytes IS 'Bytes of all objects';
+COMMENT ON COLUMN duplicate_counts.reclaimable_bytes IS 'Bytes of the duplicates';
+COMMENT ON COLUMN duplicate_counts.reclaimable_exact IS 'Bytes of the exact duplicates';
+COMMENT ON COLUMN duplicate_counts.reclaimable_perceptual IS 'Bytes of the perceptual duplicates';
+COMMENT ON COLUMN duplicate_counts.reclaimable_near IS 'Bytes of the near duplicates';
+COMMENT ON COLUMN duplicate_counts.price_per_gb_month IS 'Storage price per 10^9 bytes and month';
+COMMENT ON COLUMN duplicate_counts.cost_per_month IS 'What storing all of it costs a month';
+COMMENT ON COLUMN duplicate_counts.savable_per_month IS 'What storing the duplicates costs a month';
+
+COMMENT ON VIEW duplicates_by_period IS 'Duplicates by arrival period: the trend';
+COMMENT ON COLUMN duplicates_by_period.collection IS 'Name of the collection';
+COMMENT ON COLUMN duplicates_by_period.arrival IS
+    'Name of the arrival period (UTC), such as 2026-01-31';
+COMMENT ON COLUMN duplicates_by_period.period_start IS 'Start of the arrival period';
+COMMENT ON COLUMN duplicates_by_period.images IS 'Objects, rejected ones included';
+COMMENT ON COLUMN duplicates_by_period.decoded IS 'Objects that could be read';
+COMMENT ON COLUMN duplicates_by_period.rejected IS 'Objects that could not be read';
+COMMENT ON COLUMN duplicates_by_period.unique_images IS 'Images in no group';
+COMMENT ON COLUMN duplicates_by_period.keepers IS 'Groups whose keeper arrived then';
+COMMENT ON COLUMN duplicates_by_period.duplicates IS 'Images that a keeper makes dispensable';
+COMMENT ON COLUMN duplicates_by_period.duplicates_exact IS 'Duplicates that match by their bytes';
+COMMENT ON COLUMN duplicates_by_period.duplicates_perceptual IS
+    'Duplicates that match by their perceptual hash';
+COMMENT ON COLUMN duplicates_by_period.duplicates_near IS
+    'Duplicates that match by their descriptor';
+COMMENT ON COLUMN duplicates_by_period.duplicate_rate IS
+    'duplicates divided by decoded; null over nothing';
+COMMENT ON COLUMN duplicates_by_period.bytes IS 'Bytes of all objects';
+COMMENT ON COLUMN duplicates_by_period.reclaimable_bytes IS 'Bytes of the duplicates';
+COMMENT ON COLUMN duplicates_by_period.reclaimable_exact IS 'Bytes of the exact duplicates';
+COMMENT ON COLUMN duplicates_by_period.reclaimable_perceptual IS
+    'Bytes of the perceptual duplicates';
+COMMENT ON COLUMN duplicates_by_period.reclaimable_near IS 'Bytes of the near duplicates';
+
+COMMENT ON VIEW duplicates_by_format IS 'Duplicates by format';
+COMMENT ON COLUMN duplicates_by_format.collection IS 'Name of the collection';
+COMMENT ON COLUMN duplicates_by_format.format IS
+    'Format sniffed from the content; unknown where it could not be told';
+COMMENT ON COLUMN duplicates_by_format.images IS 'Objects, rejected ones included';
+COMMENT ON COLUMN duplicates_by_format.decoded IS 'Objects that could be read';
+COMMENT ON COLUMN duplicates_by_format.rejected IS 'Objects that could not be read';
+COMMENT ON COLUMN duplicates_by_format.unique_images IS 'Images in no group';
+COMMENT ON COLUMN duplicates_by_format.keepers IS 'Images kept of a group';
+COMMENT ON COLUMN duplicates_by_format.duplicates IS 'Images that a keeper makes dispensable';
+COMMENT ON COLUMN duplicates_by_format.duplicates_exact IS 'Duplicates that match by their bytes';
+COMMENT ON COLUMN duplicates_by_format.duplicates_perceptual IS
+    'Duplicates that match by their perceptual hash';
+COMMENT ON COLUMN duplicates_by_format.duplicates_near IS
+    'Duplicates that match by their descriptor';
+COMMENT ON COLUMN duplicates_by_format.duplicate_rate IS
+    'duplicates divided by decoded; null over nothing';
+COMMENT ON COLUMN duplicates_by_format.bytes IS 'Bytes of all objects';
+COMMENT ON COLUMN duplicates_by_format.reclaimable_bytes IS 'Bytes of the duplicates';
+COMMENT ON COLUMN duplicates_by_format.reclaimable_exact IS 'Bytes of the exact duplicates';
+COMMENT ON COLUMN duplicates_by_format.reclaimable_perceptual IS
+    'Bytes of the perceptual duplicates';
+COMMENT ON COLUMN duplicates_by_format.reclaimable_near IS 'Bytes of the near duplicates';
+
+COMMENT ON VIEW duplicates_by_prefix IS 'Duplicates by top-level folder of the source';
+COMMENT ON COLUMN duplicates_by_prefix.collection IS 'Name of the collection';
+COMMENT ON COLUMN duplicates_by_prefix.prefix IS 'Top-level folder of the key; empty at the top';
+COMMENT ON COLUMN duplicates_by_prefix.images IS 'Objects, rejected ones included';
+COMMENT ON COLUMN duplicates_by_prefix.decoded IS 'Objects that could be read';
+COMMENT ON COLUMN duplicates_by_prefix.rejected IS 'Objects that could not be read';
+COMMENT ON COLUMN duplicates_by_prefix.unique_images IS 'Images in no group';
+COMMENT ON COLUMN duplicates_by_prefix.keepers IS 'Images kept of a group';
+COMMENT ON COLUMN duplicates_by_prefix.duplicates IS 'Images that a keeper makes dispensable';
+COMMENT ON COLUMN duplicates_by_prefix.duplicates_exact IS 'Duplicates that match by their bytes';
+COMMENT ON COLUMN duplicates_by_prefix.duplicates_perceptual IS
+    'Duplicates that match by their perceptual hash';
+COMMENT ON COLUMN duplicates_by_prefix.duplicates_near IS
+    'Duplicates that match by their descriptor';
+COMMENT ON COLUMN duplicates_by_prefix.duplicate_rate IS
+    'duplicates divided by decoded; null over nothing';
+COMMENT ON COLUMN duplicates_by_prefix.bytes IS 'Bytes of all objects';
+COMMENT ON COLUMN duplicates_by_prefix.reclaimable_bytes IS 'Bytes of the duplicates';
+COMMENT ON COLUMN duplicates_by_prefix.reclaimable_exact IS 'Bytes of the exact duplicates';
+COMMENT ON COLUMN duplicates_by_prefix.reclaimable_perceptual IS
+    'Bytes of the perceptual duplicates';
+COMMENT ON COLUMN duplicates_by_prefix.reclaimable_near IS 'Bytes of the near duplicates';
+
+COMMENT ON VIEW group_profile IS 'One row per group of two or more images';
+COMMENT ON COLUMN group_profile.collection IS 'Name of the collection';
+COMMENT ON COLUMN group_profile.group_id IS
+    'Id of the group''s earliest member; may change on a backfill';
+COMMENT ON COLUMN group_profile.relation IS
+    'The relation of all its duplicates: exact, perceptual, near; or mixed';
+COMMENT ON COLUMN group_profile.size IS 'Members, the keeper included';
+COMMENT ON COLUMN group_profile.bytes IS 'Bytes of all members';
+COMMENT ON COLUMN group_profile.reclaimable_bytes IS 'Bytes of the duplicates';
+COMMENT ON COLUMN group_profile.exact IS 'Members that match by their bytes';
+COMMENT ON COLUMN group_profile.perceptual IS 'Members that match by their perceptual hash';
+COMMENT ON COLUMN group_profile.near IS 'Members that match by their descriptor';
+COMMENT ON COLUMN group_profile.first_arrival IS 'Arrival period of the earliest member';
+COMMENT ON COLUMN group_profile.last_arrival IS 'Arrival period of the latest member';
+COMMENT ON COLUMN group_profile.keeper_id IS 'The member to keep';
+COMMENT ON COLUMN group_profile.keeper_key IS 'Key of the member to keep';
+COMMENT ON COLUMN group_profile.keeper_uri IS 'Path or URL of the member to keep';
+COMMENT ON COLUMN group_profile.cost_per_month IS 'What storing its duplicates costs a month';
+COMMENT ON COLUMN group_profile.period_start IS 'Start of the arrival period of the keeper';
+
+COMMENT ON VIEW group_sizes IS 'How many groups there are of each size and relation';
+COMMENT ON COLUMN group_sizes.collection IS 'Name of the collection';
+COMMENT ON COLUMN group_sizes.size IS 'Members, the keeper included';
+COMMENT ON COLUMN group_sizes.relation IS 'exact, perceptual, near or mixed';
+COMMENT ON COLUMN group_sizes.groups IS 'Groups of this size and relation';
+COMMENT ON COLUMN group_sizes.images IS 'Their members';
+COMMENT ON COLUMN group_sizes.reclaimable_bytes IS 'Bytes of the duplicates';
+
+COMMENT ON VIEW top_groups IS 'Groups with their ranks in the collection: filter by a rank';
+COMMENT ON COLUMN top_groups.collection IS 'Name of the collection';
+COMMENT ON COLUMN top_groups.rank_by_size IS '1 for the group with the most members';
+COMMENT ON COLUMN top_groups.rank_by_bytes IS '1 for the group with the most reclaimable bytes';
+COMMENT ON COLUMN top_groups.group_id IS
+    'Id of the group''s earliest member; may change on a backfill';
+COMMENT ON COLUMN top_groups.relation IS 'exact, perceptual, near or mixed';
+COMMENT ON COLUMN top_groups.size IS 'Members, the keeper included';
+COMMENT ON COLUMN top_groups.bytes IS 'Bytes of all members';
+COMMENT ON COLUMN top_groups.reclaimable_bytes IS 'Bytes of the duplicates';
+COMMENT ON COLUMN top_groups.exact IS 'Members that match by their bytes';
+COMMENT ON COLUMN top_groups.perceptual IS 'Members that match by their perceptual hash';
+COMMENT ON COLUMN top_groups.near IS 'Members that match by their descriptor';
+COMMENT ON COLUMN top_groups.first_arrival IS 'Arrival period of the earliest member';
+COMMENT ON COLUMN top_groups.last_arrival IS 'Arrival period of the latest member';
+COMMENT ON COLUMN top_groups.keeper_id IS 'The member to keep';
+COMMENT ON COLUMN top_groups.keeper_key IS 'Key of the member to keep';
+COMMENT ON COLUMN top_groups.keeper_uri IS 'Path or URL of the member to keep';
+COMMENT ON COLUMN top_groups.cost_per_month IS 'What storing its duplicates costs a month';
+COMMENT ON COLUMN top_groups.period_start IS 'Start of the arrival period of the keeper';
+
+COMMENT ON VIEW member_evidence IS
+    'Why are these images one group? One row per member, with what it matched';
+COMMENT ON COLUMN member_evidence.collection IS 'Name of the collection';
+COMMENT ON COLUMN member_evidence.group_id IS
+    'Id of the group''s earliest member; may change on a backfill';
+COMMENT ON COLUMN member_evidence.image_id IS 'Hash of collection and key';
+COMMENT ON COLUMN member_evidence.key IS 'Path relative to the source';
+COMMENT ON COLUMN member_evidence.uri IS 'Full path or URL of the object';
+COMMENT ON COLUMN member_evidence.arrival IS 'Name of the arrival period (UTC), such as 2026-01-31';
+COMMENT ON COLUMN member_evidence.bytes IS 'Size in bytes';
+COMMENT ON COLUMN member_evidence.width IS 'Width in pixels';
+COMMENT ON COLUMN member_evidence.height IS 'Height in pixels';
+COMMENT ON COLUMN member_evidence.format IS
+    'Format sniffed from the content; unknown where it could not be told';
+COMMENT ON COLUMN member_evidence.is_keeper IS 'Whether it is the member to keep';
+COMMENT ON COLUMN member_evidence.relation IS 'exact, perceptual or near; null for a keeper';
+COMMENT ON COLUMN member_evidence.method IS 'What matched: sha256, the hash, or the model_id';
+COMMENT ON COLUMN member_evidence.score IS 'Similarity to the matched image';
+COMMENT ON COLUMN member_evidence.threshold IS 'What the score was compared with';
+COMMENT ON COLUMN member_evidence.matched_id IS 'The image it matched; null for the keeper';
+COMMENT ON COLUMN member_evidence.matched_key IS 'Key of the image it matched';
+COMMENT ON COLUMN member_evidence.keeper_id IS 'The member to keep';
+COMMENT ON COLUMN member_evidence.keeper_key IS 'Key of the member to keep';
+COMMENT ON COLUMN member_evidence.score_to_keeper IS 'Similarity to the keeper';
+
+COMMENT ON VIEW threshold_sensitivity IS
+    'How many near duplicates have a stored score that reaches a higher threshold';
+COMMENT ON COLUMN threshold_sensitivity.collection IS 'Name of the collection';
+COMMENT ON COLUMN threshold_sensitivity.arrival IS
+    'Name of the arrival period (UTC), such as 2026-01-31';
+COMMENT ON COLUMN threshold_sensitivity.period_start IS 'Start of the arrival period';
+COMMENT ON COLUMN threshold_sensitivity.threshold IS
+    'The threshold asked about: 0.80, 0.85, 0.90 or 0.95';
+COMMENT ON COLUMN threshold_sensitivity.duplicates_near IS 'Near duplicates now';
+COMMENT ON COLUMN threshold_sensitivity.remaining IS
+    'Those whose score to the image they matched is at least threshold';
+COMMENT ON COLUMN threshold_sensitivity.reclaimable_near IS 'Bytes of the near duplicates now';
+COMMENT ON COLUMN threshold_sensitivity.remaining_bytes IS 'Bytes of those that remain';
+
+COMMENT ON VIEW rejects_by_reason IS 'Files that could not be read, by arrival period and reason';
+COMMENT ON COLUMN rejects_by_reason.collection IS 'Name of the collection';
+COMMENT ON COLUMN rejects_by_reason.arrival IS
+    'Name of the arrival period (UTC), such as 2026-01-31';
+COMMENT ON COLUMN rejects_by_reason.period_start IS 'Start of the arrival period';
+COMMENT ON COLUMN rejects_by_reason.reason_code IS 'Why it was rejected, as one word';
+COMMENT ON COLUMN rejects_by_reason.images IS 'Files';
+COMMENT ON COLUMN rejects_by_reason.bytes IS 'Their bytes';
+
+COMMENT ON VIEW collection_totals IS
+    'One row per collection, also when it has no image yet: what it holds and what could be saved';
+COMMENT ON COLUMN collection_totals.collection IS 'Name of the collection';
+COMMENT ON COLUMN collection_totals.source IS
+    'Folder or URL the images come from, without credentials';
+COMMENT ON COLUMN collection_totals.period IS 'Length of an arrival period: hour, day or month';
+COMMENT ON COLUMN collection_totals.model_id IS
+    'Descriptor version of the results; null before any';
+COMMENT ON COLUMN collection_totals.run_id IS 'Run that applied the results last';
+COMMENT ON COLUMN collection_totals.applied_at IS 'When the results were applied last';
+COMMENT ON COLUMN collection_totals.images IS 'Objects, rejected ones included';
+COMMENT ON COLUMN collection_totals.active IS 'Images compared by their descriptor';
+COMMENT ON COLUMN collection_totals.collapsed IS 'Images that stand behind an earlier twin';
+COMMENT ON COLUMN collection_totals.rejected IS 'Objects that could not be read';
+COMMENT ON COLUMN collection_totals.unique_images IS 'Images in no group';
+COMMENT ON COLUMN collection_totals.groups IS 'Groups of two or more images';
+COMMENT ON COLUMN collection_totals.duplicates IS 'Images that a keeper makes dispensable';
+COMMENT ON COLUMN collection_totals.duplicates_exact IS 'Duplicates that match by their bytes';
+COMMENT ON COLUMN collection_totals.duplicates_perceptual IS
+    'Duplicates that match by their perceptual hash';
+COMMENT ON COLUMN collection_totals.duplicates_near IS 'Duplicates that match by their descriptor';
+COMMENT ON COLUMN collection_totals.duplicate_rate IS
+    'duplicates divided by decoded; null over nothing';
+COMMENT ON COLUMN collection_totals.bytes IS 'Bytes of all objects';
+COMMENT ON COLUMN collection_totals.reclaimable_bytes IS 'Bytes of the duplicates';
+COMMENT ON COLUMN collection_totals.reclaimable_exact IS 'Bytes of the exact duplicates';
+COMMENT ON COLUMN collection_totals.reclaimable_perceptual IS 'Bytes of the perceptual duplicates';
+COMMENT ON COLUMN collection_totals.reclaimable_near IS 'Bytes of the near duplicates';
+COMMENT ON COLUMN collection_totals.price_per_gb_month IS 'Storage price per 10^9 bytes and month';
+COMMENT ON COLUMN collection_totals.cost_per_month IS 'What storing all of it costs a month';
+COMMENT ON COLUMN collection_totals.savable_per_month IS
+    'What storing the duplicates costs a month';
+
+COMMENT ON VIEW storage_cost IS
+    'What duplicates of each relation cost to keep, at the collection''s price';
+COMMENT ON COLUMN storage_cost.collection IS 'Name of the collection';
+COMMENT ON COLUMN storage_cost.relation IS 'exact, perceptual or near';
+COMMENT ON COLUMN storage_cost.images IS 'Duplicates of this relation';
+COMMENT ON COLUMN storage_cost.reclaimable_bytes IS 'Their bytes';
+COMMENT ON COLUMN storage_cost.reclaimable_gb IS 'Their bytes in units of 10^9';
+COMMENT ON COLUMN storage_cost.price_per_gb_month IS 'Storage price per 10^9 bytes and month';
+COMMENT ON COLUMN storage_cost.cost_per_month IS 'What storing them costs a month';
+
+COMMENT ON VIEW run_health IS 'How each run went, stage by stage';
+COMMENT ON COLUMN run_health.collection IS 'Name of the collection';
+COMMENT ON COLUMN run_health.run_id IS 'Name of the run, as the scheduler gave it';
+COMMENT ON COLUMN run_health.stage IS 'ingest, prefilter, embed, index, group or report';
+COMMENT ON COLUMN run_health.stage_number IS 'Order of the stages, from 1';
+COMMENT ON COLUMN run_health.state IS
+    'prepared, published, failed, or refused where the gate kept the result back';
+COMMENT ON COLUMN run_health.tries IS 'How many times the stage was prepared in this run';
+COMMENT ON COLUMN run_health.window_start IS
+    'Start of the interval of arrivals; null: all arrivals';
+COMMENT ON COLUMN run_health.window_end IS 'End of the interval, exclusive; null: all arrivals';
+COMMENT ON COLUMN run_health.started_at IS 'When preparing began';
+COMMENT ON COLUMN run_health.published_at IS 'When the result was published; null until then';
+COMMENT ON COLUMN run_health.seconds IS 'How long preparing took';
+COMMENT ON COLUMN run_health.rows_in IS 'Rows the stage looked at';
+COMMENT ON COLUMN run_health.rows_out IS 'Rows that came out of it';
+COMMENT ON COLUMN run_health.images IS 'Images it worked on';
+COMMENT ON COLUMN run_health.images_per_second IS 'images divided by seconds';
+COMMENT ON COLUMN run_health.warnings IS 'Sentences that a person should read';
+COMMENT ON COLUMN run_health.error IS 'Why preparing failed; null if it did not';
+COMMENT ON COLUMN run_health.rules IS 'Quality rules checked';
+COMMENT ON COLUMN run_health.rules_failed IS 'Rules of severity error that did not hold';
+COMMENT ON COLUMN run_health.rules_warned IS 'Rules of severity warn that did not hold';
+
+COMMENT ON VIEW run_summary IS
+    'One row per run: how far it came, how long it took, how fast it was';
+COMMENT ON COLUMN run_summary.collection IS 'Name of the collection';
+COMMENT ON COLUMN run_summary.run_id IS 'Name of the run, as the scheduler gave it';
+COMMENT ON COLUMN run_summary.started_at IS 'When its first stage began';
+COMMENT ON COLUMN run_summary.published_at IS 'When its last stage was published';
+COMMENT ON COLUMN run_summary.window_start IS
+    'Start of the interval of arrivals; null: all arrivals';
+COMMENT ON COLUMN run_summary.window_end IS 'End of the interval, exclusive; null: all arrivals';
+COMMENT ON COLUMN run_summary.seconds IS 'How long preparing took, all stages together';
+COMMENT ON COLUMN run_summary.stages_published IS 'Stages whose result was published';
+COMMENT ON COLUMN run_summary.stages_failed IS 'Stages that failed or were refused';
+COMMENT ON COLUMN run_summary.rules_failed IS 'Rules of severity error that did not hold';
+COMMENT ON COLUMN run_summary.rules_warned IS 'Rules of severity warn that did not hold';
+COMMENT ON COLUMN run_summary.listed IS 'Objects its window holds at the source';
+COMMENT ON COLUMN run_summary.rejected IS 'Objects of its window that could not be read';
+COMMENT ON COLUMN run_summary.images IS 'Objects that ingest read anew';
+COMMENT ON COLUMN run_summary.images_per_second IS 'images divided by seconds of all stages';
+
+COMMENT ON VIEW rejects_by_run IS
+    'Files that could not be read, of those that arrived in the run''s window, as they are now';
+COMMENT ON COLUMN rejects_by_run.collection IS 'Name of the collection';
+COMMENT ON COLUMN rejects_by_run.run_id IS 'Name of the run, as the scheduler gave it';
+COMMENT ON COLUMN rejects_by_run.started_at IS 'When the run began';
+COMMENT ON COLUMN rejects_by_run.reason_code IS 'Why it was rejected, as one word';
+COMMENT ON COLUMN rejects_by_run.images IS 'Files';
+COMMENT ON COLUMN rejects_by_run.bytes IS 'Their bytes';
+
+COMMENT ON VIEW quality_over_time IS 'Every outcome of every quality rule';
+COMMENT ON COLUMN quality_over_time.collection IS 'Name of the collection';
+COMMENT ON COLUMN quality_over_time.stage IS 'The stage whose candidate was checked';
+COMMENT ON COLUMN quality_over_time.rule IS 'Name of the quality rule';
+COMMENT ON COLUMN quality_over_time.severity IS 'error (not published when broken) or warn';
+COMMENT ON COLUMN quality_over_time.run_id IS 'Name of the run, as the scheduler gave it';
+COMMENT ON COLUMN quality_over_time.checked_at IS 'When it was checked';
+COMMENT ON COLUMN quality_over_time.window_start IS
+    'Start of the interval of arrivals; null: all arrivals';
+COMMENT ON COLUMN quality_over_time.window_end IS
+    'End of the interval, exclusive; null: all arrivals';
+COMMENT ON COLUMN quality_over_time.success IS 'Whether the rule held';
+COMMENT ON COLUMN quality_over_time.observed IS 'What was found';
+COMMENT ON COLUMN quality_over_time.expected IS 'What the rule asks for';
+COMMENT ON COLUMN quality_over_time.age IS '1 for the newest outcome of a rule in a collection';
+
+COMMENT ON VIEW quality_open IS
+    'Rules whose newest outcome is a failure: what a person should look at';
+COMMENT ON COLUMN quality_open.collection IS 'Name of the collection';
+COMMENT ON COLUMN quality_open.stage IS 'The stage whose candidate was checked';
+COMMENT ON COLUMN quality_open.rule IS 'Name of the quality rule';
+COMMENT ON COLUMN quality_open.severity IS 'error (not published when broken) or warn';
+COMMENT ON COLUMN quality_open.run_id IS 'Name of the run, as the scheduler gave it';
+COMMENT ON COLUMN quality_open.checked_at IS 'When it was checked';
+COMMENT ON COLUMN quality_open.window_start IS
+    'Start of the interval of arrivals; null: all arrivals';
+COMMENT ON COLUMN quality_open.window_end IS 'End of the interval, exclusive; null: all arrivals';
+COMMENT ON COLUMN quality_open.observed IS 'What was found';
+COMMENT ON COLUMN quality_open.expected IS 'What the rule asks for';
+
+COMMENT ON VIEW benchmark_history IS 'What benchmarks of descriptors measured';
+COMMENT ON COLUMN benchmark_history.benchmark_id IS 'Name of one run of a benchmark';
+COMMENT ON COLUMN benchmark_history.created_at IS 'When it was measured';
+COMMENT ON COLUMN benchmark_history.dataset IS 'What was searched';
+COMMENT ON COLUMN benchmark_history.method IS 'What was measured: a descriptor, a hash, a library';
+COMMENT ON COLUMN benchmark_history.model_id IS 'Version of the descriptor; null for other methods';
+COMMENT ON COLUMN benchmark_history.measure IS 'Name of the figure, such as f1';
+COMMENT ON COLUMN benchmark_history.value IS 'The figure';
+COMMENT ON COLUMN benchmark_history.age IS
+    '1 for the newest figure of a data set, method and measure';

@@ -21,7 +21,8 @@ SELECT
     image.key AS keeper_key,
     image.uri AS keeper_uri,
     duplicate_group.reclaimable_bytes / 1000000000.0 * collection.price_per_gb_month
-        AS cost_per_month
+        AS cost_per_month,
+    image.period_start
 FROM duplicate_group
 INNER JOIN collection ON duplicate_group.collection = collection.name
 INNER JOIN image

@@ -21,5 +21,6 @@ SELECT
     keeper_id,
     keeper_key,
     keeper_uri,
-    cost_per_month
+    cost_per_month,
+    period_start
 FROM group_profile;

@@ -32,25 +32,21 @@ FROM collection
 LEFT JOIN (
     SELECT
         collection,
-        count(*) AS images,
-        CAST(sum(CASE WHEN status = 'active' THEN 1 ELSE 0 END) AS BIGINT) AS active,
-        CAST(sum(CASE WHEN status = 'collapsed' THEN 1 ELSE 0 END) AS BIGINT) AS collapsed,
-        CAST(sum(CASE WHEN status = 'rejected' THEN 1 ELSE 0 END) AS BIGINT) AS rejected,
-        CAST(sum(CASE WHEN verdict = 'unique' THEN 1 ELSE 0 END) AS BIGINT) AS unique_images,
-        CAST(sum(CASE WHEN verdict = 'keeper' THEN 1 ELSE 0 END) AS BIGINT) AS keepers,
-        CAST(sum(CASE WHEN verdict = 'duplicate' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates,
-        CAST(sum(CASE WHEN relation = 'exact' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates_exact,
-        CAST(sum(CASE WHEN relation = 'perceptual' THEN 1 ELSE 0 END) AS BIGINT)
-            AS duplicates_perceptual,
-        CAST(sum(CASE WHEN relation = 'near' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates_near,
+        CAST(sum(images) AS BIGINT) AS images,
+        CAST(sum(active) AS BIGINT) AS active,
+        CAST(sum(collapsed) AS BIGINT) AS collapsed,
+        CAST(sum(rejected) AS BIGINT) AS rejected,
+        CAST(sum(unique_images) AS BIGINT) AS unique_images,
+        CAST(sum(keepers) AS BIGINT) AS keepers,
+        CAST(sum(duplicates) AS BIGINT) AS duplicates,
+        CAST(sum(duplicates_exact) AS BIGINT) AS duplicates_exact,
+        CAST(sum(duplicates_perceptual) AS BIGINT) AS duplicates_perceptual,
+        CAST(sum(duplicates_near) AS BIGINT) AS duplicates_near,
         CAST(sum(bytes) AS BIGINT) AS bytes,
         CAST(sum(reclaimable_bytes) AS BIGINT) AS reclaimable_bytes,
-        CAST(sum(CASE WHEN relation = 'exact' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
-            AS reclaimable_exact,
-        CAST(sum(CASE WHEN relation = 'perceptual' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
-            AS reclaimable_perceptual,
-        CAST(sum(CASE WHEN relation = 'near' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
-            AS reclaimable_near
-    FROM image_state
+        CAST(sum(reclaimable_exact) AS BIGINT) AS reclaimable_exact,
+        CAST(sum(reclaimable_perceptual) AS BIGINT) AS reclaimable_perceptual,
+        CAST(sum(reclaimable_near) AS BIGINT) AS reclaimable_near
+    FROM duplicate_counts
     GROUP BY collection
 ) AS held ON collection.name = held.collection;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +15,7 @@ from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, r
 from idedup_tasks.pipeline import Run
 from idedup_tasks.warehouse import Warehouse
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "warehouse.md"
-VIEWS = Path(__file__).resolve().parents[2] / "sql" / "views"
+ROOT = Path(__file__).resolve().parents[2]
 
 GB = 1_000_000_000
 
@@ -108,6 +108,51 @@ def test_duplicates_by_prefix(warehouse: Warehouse, run: Run) -> None:
     assert {prefix: row["images"] for prefix, row in found.items()} == {"": 2, "a": 2, "b": 5}
     top = warehouse.query("prefixes", collection="photos", limit=2)
     assert [row["prefix"] for row in top] == ["a", "b"]
+
+
+def test_duplicate_counts_are_what_the_others_are_sums_of(warehouse: Warehouse, run: Run) -> None:
+    found = by(view(warehouse, "duplicate_counts"), "arrival", "prefix", "format")
+    assert set(found) == {
+        ("2026-01-01", "a", "JPEG"),
+        ("2026-01-02", "b", "PNG"),
+        ("2026-01-02", "", "JPEG"),
+        ("2026-01-02", "b", "JPEG"),
+        ("2026-01-02", "b", "unknown"),
+        ("2026-01-03", "b", "unknown"),
+    }
+    png = found["2026-01-02", "b", "PNG"]
+    assert (png["images"], png["active"], png["collapsed"]) == (2, 1, 1)
+    assert (png["duplicates_perceptual"], png["duplicates_near"]) == (1, 1)
+    assert float(png["cost_per_month"]) == float(png["savable_per_month"]) == pytest.approx(1.5)
+    first = found["2026-01-01", "a", "JPEG"]
+    assert float(first["cost_per_month"]) == pytest.approx(3.0)
+    assert float(first["savable_per_month"]) == pytest.approx(1.5)
+    [totals] = warehouse.query("totals", collection="photos")
+    for column in ("images", "rejected", "duplicates", "bytes", "reclaimable_bytes"):
+        assert sum(row[column] for row in found.values()) == totals[column]
+
+
+def test_threshold_sensitivity(warehouse: Warehouse, tmp_path: Path) -> None:
+    """A score counts from the threshold on, not only above it."""
+    run = a_run(tmp_path)
+    scores = {"02": 0.7999, "03": 0.8, "04": 0.9, "05": 0.9001, "06": 1.0}
+    content = [
+        keeper("01", bytes=GB),
+        *(
+            duplicate(i, "01", "01", "01", "near", score=score, bytes=10)
+            for i, score in scores.items()
+        ),
+        duplicate("07", "01", "01", "01", "near", score=0.95, arrival="2026-01-02", bytes=10),
+        duplicate("08", "01", "01", "01", "exact"),
+    ]
+    warehouse.apply(run, a_candidate(run), batches(content))
+    found = by(view(warehouse, "threshold_sensitivity"), "arrival", "threshold")
+    first = [found["2026-01-01", threshold] for threshold in (0.8, 0.85, 0.9, 0.95)]
+    assert [row["duplicates_near"] for row in first] == [5] * 4
+    assert [row["remaining"] for row in first] == [4, 3, 3, 1]
+    assert [row["remaining_bytes"] for row in first] == [40, 30, 30, 10]
+    assert found["2026-01-02", 0.95]["remaining"] == 1
+    assert len(found) == 8
 
 
 def test_group_sizes_and_profile(warehouse: Warehouse, run: Run) -> None:
@@ -217,6 +262,8 @@ def test_run_health_and_quality(warehouse: Warehouse, run: Run) -> None:
     assert (newest["stages_published"], newest["stages_failed"]) == (1, 1)
     assert newest["seconds"] == 12.0 and newest["started_at"] == started
     assert len(warehouse.query("quality_open")) == 2
+    assert (newest["listed"], newest["rejected"], newest["images"]) == (8, 0, 8)
+    assert newest["images_per_second"] == pytest.approx(8 / 12)
 
     later = replace(run, run_id="manual__2")
     warehouse.record_quality(later, "prefilter", [Result("a", "error", True)])
@@ -227,12 +274,66 @@ def test_run_health_and_quality(warehouse: Warehouse, run: Run) -> None:
     assert history["manual__2", "prefilter", "a"]["age"] == 1
 
 
-def test_every_view_and_column_is_documented(warehouse: Warehouse) -> None:
-    document = DOCUMENT.read_text(encoding="utf-8")
-    inspector = sa.inspect(warehouse._engine)
-    names = inspector.get_view_names()
-    assert sorted(names) == sorted(path.stem.split("_", 1)[1] for path in VIEWS.glob("*.sql"))
-    for name in names:
-        section = document.partition(f"### {name}\n")[2].partition("\n#")[0]
-        for column in inspector.get_columns(name):
-            assert f"`{column['name']}`" in section, f"{name}.{column['name']}"
+def test_rejects_of_a_run_are_those_that_arrived_in_its_window(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    day = a_run(tmp_path, run_id="day")
+    everything = replace(a_run(tmp_path, run_id="everything"), window=None)
+    for run in (day, everything):
+        candidate = a_candidate(run, "ingest", listed=5, decoded=1, images=5)
+        warehouse.record_stage(run, "ingest", datetime.now(UTC), 1.0, candidate=candidate)
+    moments = {
+        "01": datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        "02": datetime(2026, 1, 1, tzinfo=UTC),
+        "03": datetime(2026, 1, 1, 23, 59, 59, 999_999, tzinfo=UTC),
+        "04": datetime(2026, 1, 2, tzinfo=UTC),
+    }
+    content = [rejected(i, arrived_at=moment) for i, moment in moments.items()]
+    content.append(rejected("05", "too_large", arrived_at=moments["02"], bytes=7))
+    content.append(image("06", arrived_at=moments["02"]))
+    warehouse.apply(day, a_candidate(day), batches(content))
+    found = by(view(warehouse, "rejects_by_run"), "run_id", "reason_code")
+    assert {key: row["images"] for key, row in found.items()} == {
+        ("day", "damaged"): 2,
+        ("day", "too_large"): 1,
+        ("everything", "damaged"): 4,
+        ("everything", "too_large"): 1,
+    }
+    assert found["day", "too_large"]["bytes"] == 7
+
+
+def test_benchmark_history(warehouse: Warehouse) -> None:
+    figure = {"dataset": "photos", "method": "phash", "measure": "f1", "value": 0.7}
+    for day in (1, 2):
+        moment = datetime(2026, 1, day, tzinfo=UTC)
+        warehouse.record_benchmark(f"run {day}", moment, [{**figure, "value": day / 10}])
+    found = by(view(warehouse, "benchmark_history"), "age")
+    assert (found[1]["benchmark_id"], found[1]["value"]) == ("run 2", 0.2)
+    assert (found[2]["benchmark_id"], found[2]["value"]) == ("run 1", 0.1)
+
+
+def test_the_dictionary_says_what_the_database_says(postgresql_url: str) -> None:
+    warehouse = Warehouse(postgresql_url)
+    warehouse.upgrade()
+    spec = importlib.util.spec_from_file_location("dictionary", ROOT / "docs/dictionary.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = module.dictionary(warehouse)
+    assert "None" not in found, "a table, view or column has no comment"
+    written = (ROOT / "docs/dictionary.md").read_text(encoding="utf-8")
+    assert found == written, "run `make docs`"
+    for view in sa.inspect(warehouse._engine).get_view_names():
+        document = (ROOT / "docs/warehouse.md").read_text(encoding="utf-8")
+        assert f"`{view}`" in document, view
+
+
+def test_both_databases_have_the_same_columns(tmp_path: Path, postgresql_url: str) -> None:
+    columns = []
+    for url in (f"sqlite:///{tmp_path}/warehouse.db", postgresql_url):
+        warehouse = Warehouse(url)
+        warehouse.upgrade()
+        inspector = sa.inspect(warehouse._engine)
+        names = (*inspector.get_table_names(), *inspector.get_view_names())
+        columns.append({n: [c["name"] for c in inspector.get_columns(n)] for n in names})
+    assert columns[0] == columns[1]

@@ -71,20 +71,6 @@ def test_upgrade_from_nothing_and_again(empty_warehouse: Warehouse) -> None:
         assert key[0] == "collection", table
 
 
-def test_every_column_is_commented_on_postgresql(postgresql_url: str) -> None:
-    warehouse = Warehouse(postgresql_url)
-    warehouse.upgrade()
-    inspector = sa.inspect(warehouse._engine)
-    missing = [
-        f"{table}.{column['name']}"
-        for table in inspector.get_table_names()
-        if table != "alembic_version"
-        for column in inspector.get_columns(table)
-        if not column["comment"]
-    ]
-    assert missing == []
-
-
 def test_upgrades_at_the_same_moment(empty_warehouse: Warehouse) -> None:
     errors: list[BaseException] = []
 

@@ -1,11 +1,16 @@
--- Duplicates by arrival period, from current state: a late backfill corrects the past.
-CREATE VIEW duplicates_by_period AS
+-- Objects and duplicates by arrival period, source prefix and format, from current state: a late
+-- backfill corrects the past. Every count of duplicates is a sum of these.
+CREATE VIEW duplicate_counts AS
 SELECT
-    collection,
-    arrival,
-    period_start,
+    image_state.collection,
+    image_state.arrival,
+    image_state.period_start,
+    image_state.prefix,
+    image_state.format,
     count(*) AS images,
     CAST(sum(CASE WHEN status <> 'rejected' THEN 1 ELSE 0 END) AS BIGINT) AS decoded,
+    CAST(sum(CASE WHEN status = 'active' THEN 1 ELSE 0 END) AS BIGINT) AS active,
+    CAST(sum(CASE WHEN status = 'collapsed' THEN 1 ELSE 0 END) AS BIGINT) AS collapsed,
     CAST(sum(CASE WHEN status = 'rejected' THEN 1 ELSE 0 END) AS BIGINT) AS rejected,
     CAST(sum(CASE WHEN verdict = 'unique' THEN 1 ELSE 0 END) AS BIGINT) AS unique_images,
     CAST(sum(CASE WHEN verdict = 'keeper' THEN 1 ELSE 0 END) AS BIGINT) AS keepers,
@@ -14,8 +19,6 @@ SELECT
     CAST(sum(CASE WHEN relation = 'perceptual' THEN 1 ELSE 0 END) AS BIGINT)
         AS duplicates_perceptual,
     CAST(sum(CASE WHEN relation = 'near' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates_near,
-    CAST(sum(CASE WHEN verdict = 'duplicate' THEN 1 ELSE 0 END) AS DOUBLE PRECISION)
-    / nullif(sum(CASE WHEN status <> 'rejected' THEN 1 ELSE 0 END), 0) AS duplicate_rate,
     CAST(sum(bytes) AS BIGINT) AS bytes,
     CAST(sum(reclaimable_bytes) AS BIGINT) AS reclaimable_bytes,
     CAST(sum(CASE WHEN relation = 'exact' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
@@ -23,6 +26,14 @@ SELECT
     CAST(sum(CASE WHEN relation = 'perceptual' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
         AS reclaimable_perceptual,
     CAST(sum(CASE WHEN relation = 'near' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
-        AS reclaimable_near
+        AS reclaimable_near,
+    collection.price_per_gb_month,
+    CAST(sum(bytes) AS DOUBLE PRECISION) / 1000000000 * collection.price_per_gb_month
+        AS cost_per_month,
+    CAST(sum(reclaimable_bytes) AS DOUBLE PRECISION) / 1000000000 * collection.price_per_gb_month
+        AS savable_per_month
 FROM image_state
-GROUP BY collection, arrival, period_start;
+INNER JOIN collection ON image_state.collection = collection.name
+GROUP BY
+    image_state.collection, image_state.arrival, image_state.period_start, image_state.prefix,
+    image_state.format, collection.price_per_gb_month;

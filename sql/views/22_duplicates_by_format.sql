@@ -1,0 +1,22 @@
+-- Duplicates by format, as sniffed from the content; rejected files may be 'unknown'.
+CREATE VIEW duplicates_by_format AS
+SELECT
+    collection,
+    format,
+    CAST(sum(images) AS BIGINT) AS images,
+    CAST(sum(decoded) AS BIGINT) AS decoded,
+    CAST(sum(rejected) AS BIGINT) AS rejected,
+    CAST(sum(unique_images) AS BIGINT) AS unique_images,
+    CAST(sum(keepers) AS BIGINT) AS keepers,
+    CAST(sum(duplicates) AS BIGINT) AS duplicates,
+    CAST(sum(duplicates_exact) AS BIGINT) AS duplicates_exact,
+    CAST(sum(duplicates_perceptual) AS BIGINT) AS duplicates_perceptual,
+    CAST(sum(duplicates_near) AS BIGINT) AS duplicates_near,
+    CAST(sum(duplicates) AS DOUBLE PRECISION) / nullif(sum(decoded), 0) AS duplicate_rate,
+    CAST(sum(bytes) AS BIGINT) AS bytes,
+    CAST(sum(reclaimable_bytes) AS BIGINT) AS reclaimable_bytes,
+    CAST(sum(reclaimable_exact) AS BIGINT) AS reclaimable_exact,
+    CAST(sum(reclaimable_perceptual) AS BIGINT) AS reclaimable_perceptual,
+    CAST(sum(reclaimable_near) AS BIGINT) AS reclaimable_near
+FROM duplicate_counts
+GROUP BY collection, format;
