@@ -96,8 +96,9 @@ class Run:
         if collection.model_id not in (None, installed):
             raise ModelMismatch(
                 f"Collection {collection.name} pins model_id {collection.model_id}, and the "
-                f"installed {collection.descriptor} is {installed}: install the pinned one, or set "
-                "`model_id` (and its thresholds) to the installed one to embed everything anew."
+                f"installed {collection.descriptor} is {installed}: install the pinned one, name "
+                "it as `descriptor` if it is registered in the lake, or set `model_id` (and its "
+                "thresholds) to the installed one to embed everything anew."
             )
         return installed
 

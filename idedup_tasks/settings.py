@@ -152,7 +152,11 @@ class Collection(_Strict):
         "0 0 * * *", description="Cron expression (UTC) of data intervals; null: manual only."
     )
     start_date: date = Field(date(2000, 1, 1), description="First interval that can be backfilled.")
-    descriptor: str = Field("mobilenet_v3", description="Descriptor that embeds the images.")
+    descriptor: str = Field(
+        "mobilenet_v3",
+        description="Descriptor that embeds the images: a shipped one, or the model_id of one that "
+        "`idedup train --register` put into the lake.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
         description="Where the descriptor runs. Part of its version, since results differ in the "
@@ -185,6 +189,8 @@ class Collection(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Collection:
+        if self.name == "models":
+            raise ValueError("`name` models is taken: the lake keeps registered descriptors there")
         if self.thresholds is not None and self.model_id is None:
             raise ValueError(
                 "`thresholds` need the `model_id` they belong to: they do not transfer"
