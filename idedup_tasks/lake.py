@@ -17,11 +17,13 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
@@ -163,6 +165,24 @@ class DataFile:
     partition: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Commit:
+    """One entry of a table's log: when, what it recorded, and the data files it added."""
+
+    at: datetime
+    metadata: dict[str, Any]
+    added: frozenset[str]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the lake, whether anything refers to it or not."""
+
+    path: str  # relative to the collection's folder
+    bytes: int
+    written_at: datetime
+
+
 @dataclass
 class TableChange:
     """What one commit would do to one table: files added and removed since `base_version`."""
@@ -172,6 +192,7 @@ class TableChange:
     add: list[DataFile] = field(default_factory=list)
     remove: list[DataFile] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
+    data_change: bool = True  # False: the same rows in other files
 
     @property
     def empty(self) -> bool:
@@ -183,7 +204,8 @@ class Candidate:
     """What a stage prepared and its gate has yet to check and publish.
 
     `reads` are the table versions it was computed from (for the warehouse, also `lake_id`, the
-    lake that they are of), `counts` what the gate reconciles and people read. Small: it is kept as JSON in the lake, and its path travels between tasks.
+    lake that they are of), `counts` what the gate reconciles and people read. Small: it is kept as
+    JSON in the lake, and its path travels between tasks.
     """
 
     stage: str
@@ -225,9 +247,8 @@ class Snapshot:
         """What the commit that made this version recorded: settings digest, versions read."""
         # From this version's own entry of the log: `DeltaTable.history` of a pinned version starts
         # at the newest one, which another run may have published since.
-        log = self._lake.read_text(f"{self.definition.name}/_delta_log/{self.version:020}.json")
-        commits = [a["commitInfo"] for a in map(json.loads, log.splitlines()) if "commitInfo" in a]
-        return json.loads(commits[0].get(_METADATA, "{}")) if commits else {}
+        commit = self._lake.commit(self.definition.name, self.version)
+        return {} if commit is None else commit.metadata
 
     def reads(self, upstream: str) -> int | None:
         """The version of another table that this one was brought up to date with; None: never.
@@ -353,6 +374,26 @@ class Lake:
             if self._fs.exists(partial):
                 self._fs.rm_file(partial)
 
+    def files_under(self, folder: str) -> Iterator[StoredFile]:
+        """Every file in a folder of the lake and below, in no order; none if it is not there."""
+        start = len(self.path(""))
+        found = self._fs.find(self.path(folder), detail=True)
+        for path, about in found.items():
+            written = about.get("LastModified") or about.get("mtime") or about.get("last_modified")
+            if not isinstance(written, datetime):
+                written = (
+                    self._fs.modified(path)
+                    if written is None
+                    else datetime.fromtimestamp(written, UTC)
+                )
+            written = written if written.tzinfo else written.replace(tzinfo=UTC)
+            yield StoredFile(path[start:], int(about["size"]), written)
+
+    def remove(self, relative: str) -> None:
+        """Delete a file; one that is gone already is no fault."""
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self.path(relative))
+
     def write_text(self, relative: str, text: str) -> None:
         with self.create(relative) as stream:
             stream.write(text.encode())
@@ -425,6 +466,21 @@ class Lake:
                     raise
             table = DeltaTable(location, version=version)
         return Snapshot(self, definition, table)
+
+    def commit(self, name: str, version: int) -> Commit | None:
+        """What made a version of a table; None when the log no longer says."""
+        relative = f"{name}/_delta_log/{version:020}.json"
+        try:
+            actions = [json.loads(line) for line in self.read_text(relative).splitlines()]
+        except FileNotFoundError:
+            return None
+        [info] = [a["commitInfo"] for a in actions if "commitInfo" in a] or [{}]
+        return Commit(
+            datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC),
+            json.loads(info.get(_METADATA, "{}")),
+            # Paths are stored as parts of a URL.
+            frozenset(unquote(a["add"]["path"]) for a in actions if "add" in a),
+        )
 
     def data_path(self, name: str, partition: Mapping[str, str], file_name: str) -> str:
         """Path of a data file relative to its table."""
@@ -555,10 +611,18 @@ class Lake:
                 )
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
-            RemoveAction(f.path, True, now, f.bytes, {**f.partition}) for f in change.remove
+            RemoveAction(f.path, change.data_change, now, f.bytes, {**f.partition})
+            for f in change.remove
         ]
         actions += [
-            AddAction(f.path, f.bytes, f.partition, now, True, json.dumps({"numRecords": f.rows}))
+            AddAction(
+                f.path,
+                f.bytes,
+                f.partition,
+                now,
+                change.data_change,
+                json.dumps({"numRecords": f.rows}),
+            )
             for f in change.add
         ]
         definition = TABLES[change.table]

@@ -96,6 +96,44 @@ def prepare(run: Run) -> Candidate:
     return Candidate("index", run.run_id, [change], reads, counts, warnings)
 
 
+def repack(run: Run) -> TableChange | None:
+    """The same vectors in fewer shards: what compaction publishes. None: nothing would be gained.
+
+    Shards less than half full become one, and one of whose vectors a fifth are no longer active is
+    made anew. Nothing that searches the index finds anything else than before.
+
+    Raises:
+        DamagedShard: names the shard; rerunning the index stage rebuilds it.
+    """
+    lake, model_id = run.lake, run.model_id
+    target = lake.snapshot("index")
+    rows = _rows(target, model_id)
+    if not rows:
+        return None
+    for row in rows:
+        open_shard(lake, row)
+    # The versions that the index is up to date with, and no newer ones: it must stay what it is.
+    embeddings = lake.snapshot("embeddings", target.reads("embeddings"))
+    fingerprints = lake.snapshot("fingerprints", target.reads("fingerprints"))
+    active = _active_keys(fingerprints)
+    held = _held_keys(lake, rows, active)
+
+    def live(row: dict[str, Any]) -> int:
+        return len(held[row["shard_id"]])
+
+    stale = [row for row in rows if live(row) < 0.8 * row["vectors"]]
+    small = [row for row in rows if live(row) < SHARD // 2 and row not in stale]
+    loose = stale + small if len(small) > 1 or stale else []
+    if not loose:
+        return None
+    keys = _merged([held[row["shard_id"]] for row in loose])
+    kept = [row for row in rows if row not in loose]
+    change = TableChange("index", target.version, metadata=target.metadata, data_change=False)
+    table = pa.Table.from_pylist(kept + _build(run, embeddings, model_id, keys, len(keys)), INDEX)
+    reconcile_partition(lake, target, change, {"model_id": model_id}, table)
+    return None if change.empty else change
+
+
 def shards(lake: Lake, snapshot: Snapshot, model_id: str) -> Iterator[Shard]:
     """Open the shards of a published index one after the other, each checked.
 

@@ -278,7 +278,7 @@ def repeated(scan: Scan, columns: Sequence[str], rows: int) -> int:
         return 0
     seen: Counter[tuple[Any, ...]] = Counter()
     for batch in scan(columns):
-        again = np.isin(_hash(batch, columns), suspect)
+        again = np.isin(row_hashes(batch, columns), suspect)
         keys = batch.filter(pa.array(again)).to_pydict()
         seen.update(zip(*(keys[c] for c in columns), strict=True))
     return sum(times > 1 for times in seen.values())
@@ -322,7 +322,7 @@ def _onto_unknown(prints: Rows) -> int:
                 ("exact", _equal(batch, "relation", "exact"), "onto"),
                 ("perceptual", _equal(batch, "relation", "perceptual"), "onto"),
             ):
-                held[name].append(_sliced(_hash(rows, (column,)), part, parts))
+                held[name].append(_sliced(row_hashes(rows, (column,)), part, parts))
         found = {name: _concatenated(hashes) for name, hashes in held.items()}
         unknown += int((~np.isin(found["exact"], found["every"])).sum())
         unknown += int((~np.isin(found["perceptual"], found["active"])).sum())
@@ -349,7 +349,7 @@ def _memberships(groups: Rows) -> dict[str, int]:
         held: dict[str, list[Hashes]] = {}
         for batch in groups.scan(columns):
             batch = batch.filter(pc.field("group_id").is_valid())
-            group = _hash(batch, ("group_id",))
+            group = row_hashes(batch, ("group_id",))
             batch = batch.filter(pa.array(group % np.uint64(parts) == part))
             keepers = _equal(batch, "verdict", "keeper")
             others = _equal(batch, "verdict", "duplicate")
@@ -365,7 +365,7 @@ def _memberships(groups: Rows) -> dict[str, int]:
                 ("match", matched, ("group_id", "matched_id")),
                 ("match_keeper", kept, ("group_id", "keeper_id")),
             ):
-                held.setdefault(name, []).append(_hash(rows, key))
+                held.setdefault(name, []).append(row_hashes(rows, key))
         found = {name: _concatenated(hashes) for name, hashes in held.items()}
         if not found:
             continue
@@ -388,10 +388,10 @@ def _passes(rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _hashes(scan: Scan, columns: Sequence[str], part: int, parts: int) -> Hashes:
-    return _concatenated([_sliced(_hash(b, columns), part, parts) for b in scan(columns)])
+    return _concatenated([_sliced(row_hashes(b, columns), part, parts) for b in scan(columns)])
 
 
-def _hash(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
+def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
     """64-bit SipHash of each row's key, uint64 (rows,)."""
     frame = batch.select(list(columns)).to_pandas()
     return np.asarray(hash_pandas_object(frame, index=False, categorize=False), np.uint64)

@@ -35,8 +35,7 @@ _FROM_GROUPS = [
 def prepare(run: Run) -> Candidate:
     """Join images and groups into one row per object; nothing that people read changes yet."""
     lake = run.lake
-    groups = lake.snapshot("groups")
-    images = lake.snapshot("images", groups.reads("images"))
+    reads, parts = results(run)
     path = f"candidates/{safe_name(run.run_id)}/results.parquet"
     counts: dict[str, Any] = dict.fromkeys(
         ("images", "active", "collapsed", "rejected", "groups", "bytes"), 0
@@ -47,13 +46,27 @@ def prepare(run: Run) -> Candidate:
         lake.create(path) as stream,
         pq.ParquetWriter(stream, RESULTS, compression="zstd") as writer,
     ):
-        for named in images.partitions():
-            rows = _results_of(images, groups, named["arrival"])
+        for rows in parts:
             writer.write_table(rows)
             _count(counts, rows)
-            run.progress("joining", counts["images"], images.rows)
-    reads = {"images": images.version, "groups": groups.version, "lake_id": lake.id}
+            run.progress("joining", counts["images"], None)
+    reads["lake_id"] = lake.id
     return Candidate("report", run.run_id, [], reads, counts, files={"results": path})
+
+
+def results(run: Run) -> tuple[dict[str, Any], Iterator[pa.Table]]:
+    """The collection's result as the lake has it: the versions it is of, and its rows.
+
+    Returns:
+        Versions of `images` and `groups`, and a table of schema `RESULTS` per arrival period.
+
+    Raises:
+        Conflict: while the rows are taken, when the two tables do not belong together.
+    """
+    groups = run.lake.snapshot("groups")
+    images = run.lake.snapshot("images", groups.reads("images"))
+    parts = (_results_of(images, groups, named["arrival"]) for named in images.partitions())
+    return {"images": images.version, "groups": groups.version}, parts
 
 
 def publish(run: Run, candidate: Candidate) -> dict[str, Any]:
