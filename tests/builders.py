@@ -225,7 +225,13 @@ def walk(run: Run, stages: Iterable[str] = STAGES) -> dict[str, dict[str, Any]]:
 # What is history in a row that is otherwise current state.
 _HISTORY = {"run_id", "versions_read", "applied_at"}
 _HISTORY_TABLES = {"run", "quality_result", "alembic_version"}
-_HISTORY_VIEWS = {"run_health", "quality_over_time", "quality_open"}
+_HISTORY_VIEWS = {
+    "run_health",
+    "run_summary",
+    "rejects_by_run",
+    "quality_over_time",
+    "quality_open",
+}
 
 
 def current_state(run: Run) -> dict[str, list[tuple[Any, ...]]]:
