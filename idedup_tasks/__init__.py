@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from idedup_tasks.api import preview, query, scan
+    from idedup_tasks.api import explain, preview, query, scan
 
-__all__ = ["preview", "query", "scan"]
+__all__ = ["explain", "preview", "query", "scan"]
 
 
 def __getattr__(name: str) -> Any:

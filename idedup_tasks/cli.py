@@ -1,4 +1,4 @@
-"""The command line: `idedup scan`, `query`, `preview`, `train`, `db upgrade`, `collections check`.
+"""The command line: `idedup scan`, `query`, `explain`, `preview`, `train` and others.
 
 Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted. Errors are sentences on stderr; results go
 to stdout, progress to stderr.
@@ -297,6 +297,50 @@ def query(
             escape(match.uri),
         )
     console.print(table)
+
+
+# --- explain -----------------------------------------------------------------------------------
+
+
+@app.command()
+def explain(
+    first: Annotated[str, typer.Argument(metavar="A", help="Path, URL or image_id of an image.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Path, URL or image_id of another.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to draw it into: .html or .png."),
+    ] = None,
+    collection: _CollectionOption = None,
+    scan: _ScanOption = None,
+    as_json: _JsonOption = False,
+) -> None:
+    """Show why two images are, or are not, duplicates, and where they match.
+
+    Says what decides when the two are compared alone, and with --output draws what both show and
+    how alike they are place by place. An image_id is one of the collection's, as its report and
+    tables name it.
+
+    Examples:
+
+    - `idedup explain a.jpg b.jpg --output why.html`
+    - `idedup explain 0f…e2 9a…41 --scan duplicates -o why.png`
+    """
+    from idedup_tasks.explanation import picture
+
+    if output is not None and output.suffix.lower() not in (".html", ".png"):
+        raise api.UsageError(f"{output} is neither .html nor .png: name a file of one of these.")
+    found = api.explain(first, second, collection, scan=scan)
+    if output is not None:
+        found.save(output)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    console = _stdout()
+    console.print(found.verdict, markup=False)
+    for name, value in picture.facts(found):
+        console.print(f"{name}: {value}", markup=False)
+    if output is not None:
+        console.print(f"Drawn: {output}", markup=False)
 
 
 # --- preview -----------------------------------------------------------------------------------

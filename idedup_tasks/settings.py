@@ -110,6 +110,13 @@ class Grouping(_Strict):
         ge=1,
         description="Best matches kept per image in the lake; components are made from all.",
     )
+    uncertain_margin: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="A near duplicate is shown as uncertain whose similarity is less than this "
+        "above what it had to reach. It marks members, and changes no group.",
+    )
 
 
 class Limits(_Strict):

@@ -109,7 +109,8 @@ def prepare(run: Run) -> Candidate:
             "settings": digest(
                 pairs_change.metadata["settings"],
                 run.thresholds,
-                settings,
+                # What is only shown is no reason to make groups anew.
+                settings.model_dump(mode="json", exclude={"uncertain_margin"}),
                 run.collection.keeper,
                 run.collection.preferred_paths,
             ),

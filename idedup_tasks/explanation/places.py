@@ -1,0 +1,81 @@
+"""The places of an image as a descriptor's network sees them, before they are pooled.
+
+The cosine of two images is taken apart as in Stylianou, Souvenir & Pless, "Visualizing Deep
+Similarity Networks" (WACV 2019), which treats average and maximum pooling. Generalised-mean
+pooling, v = (1/n sum_i f_i^p)^(1/p), lies between the two and is homogeneous of degree one, so by
+Euler's theorem v is exactly the sum over places i of f_i dv/df_i = f_i^p / (n v^(p-1)). The head is
+linear: each place's part of v gives a vector, those of all places add up to the image's vector, and
+the cosine of two images is the sum of the products of all places of one with all of the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from idedup_tasks.descriptors.card import DescriptorCard, DescriptorError
+from idedup_tasks.descriptors.torch_runtime import load_card_network
+
+# Side of the input for looking closely, in multiples of the side that vectors are made at: the
+# network then sees places a third as large.
+_CLOSER = 3
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An image's vector and what it is made of.
+
+    vector: (dim,) float32, of length one. parts: (rows, columns, dim) float32, the part of each
+    place; they sum to `vector`.
+    """
+
+    vector: np.ndarray
+    parts: np.ndarray
+
+
+class PlaceNetwork:
+    """A descriptor's network, on the CPU in float32, asked what it sees where."""
+
+    def __init__(self, card: DescriptorCard) -> None:
+        network = load_card_network(card)
+        if not isinstance(network.head, nn.Linear):
+            raise DescriptorError(
+                f"The descriptor {card.name} cannot be explained by places: its head is not linear."
+            )
+        self.input_size = card.input_size
+        self._network = network
+        self._head = network.head
+
+    @torch.inference_mode()
+    def parts(self, image: Image.Image) -> Parts:
+        """What the image's vector is made of; at the side that vectors are made at."""
+        features = self._features(image, self.input_size)
+        places = features.shape[1] * features.shape[2]
+        power = self._network.gem_p
+        pooled = features.pow(power).mean((1, 2), keepdim=True).pow(1 / power)
+        shares = features.pow(power) / (places * pooled.pow(power - 1))
+        parts = functional.linear(shares.permute(1, 2, 0), self._head.weight)
+        parts = parts + self._head.bias / places
+        whole = parts.sum((0, 1))
+        length = whole.norm()
+        return Parts((whole / length).numpy(), (parts / length).numpy())
+
+    @torch.inference_mode()
+    def closely(self, image: Image.Image) -> np.ndarray:
+        """What is seen at each place, (rows, columns, dim) float32: unit vectors, made by the head
+        from the features of that place alone."""
+        features = self._features(image, _CLOSER * self.input_size)
+        return functional.normalize(self._head(features.permute(1, 2, 0)), dim=2).numpy()
+
+    def _features(self, image: Image.Image, side: int) -> Tensor:
+        small = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
+        scaled = (pixels.float() - self._network.mean) / self._network.std
+        features = self._network.features(scaled)[0].float()
+        # As in pooling, where only the plain mean can take what is negative.
+        return features if self._network.gem_p == 1 else features.clamp(min=1e-6)
