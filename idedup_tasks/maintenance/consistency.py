@@ -81,10 +81,10 @@ def check(run: Run) -> list[Difference]:
     """
     lake = run.lake
     unreadable = [*_damaged_files(run), *_origins(lake)]
-    damaged = list(_damaged_shards(run))
+    others = [*_damaged_shards(run), *_restored(run)]
     if unreadable:
-        return unreadable + damaged
-    return [*damaged, *_rows(run, lake), *_warehouse(run, lake)]
+        return unreadable + others
+    return [*others, *_rows(run, lake), *_warehouse(run, lake)]
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -281,18 +281,28 @@ def _warehouse(run: Run, lake: Lake) -> Iterator[Difference]:
     if held.get("lake_id", lake.id) != lake.id:
         what = f"{name} holds results of another lake ({held['lake_id']}, this one is {lake.id})"
         yield Difference("warehouse", what, "report")
-    else:
-        for table, version in sorted(reads.items()):
-            if held.get(table, version) > version:
-                what = (
-                    f"{name} holds results of version {held[table]} of {table}, and the lake has "
-                    f"version {version}: was it restored from a copy?"
-                )
-                yield Difference("warehouse", what, "report", restored=True)
     for table, keys in different.items():
         shown = ", ".join(keys[:_EXAMPLES]) + (", …" if len(keys) > _EXAMPLES else "")
         what = f"{len(keys):,} rows of {table} are not as the lake has them: {shown}"
         yield Difference("warehouse", what, "report")
+
+
+def _restored(run: Run) -> Iterator[Difference]:
+    """The lake was put back to an older state than the warehouse shows."""
+    from idedup_tasks.warehouse import Warehouse
+
+    lake, name = run.lake, run.collection.name
+    held = Warehouse(run.places.warehouse).held_versions(name)
+    if held.get("lake_id", lake.id) != lake.id:
+        return
+    for table in sorted(held.keys() & TABLES.keys()):
+        version = lake.snapshot(table).version
+        if held[table] > version:
+            what = (
+                f"{name} holds results of version {held[table]} of {table}, and the lake has "
+                f"version {version}: was it restored from a copy?"
+            )
+            yield Difference("warehouse", what, "report", restored=True)
 
 
 # --- mending -------------------------------------------------------------------------------------
