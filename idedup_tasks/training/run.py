@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.numpy import save_file as save_arrays
@@ -212,12 +213,20 @@ def write_curves(curves: Curves, output: Path) -> None:
 
 
 def write_weights(learner: Learner, output: Path, name: str) -> DescriptorCard:
-    """The averaged weights in float16, and a sidecar without thresholds yet."""
+    """The averaged weights in float16, and a sidecar without thresholds yet.
+
+    Raises TrainingError where weights are not finite in float16.
+    """
     weights = output / f"{name}.safetensors"
     state = {
         key: value.half().contiguous() if value.is_floating_point() else value
         for key, value in learner.averaged.state_dict().items()
     }
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise TrainingError(
+            f"the weights of {name} are not finite in float16: its training has diverged; train "
+            "again into another folder, from other weights or with another seed"
+        )
     save_file(state, weights)
     weights.chmod(0o644)
     recipe, curves = learner.recipe, learner.curves

@@ -28,6 +28,7 @@ def discriminant_projection(views: np.ndarray, dim: int) -> tuple[np.ndarray, np
     """Weight (dim, features) and bias (dim,) from features (photographs, views, features).
 
     The first view of each photograph is the mild one, whose covariance is that of photographs.
+    Where there are fewer features than `dim`, the rest of the rows are zero.
     """
     views = views.astype(np.float64)
     features = views.shape[2]
@@ -45,7 +46,9 @@ def discriminant_projection(views: np.ndarray, dim: int) -> tuple[np.ndarray, np
     projection = whitening @ vectors[:, largest] * scales
     # Output of norm about 1, which float16 holds well.
     projection /= np.sqrt((((views[:, 0] - centre) @ projection) ** 2).sum(1).mean())
-    return projection.T, -centre @ projection
+    weight, bias = np.zeros((dim, features)), np.zeros(dim)
+    weight[: len(largest)], bias[: len(largest)] = projection.T, -centre @ projection
+    return weight, bias
 
 
 @torch.inference_mode()
@@ -53,7 +56,8 @@ def refit_head(network: DescriptorNetwork, photos: PhotoCache, side: int, seed: 
     """Replace a network's head by the discriminant projection of views of up to 4,000 photographs.
 
     With fewer photographs than twice the dimensions the learnt head stays: their covariance would
-    say little. So does a head that is more than one linear layer.
+    say little. So does a head that is more than one linear layer, and that of a network which makes
+    the same features of every photograph.
     """
     if not isinstance(network.head, nn.Linear):
         return
@@ -69,6 +73,9 @@ def refit_head(network: DescriptorNetwork, photos: PhotoCache, side: int, seed: 
             for strong in [False] + [True] * STRONG_VIEWS
         ]
         features.append(torch.stack(views, 1).numpy())
-    weight, bias = discriminant_projection(np.concatenate(features), network.head.out_features)
+    stacked = np.concatenate(features)
+    if not np.ptp(stacked, axis=(0, 1)).any():
+        return
+    weight, bias = discriminant_projection(stacked, network.head.out_features)
     network.head.weight.copy_(torch.from_numpy(weight))
     network.head.bias.copy_(torch.from_numpy(bias))
