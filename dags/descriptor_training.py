@@ -1,0 +1,88 @@
+"""# Training a descriptor
+
+**Purpose:** a descriptor that knows the copies of *your* photographs (aerial, medical, product, …),
+trained without labels, calibrated, measured, and kept if it is better than the one it would follow.
+
+| task | does | writes |
+|---|---|---|
+| preprocess | sets one photograph in six aside, decodes all once | the run's folder |
+| train | learns, from a checkpoint where there is one | weights, curves |
+| calibrate | chooses input side, thresholds and quantiser on what was set aside | the sidecar |
+| benchmark | measures the candidate against the hashes and the current descriptor | warehouse |
+| register | keeps the candidate if it beats the current one | the lake's `models`, warehouse |
+
+**Inputs:** a folder of photographs that the workers can read, a network, a budget. **Outputs:**
+`IDEDUP_HOME/training/<run>`, and `models/<model_id>` in the lake. No collection changes: name the
+new model_id as `descriptor` in a collection's file to have it embedded anew.
+
+**How to backfill:** there is nothing to backfill; trigger it by hand. A run that is cleared goes on
+from its checkpoint.
+
+## Triage notes
+- **preprocess: "to calibrate with":** give a folder with about 600 photographs or more.
+- **train is killed or times out:** clear it, it continues. A loss that is not finite: try `init`.
+- **register: "not registered":** the candidate was measured as no better; nothing changed.
+- **IDEDUP_HOME** must be a disk that the workers share, or the tasks must run on one of them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, task
+from idedup_dags import training
+
+NETWORKS = [
+    "mobilenet_v3",
+    "mobilenet_v3_large",
+    "idedupnet",
+    "resnet50",
+    "densenet121",
+    "lenet",
+    "unet",
+]
+
+
+def optional(kind: str, least: float, says: str) -> Param:
+    return Param(None, type=["null", kind], minimum=least, description=says)
+
+
+with DAG(
+    "descriptor_training",
+    schedule=None,
+    max_active_runs=1,
+    default_args={
+        "owner": "idedup",
+        "retries": 3,
+        "retry_delay": timedelta(minutes=1),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=30),
+        "execution_timeout": timedelta(hours=6),
+    },
+    params={
+        "photos": Param(type="string", minLength=1, description="Folder of photographs."),
+        "network": Param("mobilenet_v3", enum=NETWORKS, description="What to train."),
+        "init": Param(
+            "mobilenet_v3",
+            type=["null", "string"],
+            description="What to start from: a descriptor, a safetensors file, imagenet, or empty.",
+        ),
+        "minutes": optional("number", 0, "Learn for about so long; empty: the recipe's."),
+        "steps": optional("integer", 0, "Learn for at most so many steps; empty: the recipe's."),
+        "side": optional("integer", 32, "Input side in pixels; empty: the recipe's."),
+        "benchmark_photos": Param(
+            None,
+            type=["null", "string"],
+            description="Others to measure on; empty: those set aside.",
+        ),
+        "batch": optional("integer", 2, "Photographs in a batch; empty: the recipe's."),
+    },
+    tags=["idedup", "descriptor"],
+    description="Trains, calibrates, measures and registers a descriptor",
+    doc_md=__doc__,
+):
+    prepared = task(training.preprocess)()
+    trained = task(training.train, execution_timeout=timedelta(days=2))(prepared)
+    calibrated = task(training.calibrate)(prepared, trained)
+    measured = task(training.benchmark)(calibrated)
+    measured >> task(training.register)(calibrated)
