@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from idedup_tasks import api
+from idedup_tasks.maintenance.commands import maintain
 from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ database = typer.Typer(no_args_is_help=True, help="The warehouse that dashboards
 collections = typer.Typer(no_args_is_help=True, help="The collection files that become DAGs.")
 app.add_typer(database, name="db")
 app.add_typer(collections, name="collections")
+app.add_typer(maintain, name="maintain")
 
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
 _KINDS = ("exact", "perceptual", "near")
@@ -484,6 +486,110 @@ def train(
             else f"Not registered: {done.current} is as good or better.",
             markup=False,
         )
+
+
+@app.command()
+def benchmark(
+    photos: Annotated[Path, typer.Option(help="Folder of photographs, or of a data set.")],
+    dataset: Annotated[
+        Literal["copydays", "groups", "cifar10"],
+        typer.Option(
+            help="copydays: edited copies of the photographs, or INRIA Copydays where that is the "
+            "folder. groups: the folder's groups.csv (file,group). cifar10: its pairs.csv "
+            "(a,b,same) over images or binary batches."
+        ),
+    ] = "copydays",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Separated by commas: descriptors (by name, or the .json file that training "
+            "wrote), ahash, dhash, phash, whash, imagededup-phash (-ahash, -dhash, -whash, -cnn), "
+            "fastdup. By default the shipped descriptor, the hashes and, with --peer-python, the "
+            "others."
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; made if needed.")
+    ] = Path("benchmark"),
+    distractors: Annotated[
+        Path | None, typer.Option(help="Folder of unrelated photographs to hide the originals in.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="Use so many photographs, groups or pairs at most.")
+    ] = None,
+    copies: Annotated[
+        int, typer.Option(min=1, help="Edited copies of each photograph, for copydays.")
+    ] = 5,
+    peer_python: Annotated[
+        Path | None,
+        typer.Option(help="A Python that has imagededup and fastdup (docs/benchmarks.md)."),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where descriptors run.")
+    ] = "auto",
+    warehouse: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IDEDUP_WAREHOUSE", help="SQLAlchemy URL of a database to put the figures into."
+        ),
+    ] = None,
+) -> None:
+    """Measure descriptors, hashes and other programs on the same images.
+
+    Writes **benchmark.html** to look at, **benchmark.json** and **benchmark.csv**: precision,
+    recall, F1 and accuracy at each method's threshold and over a grid, µAP, mAP, recall at
+    precision 0.99 and by kind of edit, quality of the final groups, time, memory and size.
+
+    Examples:
+
+    - `idedup benchmark --photos ~/photos --output measured`
+    - `idedup benchmark --photos ~/photos --methods phash,trained/mobilenet_v3.json --limit 500`
+    - `idedup benchmark --photos ukbench --dataset groups`
+    """
+    from idedup_tasks.benchmarks import datasets, run
+    from idedup_tasks.benchmarks.methods import choose_methods
+
+    names = None if methods is None else [name for name in methods.split(",") if name.strip()]
+    chosen = choose_methods(names, peer_python, device)
+    images = datasets.open_dataset(dataset, photos, distractors, limit, copies)
+    if warehouse is not None:
+        run.check_warehouse(warehouse)
+    with _stage_bars() as show:
+
+        def advance(step: str, done: int, total: int) -> None:
+            show(step, "images" if step == "encoding" else "methods", done, total)
+
+        results = run.run_benchmark(images, chosen, advance)
+    written = run.write_results(results, output)
+    _show_benchmark(results)
+    console = _stdout()
+    for name, reason in results["not_run"].items():
+        console.print(f"Not run here: {name} ({reason})", markup=False)
+    if warehouse is not None:
+        count = run.record(results, warehouse)
+        console.print(f"{count:,} figures recorded as {results['benchmark_id']}.", markup=False)
+    console.print(f"Report: {written[-1]}", markup=False)
+
+
+def _show_benchmark(results: Mapping[str, Any]) -> None:
+    headings = ("µAP", "best F1", "recall at P 0.99", "F1", "groups F1", "ms", "CPU ms", "memory")
+    table = _table("method", *headings)
+    for name, result in results["methods"].items():
+        pairs, groups = result["pairs"]["all"], result.get("groups")
+        table.add_row(
+            escape(name),
+            f"{pairs['micro_ap']:.3f}",
+            f"{pairs['best_f1']:.3f}",
+            f"{pairs['recall_at_precision_0.99']:.3f}",
+            f"{result['at_threshold']['all']['f1']:.3f}",
+            f"{groups['pairwise_f1']:.3f}" if groups else "",
+            f"{result['ms_per_image']:.2f}",
+            f"{result['cpu_ms_per_image']:.2f}",
+            _size(result["peak_bytes"]),
+        )
+    console = _stdout()
+    console.print(table)
+    console.print()
 
 
 @database.command("upgrade")

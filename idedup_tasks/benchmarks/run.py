@@ -329,6 +329,13 @@ def _write_whole(path: Path, text: str) -> None:
     scratch.replace(path)
 
 
+def check_warehouse(warehouse_url: str) -> None:
+    """Raise WarehouseError now where `record` would, rather than after hours of measuring."""
+    from idedup_tasks.warehouse import Warehouse
+
+    Warehouse(warehouse_url).query("benchmarks")
+
+
 def record(results: Mapping[str, Any], warehouse_url: str) -> int:
     """Put the figures into the warehouse, in place of an earlier run of that id; returns how many.
 

@@ -1,0 +1,62 @@
+"""# Descriptors, hashes and other programs, measured on the same images
+
+**Purpose:** say what a descriptor finds before it is used, and whether a trained one is better.
+Triggered by hand; `idedup benchmark` does the same without Airflow.
+
+**Inputs:** `photos`, a folder that the worker can read; `dataset`: `copydays` (edited copies of the
+photographs, or INRIA Copydays itself), `groups` (the folder's `groups.csv`: file,group) or
+`cifar10` (its `pairs.csv`: a,b,same); `methods`: descriptors by name, model_id or path of the JSON
+file that training wrote, `ahash`, `dhash`, `phash`, `whash`; with `peer_python`, a Python that has
+them, also `fastdup` and `imagededup-phash` and the like. `limit`: so many photographs at most.
+
+**Outputs:** `benchmark.html`, `.json` and `.csv` in `IDEDUP_HOME/benchmarks/<run id>`, and rows of
+`benchmark_result` in the warehouse, in place of those of an earlier try.
+
+**How to backfill:** there is no interval and no schedule: trigger it again.
+
+## Triage notes
+- **The task fails at once:** its error says which parameter names something that is not there.
+- **It is ended for lack of memory:** choose fewer methods; each has a process of its own.
+- **"run `idedup db upgrade`":** the warehouse is older than this release.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, task
+from idedup_dags import benchmark
+
+with DAG(
+    "descriptor_benchmark",
+    schedule=None,
+    max_active_runs=1,
+    default_args={
+        "owner": "idedup",
+        "retries": 3,
+        "retry_delay": timedelta(minutes=1),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=30),
+    },
+    params={
+        "photos": Param(type="string", minLength=1, description="Folder of the images."),
+        "dataset": Param("copydays", enum=["copydays", "groups", "cifar10"]),
+        "methods": Param(
+            ["mobilenet_v3", "ahash", "dhash", "phash", "whash"],
+            type="array",
+            items={"type": "string"},
+            minItems=1,
+            description="Descriptors by name, model_id or file; hashes; other programs.",
+        ),
+        "peer_python": Param(
+            None, type=["null", "string"], description="A Python that has the other programs."
+        ),
+        "limit": Param(
+            None, type=["null", "integer"], minimum=2, description="So many photographs at most."
+        ),
+    },
+    tags=["idedup", "descriptor"],
+    description="Measures descriptors and hashes: precision, recall, speed, memory",
+    doc_md=__doc__,
+):
+    task(benchmark.measure, execution_timeout=timedelta(hours=24))()

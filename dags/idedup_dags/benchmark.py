@@ -1,0 +1,46 @@
+"""The task of the benchmark's DAG, as a plain function."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+
+from idedup_tasks.settings import Places
+
+
+def measure() -> dict[str, Any]:
+    """Measure what the params name. Small: where the results lie, and each method's µAP and F1."""
+    from idedup_tasks.benchmarks import datasets, methods, run
+    from idedup_tasks.warehouse import WarehouseError
+
+    context = get_current_context()
+    params, run_id, places = context["params"], context["run_id"], Places.from_environment()
+    peers = params["peer_python"]
+    try:
+        chosen = methods.choose_methods(params["methods"], Path(peers) if peers else None)
+        images = datasets.open_dataset(
+            params["dataset"], Path(params["photos"]), limit=params["limit"]
+        )
+        run.check_warehouse(places.warehouse)
+        results = run.run_benchmark(images, chosen, benchmark_id=run_id)
+    except (datasets.BenchmarkError, WarehouseError) as fault:
+        # Trying again would only repeat it.
+        raise AirflowFailException(str(fault)) from fault
+    folder = places.home / "benchmarks" / re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
+    written = run.write_results(results, folder)
+    run.record(results, places.warehouse)
+    return {
+        "report": str(written[-1]),
+        "not_run": results["not_run"],
+        "methods": {
+            name: {
+                "micro_ap": round(result["pairs"]["all"]["micro_ap"], 4),
+                "f1": round(result["at_threshold"]["all"]["f1"], 4),
+            }
+            for name, result in results["methods"].items()
+        },
+    }
