@@ -70,7 +70,7 @@ _STAGED = [
 
 _JSON_COLUMNS = frozenset({"card", "counts", "warnings", "versions_read", "versions_written"})
 _BOOLEAN_COLUMNS = frozenset(
-    {"success", "is_keeper", "is_match", "is_keeper_match", "low_information"}
+    {"success", "is_keeper", "is_match", "is_keeper_match", "low_information", "uncertain"}
 )
 _TIME_COLUMNS = frozenset({"window_start", "window_end", "period_start"})  # and all `…_at`
 
@@ -568,6 +568,7 @@ def _collection(run: Run) -> dict[str, Any]:
         "source": _without_credentials(run.collection.source),
         "period": run.collection.arrival.period,
         "price_per_gb_month": run.collection.price_per_gb_month,
+        "uncertain_margin": run.collection.grouping.uncertain_margin,
     }
 
 

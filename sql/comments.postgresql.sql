@@ -5,6 +5,8 @@ COMMENT ON COLUMN collection.name IS 'Name of the collection, as in its settings
 COMMENT ON COLUMN collection.source IS 'Folder or URL the images come from, without credentials';
 COMMENT ON COLUMN collection.period IS 'Length of an arrival period: hour, day or month';
 COMMENT ON COLUMN collection.price_per_gb_month IS 'Storage price per 10^9 bytes and month';
+COMMENT ON COLUMN collection.uncertain_margin IS
+    'How far above its threshold a near duplicate is still uncertain, as a cosine';
 COMMENT ON COLUMN collection.model_id IS 'Descriptor version of the results; null before any';
 COMMENT ON COLUMN collection.run_id IS 'Run that applied the results last';
 COMMENT ON COLUMN collection.versions_read IS 'The lake (lake_id) and versions of its tables';
@@ -320,6 +322,8 @@ COMMENT ON COLUMN member_evidence.matched_key IS 'Key of the image it matched';
 COMMENT ON COLUMN member_evidence.keeper_id IS 'The member to keep';
 COMMENT ON COLUMN member_evidence.keeper_key IS 'Key of the member to keep';
 COMMENT ON COLUMN member_evidence.score_to_keeper IS 'Similarity to the keeper';
+COMMENT ON COLUMN member_evidence.uncertain IS
+    'A near duplicate whose similarity to its match or to the keeper is near the threshold or below';
 
 COMMENT ON VIEW threshold_sensitivity IS
     'How many near duplicates have a stored score that reaches a higher threshold';

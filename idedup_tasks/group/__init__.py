@@ -40,7 +40,7 @@ from idedup_tasks.lake import (
     reconcile_partition,
 )
 from idedup_tasks.pipeline import Run, publish_changes
-from idedup_tasks.settings import KeeperCriterion, digest
+from idedup_tasks.settings import KeeperCriterion, Thresholds, digest
 
 publish = publish_changes
 
@@ -409,11 +409,7 @@ def _write_groups(
     names = pa.array(found.ids.astype(str))
     thresholds = run.thresholds
     methods = {"exact": "sha256", "perceptual": run.collection.prefilter.hash, "near": run.model_id}
-    limits = {
-        "exact": 1.0,
-        "perceptual": 1 - thresholds.phash_distance / 64,
-        "near": thresholds.cut,
-    }
+    reached = _reached(members, thresholds)
     own = np.arange(len(found.ids))
     verdict = np.where(
         members.group < 0, "unique", np.where(members.keeper == own, "keeper", "duplicate")
@@ -436,7 +432,7 @@ def _write_groups(
                 "method": pa.array([methods.get(r) for r in related], pa.string()),
                 "matched_id": names.take(_positions(members.matched[part])),
                 "score": pa.array(members.score[part], mask=np.isnan(members.score[part])),
-                "threshold": pa.array([limits.get(r) for r in related], pa.float64()),
+                "threshold": pa.array(reached[part], mask=np.isnan(reached[part])),
                 "keeper_id": names.take(_positions(members.keeper[part])),
                 "score_to_keeper": pa.array(
                     members.score_to_keeper[part], mask=np.isnan(members.score_to_keeper[part])
@@ -449,6 +445,23 @@ def _write_groups(
         held.discard(arrival)
     for arrival in sorted(held):
         reconcile_partition(run.lake, target, change, {"arrival": arrival}, GROUPS.empty_table())
+
+
+def _reached(members: Members, thresholds: Thresholds) -> np.ndarray:
+    """(n,) float64: the threshold that each score had to reach, NaN where there is no score.
+
+    Two images are joined from the candidate threshold on, and that is what decides for a near
+    duplicate. One whose best match in its group is below it was joined to an image that the cut
+    has set apart, and only the cut holds it.
+    """
+    joined = members.score >= thresholds.candidate
+    near = np.where(joined, max(thresholds.candidate, thresholds.cut), thresholds.cut)
+    perceptual = 1 - thresholds.phash_distance / 64
+    limits: dict[str, Any] = {"exact": 1.0, "perceptual": perceptual, "near": near}
+    reached = np.full(len(members.score), np.nan)
+    for relation, limit in limits.items():
+        reached = np.where(members.relation == relation, limit, reached)
+    return reached
 
 
 def _counts(found: Collected, members: Members) -> dict[str, Any]:

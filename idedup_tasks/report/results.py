@@ -7,6 +7,7 @@ are made from it.
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from idedup_tasks.lake import TIMESTAMP
 
@@ -38,3 +39,21 @@ RESULTS = pa.schema(
         pa.field("score_to_keeper", pa.float64()),
     ]
 )
+
+
+def uncertain(rows: pa.Table, margin: float) -> pa.ChunkedArray:
+    """Which near duplicates to look at first: those whose similarity to the image they matched, or
+    to the keeper, is less than `margin` above the threshold that their match reached.
+
+    The same as in sql/views/33_member_evidence.sql. Scores have four decimals: half of the last one
+    stands for how binary fractions are rounded.
+
+    Args:
+        rows: relation, score, score_to_keeper and threshold of results, one row per image.
+
+    Returns:
+        bool for each row, never null.
+    """
+    least = pc.min_element_wise(rows["score"], rows["score_to_keeper"])
+    close = pc.less(pc.subtract(least, rows["threshold"]), margin - 0.00005)
+    return pc.fill_null(pc.and_(pc.equal(rows["relation"], "near"), close), False)

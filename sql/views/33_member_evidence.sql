@@ -20,8 +20,20 @@ SELECT
     matched.key AS matched_key,
     group_member.keeper_id,
     keeper.key AS keeper_key,
-    group_member.score_to_keeper
+    group_member.score_to_keeper,
+    -- Scores have four decimals: half of the last one stands for how binary fractions are rounded.
+    -- The same in idedup_tasks/report/results.py.
+    coalesce(
+        group_member.relation = 'near'
+        AND (
+            group_member.score - group_member.threshold < collection.uncertain_margin - 0.00005
+            OR group_member.score_to_keeper - group_member.threshold
+            < collection.uncertain_margin - 0.00005
+        ),
+        FALSE
+    ) AS uncertain
 FROM group_member
+INNER JOIN collection ON group_member.collection = collection.name
 INNER JOIN image
     ON
         group_member.collection = image.collection
