@@ -62,6 +62,7 @@ GROUP_COLUMNS = (
     "width",
     "height",
     "bytes",
+    "uncertain",
 )
 
 Progress = Callable[[str, str, int, int | None], None]
@@ -369,15 +370,17 @@ def _write_results(run: Run, results: str, report: str, folder: Path) -> None:
 
 
 def _groups(run: Run, results: str) -> pa.Table:
-    """One row per member of a group of two or more: groups by age, the keeper first."""
+    """One row per member of a group of two or more: groups by age, the keeper first, then those
+    whose place in it is uncertain."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from idedup_tasks.report import read_results
+    from idedup_tasks.report.results import uncertain
 
     columns = [
         "image_id", "uri", "arrived_at", "group_id", "verdict", "relation", "method", "score",
-        "score_to_keeper", "matched_id", "keeper_id", "width", "height", "bytes",
+        "threshold", "score_to_keeper", "matched_id", "keeper_id", "width", "height", "bytes",
     ]  # fmt: skip
     batches = [
         batch.select(columns).filter(pc.field("group_id").is_valid())
@@ -391,7 +394,10 @@ def _groups(run: Run, results: str) -> pa.Table:
 
     # The group is named after its earliest member, so that member's arrival is the group's age.
     age = rows["arrived_at"].take(pc.index_in(rows["group_id"].combine_chunks(), value_set=ids))
+    doubtful = uncertain(rows, run.collection.grouping.uncertain_margin)
     made = {
+        "uncertain": doubtful,
+        "certain": pc.invert(doubtful),
         "path": pc.replace_substring_regex(uris, r"^[A-Za-z][A-Za-z0-9+.-]*://", ""),
         "is_keeper": pc.equal(rows["verdict"], "keeper"),
         "matched_uri": uri_of("matched_id"),
@@ -401,7 +407,7 @@ def _groups(run: Run, results: str) -> pa.Table:
     }
     for name, values in made.items():
         rows = rows.append_column(name, values)
-    order = [(c, "ascending") for c in ("age", "group_id", "duplicate", "uri")]
+    order = [(c, "ascending") for c in ("age", "group_id", "duplicate", "certain", "uri")]
     return rows.sort_by(order).select(list(GROUP_COLUMNS)).combine_chunks()
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from idedup_tasks.lake import Candidate, Conflict, Lake, Snapshot, safe_name
 from idedup_tasks.pipeline import Run
-from idedup_tasks.report.results import RESULTS
+from idedup_tasks.report.results import RESULTS, uncertain
 
 _FROM_GROUPS = [
     "image_id",
@@ -38,7 +38,7 @@ def prepare(run: Run) -> Candidate:
     reads, parts = results(run)
     path = f"candidates/{safe_name(run.run_id)}/results.parquet"
     counts: dict[str, Any] = dict.fromkeys(
-        ("images", "active", "collapsed", "rejected", "groups", "bytes"), 0
+        ("images", "active", "collapsed", "rejected", "groups", "bytes", "uncertain"), 0
     )
     for relation in ("exact", "perceptual", "near"):
         counts[f"duplicates_{relation}"] = counts[f"reclaimable_{relation}"] = 0
@@ -49,6 +49,8 @@ def prepare(run: Run) -> Candidate:
         for rows in parts:
             writer.write_table(rows)
             _count(counts, rows)
+            doubtful = uncertain(rows, run.collection.grouping.uncertain_margin)
+            counts["uncertain"] += pc.sum(doubtful).as_py() or 0
             run.progress("joining", counts["images"], None)
     reads["lake_id"] = lake.id
     return Candidate("report", run.run_id, [], reads, counts, files={"results": path})

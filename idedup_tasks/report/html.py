@@ -34,6 +34,7 @@ _GROUPS = 20
 _MEMBERS = 12
 _LEAVES = 30
 _SAMPLES = 5
+_DOUBTS = 8
 _PERIODS = 45
 _FORMATS = 10
 _THUMBNAIL = 160
@@ -51,6 +52,16 @@ class GroupCard:
     more: int
     tree: Chart | None = None
     tree_note: str = ""
+
+
+@dataclass
+class Doubt:
+    """An uncertain member beside the image that it is least like of its match and the keeper."""
+
+    member: dict[str, Any]
+    other: dict[str, Any]
+    score: float
+    relation: str  # of the other to the member: keeper | match
 
 
 @dataclass
@@ -89,6 +100,7 @@ def render(run: Run, warehouse: Warehouse) -> str:
     periods = warehouse.query("periods", collection=name)
     formats = warehouse.query("formats", collection=name)
     sizes = warehouse.query("group_sizes", collection=name)
+    doubts, uncertain = _doubts(run, warehouse)
     template = _environment().get_template("page.html")
     page = template.render(
         run=run,
@@ -109,6 +121,8 @@ def render(run: Run, warehouse: Warehouse) -> str:
         periods=periods,
         formats=sorted(formats, key=lambda row: (-row["reclaimable_bytes"], row["format"])),
         groups=_groups(run, warehouse, thresholds),
+        doubts=doubts,
+        uncertain=uncertain,
         rejects=rejects,
         stages=stages,
         quality=sorted(quality, key=_by_urgency),
@@ -319,6 +333,39 @@ def _groups(run: Run, warehouse: Warehouse, thresholds: Thresholds) -> list[Grou
     return cards
 
 
+def _doubts(run: Run, warehouse: Warehouse) -> tuple[list[Doubt], int]:
+    """The most doubtful members of all groups, with pictures; and how many are uncertain at all."""
+    name = run.collection.name
+    rows = warehouse.query("uncertain", collection=name, limit=_DOUBTS)
+    doubts = []
+    for row in rows:
+        to_keeper = row["score_to_keeper"] < row["score"] or row["matched_id"] == row["keeper_id"]
+        wanted = row["keeper_id"] if to_keeper else row["matched_id"]
+        [other] = warehouse.query("image", collection=name, image_id=wanted)
+        score = min(row["score"], row["score_to_keeper"])
+        doubts.append(Doubt(row, other, score, "keeper" if to_keeper else "match"))
+    shown = [image for doubt in doubts for image in (doubt.member, doubt.other)]
+    thumbnails = _read_thumbnails(run, shown)
+    for image in shown:
+        image["thumbnail"] = thumbnails.get(image["image_id"])
+    return doubts, rows[0]["uncertain_members"] if rows else 0
+
+
+def _read_thumbnails(run: Run, shown: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Small pictures by image_id, from the partitions that hold them."""
+    pictures: dict[str, str] = {}
+    arrivals = {image["arrival"] for image in shown}
+    images = run.lake.snapshot("images")
+    files = [f for f in images.files() if f.partition["arrival"] in arrivals]
+    where = pc.field("image_id").isin([image["image_id"] for image in shown])
+    for batch in images.scan(["image_id", "thumbnail"], where, batch_rows=256, files=files):
+        for row in batch.to_pylist():
+            picture = _thumbnail(row["thumbnail"])
+            if picture is not None:
+                pictures[row["image_id"]] = picture
+    return pictures
+
+
 def _read_pictures(
     run: Run, members: Sequence[dict[str, Any]], cards: Iterable[GroupCard]
 ) -> _Pictures:
@@ -327,15 +374,8 @@ def _read_pictures(
     if not members:
         return pictures
     arrivals = {member["arrival"] for member in members}
-    shown = [m["image_id"] for card in cards for m in card.members[:_MEMBERS]]
-    images = run.lake.snapshot("images")
-    files = [f for f in images.files() if f.partition["arrival"] in arrivals]
-    where = pc.field("image_id").isin(shown)
-    for batch in images.scan(["image_id", "thumbnail"], where, batch_rows=256, files=files):
-        for row in batch.to_pylist():
-            picture = _thumbnail(row["thumbnail"])
-            if picture is not None:
-                pictures.thumbnails[row["image_id"]] = picture
+    shown = [m for card in cards for m in card.members[:_MEMBERS]]
+    pictures.thumbnails = _read_thumbnails(run, shown)
     embeddings = run.lake.snapshot("embeddings")
     files = [
         f

@@ -87,7 +87,9 @@ def collections_page(user: GetUserDep) -> str:
                 "members", collection=name, group_id=group["group_id"], limit=_MEMBERS
             )
         runs = warehouse.query("runs", collection=name, limit=_RUNS)
-        collections.append({**totals, "runs": runs, "top_groups": groups})
+        doubts = warehouse.query("uncertain", collection=name, limit=1)
+        uncertain = doubts[0]["uncertain_members"] if doubts else 0
+        collections.append({**totals, "runs": runs, "top_groups": groups, "uncertain": uncertain})
     shown = {c["collection"] for c in collections}
     failures = [f for f in warehouse.query("quality_open") if f["collection"] in shown]
     return _page("collections.html", collections=collections, failures=failures)
