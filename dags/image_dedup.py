@@ -12,16 +12,15 @@ images. Nothing at the source is ever changed.
 | group | cuts candidate pairs into groups, chooses keepers | `pairs`, `groups` |
 | report | brings the warehouse up to date, writes the HTML report | warehouse, `reports` |
 
-**Inputs:** the source named in the collection file. **Outputs:** the collection's tables in the
-lake, its rows in the warehouse, one report a run, and an event of the asset "dedup report".
-Each stage prepares a candidate; its gate checks it and only then publishes it.
+**Inputs:** the source named in the collection file. **Outputs:** tables in the lake, rows in the
+warehouse, a report a run, an event of the asset "dedup report". Gates check, then publish.
 
 **Which images:** a scheduled or backfilled run brings its interval up to date. A manual run takes
 `start` and `end`, or everything when they are empty.
 
 **How to backfill:** *Trigger → Backfill* in the UI, `airflow backfill create --dag-id … --from-date
 … --to-date …`, or POST `/api/v2/backfills`. Any interval, any order, as often as you like: each run
-reconciles, none appends. To repeat runs that succeeded, choose *All runs* to be reprocessed.
+reconciles. *All runs* repeats what succeeded. **Alerts:** as the collection file says.
 
 ## Triage notes
 - **A gate is red:** a rule of severity `error` is broken; its log names the rule and the candidate,
@@ -30,7 +29,7 @@ reconciles, none appends. To repeat runs that succeeded, choose *All runs* to be
   are meant to be gone, run again with `allow_removals`.
 - **A task is retried:** the source is out of reach or another run published first. Leave it.
 - **Tag `invalid-config`:** the file named by the task has a fault; it names field and expectation.
-- **A task hangs without starting:** does the pool named by `IDEDUP_GPU_POOL` exist?
+- **A task does not start:** does the pool named by `IDEDUP_GPU_POOL` exist?
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ import re
 from datetime import UTC, datetime, time, timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, chain, task
-from idedup_dags import tasks
+from idedup_dags import alerts, tasks
 
 from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
 
@@ -63,11 +62,12 @@ def collection_dag(file: str, collection: Collection) -> DAG:
         start_date=first,
         catchup=False,
         max_active_runs=1,
-        default_args={"owner": collection.owner, **RETRIES},
+        default_args={"owner": collection.owner, **RETRIES, **alerts.task_settings(file)},
         params={"start": WINDOW, "end": WINDOW, "allow_removals": Param(False, type="boolean")},
         tags=["idedup", *collection.tags],
         description=f"Duplicate images in {collection.source}",
         doc_md=f"{__doc__}\nSettings: `{file}`. Source: `{collection.source}`.",
+        **alerts.dag_settings(file, collection),
     ) as dag:
         groups = []
         for stage in STAGES:

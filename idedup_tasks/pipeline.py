@@ -153,7 +153,8 @@ def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
     """Check a candidate and publish it; prepare it again when another run published meanwhile.
 
     Returns:
-        Small JSON: `versions` written, `counts`.
+        Small JSON: `versions` written, `counts`, and as `warned` what was observed by each rule of
+        severity `warn` that is broken.
 
     Raises:
         QualityFailure: an `error` rule is broken; names the rules and where the candidate is.
@@ -185,7 +186,8 @@ def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
             conflict = error
             continue
         warehouse.record_published(run, stage, versions)
-        return {"versions": versions, "counts": candidate.counts}
+        warned = {r.rule: r.observed for r in results if not r.success}
+        return {"versions": versions, "counts": candidate.counts, "warned": warned}
     raise Conflict(
         f"{stage} of {run.collection.name} is not published after {_ATTEMPTS} tries; the last "
         f"time: {conflict}"

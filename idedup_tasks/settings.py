@@ -29,6 +29,7 @@ STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
 Linkage = Literal["average", "ward", "complete", "single"]
 HashKind = Literal["phash", "dhash", "ahash", "whash"]
 Period = Literal["hour", "day", "month"]
+AlertKind = Literal["failure", "quality", "deadline", "jump"]
 KeeperCriterion = Literal["resolution", "format", "bytes", "earliest", "path"]
 
 
@@ -139,8 +140,35 @@ class Quality(_Strict):
         le=1,
         description="Share of a partition that a listing may remove without being allowed to.",
     )
+    max_duplicate_jump: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="So much more of what arrived may be duplicates than in the periods before "
+        "(their median) without a warning; 0.2 is twenty points.",
+    )
     warn_only: tuple[str, ...] = Field(
         (), description="Names of rules that warn instead of failing."
+    )
+
+
+class Alert(_Strict):
+    """Who is told, through one of Airflow's notifiers; the log is told in any case."""
+
+    notifier: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")] = Field(
+        description="Class of a notifier: `airflow.providers.smtp.notifications.smtp.SmtpNotifier`."
+    )
+    on: tuple[AlertKind, ...] = Field(
+        ("failure", "quality", "deadline", "jump"),
+        min_length=1,
+        description="Of what: a task that failed for good, a broken rule of severity error, a "
+        "missed deadline, new arrivals with far more duplicates than usual.",
+    )
+    arguments: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The notifier's own arguments; its templates may say `{{ alert.text }}`, "
+        "`{{ alert.kind }}`, `{{ alert.collection }}` and `{{ alert.run_id }}`. Credentials belong "
+        "into the Airflow connection that they name.",
     )
 
 
@@ -191,6 +219,12 @@ class Collection(_Strict):
     price_per_gb_month: float = Field(
         0.023, ge=0, description="Storage price, for the cost of duplicates."
     )
+    deadline_hours: float | None = Field(
+        None,
+        gt=0,
+        description="A run that has not ended so long after it was queued is an alert.",
+    )
+    alerts: tuple[Alert, ...] = Field((), description="Who is told when something goes wrong.")
     owner: str = Field("idedup", description="Owner shown in Airflow.")
     tags: tuple[str, ...] = Field((), description="Further tags of the DAG.")
 

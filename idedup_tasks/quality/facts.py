@@ -33,6 +33,8 @@ from idedup_tasks.pipeline import Run
 KEYS_AT_ONCE = 2**24
 # So many suspicious keys are looked at in full; beyond, the fault is certain anyway.
 _SUSPECTS = 10_000
+# The share of duplicates among fewer images says nothing.
+_FEW_IMAGES = 10
 
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 Scan = Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
@@ -201,10 +203,14 @@ def _report(run: Run, candidate: Candidate) -> dict[str, Any]:
     statuses: Counter[str] = Counter()
     relations: Counter[str] = Counter()
     reclaimable: Counter[str] = Counter()
+    arrived: Counter[str] = Counter()
+    repeats: Counter[str] = Counter()
     rows = 0
-    for batch in results(("status", "verdict", "relation", "bytes")):
+    for batch in results(("arrival", "status", "verdict", "relation", "bytes")):
         rows += batch.num_rows
         frame = batch.to_pandas()
+        arrived.update(frame["arrival"][frame["status"] != "rejected"].value_counts().to_dict())
+        repeats.update(frame["arrival"][frame["verdict"] == "duplicate"].value_counts().to_dict())
         statuses.update(frame["status"].value_counts().to_dict())
         duplicates = frame[frame["verdict"] == "duplicate"].groupby("relation")["bytes"]
         relations.update({str(k): int(v) for k, v in duplicates.size().items()})
@@ -231,7 +237,31 @@ def _report(run: Run, candidate: Candidate) -> dict[str, Any]:
         "verdicts_without_result": wrong,
         "results_without_verdict": foreign,
         "results_repeated": repeated(results, ("image_id",), rows),
+        **_duplicate_rates(run, arrived, repeats),
     }
+
+
+def _duplicate_rates(
+    run: Run, arrived: Mapping[str, int], repeats: Mapping[str, int]
+) -> dict[str, float]:
+    """How many of the run's arrivals are duplicates, and how many at most it would be as usual.
+
+    Usual is the median of up to 28 periods before. With fewer than three of them, or few images,
+    nothing can be said: the limit is 1. A run over everything is judged by its newest period.
+    """
+    period = run.collection.arrival.period
+    enough = sorted(a for a, images in arrived.items() if images >= _FEW_IMAGES)
+    if run.window is None:
+        judged = enough[-1:]
+    else:
+        judged = [a for a in sorted(arrived) if in_window(a, run.window, period)]
+    images = sum(arrived[a] for a in judged)
+    rate = sum(repeats.get(a, 0) for a in judged) / max(1, images)
+    before = [repeats.get(a, 0) / arrived[a] for a in enough if judged and a < judged[0]][-28:]
+    if images < _FEW_IMAGES or len(before) < 3:
+        return {"duplicate_rate": rate, "duplicate_rate_limit": 1.0}
+    limit = float(np.median(before)) + run.collection.quality.max_duplicate_jump
+    return {"duplicate_rate": rate, "duplicate_rate_limit": min(1.0, limit)}
 
 
 def _only_judged(scan: Scan) -> Scan:

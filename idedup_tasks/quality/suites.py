@@ -31,6 +31,8 @@ from idedup_tasks.settings import Collection, Places
 
 # Below this many objects one unreadable file more or less is no statement about the source.
 FEW_OBJECTS = 10
+# The rule that an alert of kind `jump` goes by.
+DUPLICATE_RATE_JUMP = "duplicate_rate_jump"
 # float32 rounding of a unit vector's norm is 1e-7; a vector that nobody normalised is far off.
 _NORM_TOLERANCE = 1e-3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -548,6 +550,15 @@ def _report(run: Run, candidate: Candidate) -> list[Rule]:
             "counts",
             "a row for each image of the lake, and no other",
             (_zero("images_without_result"), _zero("results_without_image")),
+        ),
+        # More of the same than ever is worth knowing: an upload repeated, a camera that hangs.
+        Rule(
+            DUPLICATE_RATE_JUMP,
+            "counts",
+            f"at most {run.collection.quality.max_duplicate_jump:.0%} more duplicates among what "
+            "arrived than usual",
+            (_at_least("duplicate_rate_limit", "duplicate_rate"),),
+            "warn",
         ),
         Rule(
             "results_as_grouped",
