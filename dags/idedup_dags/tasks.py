@@ -16,6 +16,7 @@ from airflow.sdk import Asset, BaseOperatorLink, Connection, get_current_context
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
+from idedup_dags import alerts
 from idedup_tasks.settings import Places, SettingsError, load_collection, period_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def gate(file: str, stage: str, prepared: Mapping[str, Any]) -> dict[str, Any]:
         run = current_run(file, stage)
         published = pipeline.gate(stage, run, prepared["candidate"])
     context = get_current_context()
+    jump = published["warned"].get("duplicate_rate_jump")
+    if jump:
+        alerts.send("jump", run.collection, context, f"more duplicates than usual arrived: {jump}")
     for outlet in context["task"].outlets:
         if isinstance(outlet, Asset):
             event = context["outlet_events"][outlet]
