@@ -32,6 +32,6 @@ USER 10001:10001
 FROM apache/superset:6.1.0 AS superset
 # The official image comes without a database driver.
 USER root
-RUN . /app/.venv/bin/activate && uv pip install --no-cache psycopg2-binary==2.9.11
+RUN . /app/.venv/bin/activate && uv pip install --no-cache psycopg2-binary==2.9.13
 COPY bi/superset/ /app/idedup/
 USER superset
