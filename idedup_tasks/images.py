@@ -40,7 +40,7 @@ from idedup_tasks.sources import (
     list_objects,
     read_object,
 )
-from idedup_tasks.workers import Failure, map_isolated
+from idedup_tasks.workers import Crew, Failure, map_isolated
 
 THUMBNAIL_SHORT_SIDE = 256
 THUMBNAIL_LONG_SIDE = 1024
@@ -674,6 +674,14 @@ class _Reader:
             return Rejected(code, str(error))
 
 
+_WORKER_MEMORY = 4 * 2**30
+
+
+def decoding_crew(processes: int) -> Crew:
+    """Worker processes for `read_objects`, to be kept from one call to the next."""
+    return Crew(processes, _WORKER_MEMORY)
+
+
 def read_objects(
     objects: Iterable[SourceObject],
     limits: Limits | None = None,
@@ -681,7 +689,8 @@ def read_objects(
     *,
     processes: int,
     timeout_s: float = 120.0,
-    memory_limit_bytes: int = 4 * 2**30,
+    memory_limit_bytes: int = _WORKER_MEMORY,
+    crew: Crew | None = None,
 ) -> Generator[tuple[SourceObject, ImageFacts | Rejected], None, None]:
     """Read and decode a stream of objects in worker processes, in order, a bounded number at once.
 
@@ -689,6 +698,8 @@ def read_objects(
     crashes its decoder, or is not done in timeout_s seconds or within memory_limit_bytes of address
     space, is rejected as crashed, timed-out or out-of-memory. From remote stores each worker reads
     several objects at once, since the network is what it waits for.
+
+    A `crew`, such as `decoding_crew` gives, is kept for the next call.
 
     Raises `SourceUnreachable` when the source as a whole stops answering.
     """
@@ -713,6 +724,7 @@ def read_objects(
         batch=16,
         threads=threads,
         memory_limit_bytes=memory_limit_bytes,
+        crew=crew,
     )
     with contextlib.closing(results):
         for result in results:

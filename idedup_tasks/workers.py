@@ -48,6 +48,7 @@ def map_isolated(
     batch: int = 1,
     threads: int = 1,
     memory_limit_bytes: int | None = None,
+    crew: Crew | None = None,
 ) -> Generator[Result | Failure[Item], None, None]:
     """Yield `function(item)` for each item, in order, computed in `processes` worker processes.
 
@@ -61,7 +62,8 @@ def map_isolated(
     worker's address space (on Linux); what then raises MemoryError is tried once more alone.
 
     Any other exception of the function is raised here and ends the map. Closing the iterator stops
-    the workers, and they do not outlive this process, however it ends.
+    the workers, and they do not outlive this process, however it ends. Only a `crew` that was given
+    (its processes and memory limit then hold) is kept when all items are done, for the next map.
 
     The workers are started afresh (spawn), so this is safe beside running threads, and they do not
     import the caller's main module, so that scripts need no `__main__` guard.
@@ -69,7 +71,8 @@ def map_isolated(
     if function_module(function) == "__main__":
         raise ValueError(f"{function!r} must be defined in a module, not in the main script.")
     run = _Batch(function, threads)
-    crew = _Crew(processes, memory_limit_bytes)
+    kept, crew = crew is not None, crew or Crew(processes, memory_limit_bytes)
+    done = False
     source = iter(items)
     pending: deque[tuple[list[Item], _Task]] = deque()
 
@@ -80,6 +83,7 @@ def map_isolated(
                 return
             pending.append((some, crew.submit(run, some, timeout_s)))
 
+    processes = crew.processes
     try:
         top_up()
         while pending:
@@ -91,8 +95,10 @@ def map_isolated(
                     yield outcome[position]
                 else:
                     yield _alone(crew, run, item, timeout_s)
+        done = True
     finally:
-        crew.stop()
+        if not (kept and done):
+            crew.close()
 
 
 def function_module(function: Callable[..., Any]) -> str:
@@ -163,7 +169,7 @@ def _how_it_ended(exitcode: int | None) -> str:
     return f"ended with exit code {exitcode}"
 
 
-def _alone(crew: _Crew, run: _Batch, item: Any, timeout_s: float) -> Any:
+def _alone(crew: Crew, run: _Batch, item: Any, timeout_s: float) -> Any:
     detail = ""
     for _ in range(3):
         outcome = crew.submit(run, [item], timeout_s).outcome()
@@ -177,34 +183,41 @@ def _alone(crew: _Crew, run: _Batch, item: Any, timeout_s: float) -> Any:
     return Failure(item, "crashed", detail)
 
 
-class _Crew:
-    """A pebble pool that is replaced when it breaks."""
+class Crew:
+    """Worker processes for one `map_isolated` at a time, started when needed, replaced when broken.
 
-    def __init__(self, processes: int, memory_limit_bytes: int | None) -> None:
-        self._processes = processes
+    They must be closed by, or before the end of, the thread that first uses them.
+    """
+
+    def __init__(self, processes: int, memory_limit_bytes: int | None = None) -> None:
+        self.processes = processes
         self._memory_limit_bytes = memory_limit_bytes
-        self._pool = self._start()
+        self._pool: ProcessPool | None = None
 
-    def _start(self) -> ProcessPool:
-        return ProcessPool(
-            max_workers=self._processes,
+    def submit(self, run: _Batch, items: list[Any], timeout_s: float) -> _Task:
+        if self._pool is not None:
+            try:
+                return _scheduled(self._pool, run, items, timeout_s)
+            except RuntimeError:  # the pool broke since it was last used
+                self.close()
+        self._pool = ProcessPool(
+            max_workers=self.processes,
             initializer=_prepare_worker,
             initargs=(os.getpid(), self._memory_limit_bytes),
             context=_Context(),
         )
+        return _scheduled(self._pool, run, items, timeout_s)
 
-    def submit(self, run: _Batch, items: list[Any], timeout_s: float) -> _Task:
-        try:
-            future = self._pool.schedule(run, args=(items,), timeout=timeout_s)
-        except RuntimeError:  # the pool broke since it was last used
-            self.stop()
-            self._pool = self._start()
-            future = self._pool.schedule(run, args=(items,), timeout=timeout_s)
-        return _Task(self._pool, future)
+    def close(self) -> None:
+        """Stop the processes, whatever they are doing."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
 
-    def stop(self) -> None:
-        self._pool.stop()
-        self._pool.join()
+
+def _scheduled(pool: ProcessPool, run: _Batch, items: list[Any], timeout_s: float) -> _Task:
+    return _Task(pool, pool.schedule(run, args=(items,), timeout=timeout_s))
 
 
 def _prepare_worker(parent: int, memory_limit_bytes: int | None) -> None:

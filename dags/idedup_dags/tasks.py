@@ -84,7 +84,7 @@ def current_run(file: str, stage: str) -> Run:
     options: dict[str, Any] = {}
     # Only ingest reads the source, so only its tasks hold credentials.
     if stage == "ingest" and collection.connection is not None:
-        from idedup_dags.sources import source_options
+        from idedup_tasks.connections import source_options
 
         try:
             options = source_options(Connection.get(collection.connection))

@@ -5,7 +5,6 @@ that an image's vector depends on no other image, on its place in a batch or on 
 threads. The runtimes agree within cosine 0.999 (tests/unit/test_descriptors.py).
 """
 
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,15 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from idedup_tasks.cluster import usable_cores
 from idedup_tasks.descriptors.card import DescriptorCard, checked_file
 from idedup_tasks.settings import Places
 
 Prepare = Callable[[object], np.ndarray]
-
-
-def usable_cores() -> int:
-    """Number of CPU cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OpenVinoRuntime:

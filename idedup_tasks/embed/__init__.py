@@ -10,16 +10,29 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain
-from os import cpu_count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from idedup_tasks.lake import EMBEDDINGS, Candidate, DataFile, Snapshot, TableChange
-from idedup_tasks.pipeline import Run, publish_changes
-from idedup_tasks.prefilter import open_thumbnail
+from idedup_tasks import cluster
+from idedup_tasks.descriptors.card import resolve_device
+from idedup_tasks.lake import (
+    EMBEDDINGS,
+    TABLES,
+    Candidate,
+    DataFile,
+    Lake,
+    Snapshot,
+    TableChange,
+)
+from idedup_tasks.pipeline import ModelMismatch, Run, publish_changes
+from idedup_tasks.prefilter import along_files, open_thumbnail
+
+if TYPE_CHECKING:
+    from idedup_tasks.descriptors import Descriptor
 
 publish = publish_changes
 
@@ -45,20 +58,31 @@ def prepare(run: Run) -> Candidate:
         "settings": model_id,
         "reads": {"fingerprints": fingerprints.version, "images": images.version},
     }
-    encode: _Encoder | None = None
-    active = embedded = 0
-    total = _active_count(fingerprints)
-    for named in fingerprints.partitions():
-        arrival = named["arrival"]
-        lacking = _lacking(target, fingerprints, model_id, arrival)
-        for start in range(0, len(lacking), CHUNK):
-            # Loaded when first needed: most reruns find nothing missing.
-            encode = encode or _Encoder(run, model_id)
-            change.add.append(encode(images, arrival, lacking[start : start + CHUNK]))
-            run.progress("embedding", active + start, total)
-        embedded += len(lacking)
-        active += _active_count(fingerprints, arrival=arrival)
-    run.progress("embedding", active, total)
+    active = _active_count(fingerprints)
+    done = embedded = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        run.progress("embedding", done, active)
+
+    # What "auto" is, is decided here: workers must not come to differ.
+    device = resolve_device(run.collection.device)
+
+    def chunks() -> Iterator[tuple[None, _Chunk]]:
+        nonlocal embedded
+        encoder = _Encoder(run.collection.descriptor, device, model_id)
+        for named in fingerprints.partitions():
+            arrival = named["arrival"]
+            lacking = _lacking(target, fingerprints, model_id, arrival)
+            embedded += len(lacking)
+            advance(_active_count(fingerprints, arrival=arrival) - len(lacking))
+            for files, ids in along_files(images, arrival, lacking, CHUNK):
+                rows = {i: lacking[i] for i in ids}
+                yield None, _Chunk(lake, encoder, arrival, files, rows)
+
+    for _, file in cluster.compute(encode_chunk, chunks(), advance, gpu=device == "cuda"):
+        change.add.append(file)
     counts: dict[str, Any] = {
         "active": active,
         "present": active - embedded,
@@ -85,73 +109,101 @@ def _active_count(fingerprints: Snapshot, **partition: str) -> int:
 
 def _lacking(
     target: Snapshot, fingerprints: Snapshot, model_id: str, arrival: str
-) -> list[tuple[str, str]]:
-    """The (image_id, sha256) of a period's active images without a vector, in order."""
+) -> dict[str, str]:
+    """The sha256, by image_id, of a period's active images without a vector."""
     held = target.files(model_id=model_id, arrival=arrival)
     rows = fingerprints.files(arrival=arrival)
     columns = ["image_id", "sha256"]
     present = {tuple(row.values()) for row in target.read(columns, files=held).to_pylist()}
     active = fingerprints.read(columns, ds.field("status") == "active", files=rows)
-    return sorted({tuple(row.values()) for row in active.to_pylist()} - present)
+    return dict({tuple(row.values()) for row in active.to_pylist()} - present)
 
 
+@dataclass(frozen=True)
 class _Encoder:
-    """Thumbnails in, data files of vectors out; the next batch is decoded while one is encoded."""
+    """A descriptor, on a device, by name: loaded where it works."""
 
-    def __init__(self, run: Run, model_id: str) -> None:
-        from idedup_tasks.descriptors import load_descriptor
+    descriptor: str
+    device: str
+    model_id: str
 
-        self._lake = run.lake
-        self._model_id = model_id
-        self._descriptor = load_descriptor(run.collection.descriptor, run.collection.device)
+    def load(self) -> Descriptor:
+        """Load it, once for all chunks of a process.
 
-    def __call__(self, images: Snapshot, arrival: str, chunk: list[tuple[str, str]]) -> DataFile:
-        partition = {"model_id": self._model_id, "arrival": arrival}
-        listed = "\n".join(f"{image} {sha256}" for image, sha256 in chunk)
-        name = f"chunk-{hashlib.sha256(listed.encode()).hexdigest()[:32]}.parquet"
-        found = self._lake.written("embeddings", partition, name)
-        if found is not None and found.rows == len(chunk):
-            return found
-        # A damaged file is left alone, for another run may have published it.
-        return self._lake.write_rows(
-            "embeddings",
-            partition,
-            self._rows(images, arrival, dict(chunk)),
-            name if found is None else None,
-        )
+        Raises:
+            ModelMismatch: another version is installed here than where the run was planned.
+        """
+        from idedup_tasks import descriptors
 
-    def _rows(
-        self, images: Snapshot, arrival: str, sha256_of: dict[str, str]
-    ) -> Iterator[pa.RecordBatch]:
-        files = images.files(arrival=arrival)
-        where = ds.field("image_id").isin(pa.array(list(sha256_of)))
-        batches = images.scan(["image_id", "thumbnail"], where, batch_rows=_ENCODE, files=files)
-        with ThreadPoolExecutor(cpu_count()) as threads:
+        installed = descriptors.descriptor_info(self.descriptor, self.device).model_id
+        if installed != self.model_id:
+            raise ModelMismatch(
+                f"The descriptor {self.descriptor} is {installed} on a Dask worker and "
+                f"{self.model_id} in the task: install the same release and weights on all."
+            )
+        return cluster.once(descriptors.load_descriptor, self.descriptor, self.device)
 
-            def decode(batch: pa.RecordBatch) -> list[Any]:
-                return [threads.submit(open_thumbnail, t) for t in batch["thumbnail"].to_pylist()]
 
-            # One batch ahead: it decodes in threads while the network works on the one before.
-            ahead: deque[tuple[pa.RecordBatch, list[Any]]] = deque()
-            for following in chain(batches, [None]):
-                if following is not None:
-                    ahead.append((following, decode(following)))
-                    if len(ahead) < 2:
-                        continue
-                if not ahead:
-                    break
-                batch, futures = ahead.popleft()
-                vectors = self._descriptor.encode([f.result() for f in futures])
-                ids = batch["image_id"].to_pylist()
-                dim = vectors.shape[1]
-                column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
-                yield pa.RecordBatch.from_arrays(
-                    [
-                        pa.array([self._model_id] * len(ids)),
-                        pa.array([arrival] * len(ids)),
-                        pa.array(ids),
-                        pa.array([sha256_of[i] for i in ids]),
-                        column.cast(pa.list_(pa.float32())),
-                    ],
-                    schema=EMBEDDINGS,
-                )
+@dataclass(frozen=True)
+class _Chunk:
+    """Thumbnails, by the data files that hold them, that become one data file of vectors."""
+
+    lake: Lake
+    encoder: _Encoder
+    arrival: str
+    files: list[DataFile]
+    sha256_of: dict[str, str]
+
+
+def encode_chunk(chunk: _Chunk) -> DataFile:
+    """Encode what a chunk names, unless an earlier try has."""
+    partition = {"model_id": chunk.encoder.model_id, "arrival": chunk.arrival}
+    listed = "\n".join(f"{image} {sha256}" for image, sha256 in sorted(chunk.sha256_of.items()))
+    name = f"chunk-{hashlib.sha256(listed.encode()).hexdigest()[:32]}.parquet"
+    found = chunk.lake.written("embeddings", partition, name)
+    if found is not None and found.rows == len(chunk.sha256_of):
+        cluster.advance(found.rows)
+        return found
+    # A damaged file is left alone, for another run may have published it.
+    return chunk.lake.write_rows(
+        "embeddings", partition, _vectors(chunk), name if found is None else None
+    )
+
+
+def _vectors(chunk: _Chunk) -> Iterator[pa.RecordBatch]:
+    """The next batch is decoded while one is encoded."""
+    descriptor = chunk.encoder.load()
+    where = ds.field("image_id").isin(pa.array(list(chunk.sha256_of)))
+    batches = chunk.lake.scan_files(
+        TABLES["images"], chunk.files, ["image_id", "thumbnail"], where, batch_rows=_ENCODE
+    )
+    with ThreadPoolExecutor(cluster.cores_of_job()) as threads:
+
+        def decode(batch: pa.RecordBatch) -> list[Any]:
+            return [threads.submit(open_thumbnail, t) for t in batch["thumbnail"].to_pylist()]
+
+        # One batch ahead: it decodes in threads while the network works on the one before.
+        ahead: deque[tuple[pa.RecordBatch, list[Any]]] = deque()
+        for following in chain(batches, [None]):
+            if following is not None:
+                ahead.append((following, decode(following)))
+                if len(ahead) < 2:
+                    continue
+            if not ahead:
+                break
+            batch, futures = ahead.popleft()
+            vectors = descriptor.encode([f.result() for f in futures])
+            ids = batch["image_id"].to_pylist()
+            dim = vectors.shape[1]
+            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pa.array([chunk.encoder.model_id] * len(ids)),
+                    pa.array([chunk.arrival] * len(ids)),
+                    pa.array(ids),
+                    pa.array([chunk.sha256_of[i] for i in ids]),
+                    column.cast(pa.list_(pa.float32())),
+                ],
+                schema=EMBEDDINGS,
+            )
+            cluster.advance(len(ids))

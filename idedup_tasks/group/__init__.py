@@ -93,6 +93,7 @@ def prepare(run: Run) -> Candidate:
             cells,
             known,
             lambda done, total: run.progress("comparing", done, total),
+            lake=lake,
         )
         clusters = _clusters(run, found, pairs)
         members = _members(run, found, clusters, run.collection.keeper)
@@ -163,6 +164,7 @@ def regroup(run: Run, cut: float, keeper: tuple[KeeperCriterion, ...]) -> pa.Tab
             run.thresholds.candidate,
             run.collection.grouping.pairs_per_image,
             known=_known(snapshot, ids, everyone),
+            lake=run.lake,
         )
         clusters = cut_components(found.vectors, pairs, cut, run.collection.grouping)
         members = _members(run, found, clusters, keeper)

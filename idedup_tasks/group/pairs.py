@@ -7,14 +7,20 @@ when an image came, so comparing the new with everything leaves what comparing e
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
+from typing import NamedTuple
 
 import faiss
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+
+from idedup_tasks import cluster
+from idedup_tasks.lake import Lake
 
 _SIDE = 2_048
 _DENSE = 200_000  # hits in a tile above which it is scored and pruned as a whole
@@ -25,8 +31,9 @@ _BUDGET = 6_000_000  # pairs held before they are pruned
 _SLACK, _GPU_SLACK = 1e-4, 2e-3
 SCALE = 10_000
 
-# Positions of rows and of columns to compare, and the cell that they share.
-_Tile = tuple[np.ndarray, np.ndarray, int]
+_TILES = 8  # that one job compares: a second or so of work
+# Comparisons that take longer, on a core or two, than handing the vectors to a cluster's workers.
+_WORTH_SPREADING = 10**9
 
 
 @dataclass
@@ -65,6 +72,8 @@ def find_pairs(
     cells: np.ndarray | None = None,
     known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    lake: Lake,
 ) -> Pairs:
     """All matches of some images among all, pruned to each image's best.
 
@@ -76,49 +85,134 @@ def find_pairs(
         cells: (n, k) int32, cells of each image; None compares all.
         known: first, second and score of the matches among images that are not asked.
         progress: called with (comparisons done, total) now and then.
+        lake: where workers of a cluster find the vectors.
     """
     kept = _Kept(len(vectors), per_image)
     if known is not None:
         kept.count(*known[:2])
         kept.add(*known)
-    work = list(_tiles_of_all(asked)) if cells is None else list(_tiles_of_cells(asked, cells))
-    lowest = round(threshold * SCALE)
-    done, total = 0, sum(len(rows) * len(columns) for rows, columns, _ in work)
-    for rows, columns, cell in work:
-        kept.add(*_matches(vectors, rows, columns, asked, lowest, cells, cell, kept))
-        done += len(rows) * len(columns)
+    plan = _Plan.of_all(asked) if cells is None else _Plan.of_cells(asked, cells)
+    done, total = 0, plan.comparisons
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
         if progress is not None:
             progress(done, total)
+
+    arrays = {"vectors": vectors, "asked": asked, "rows": plan.rows, "columns": plan.columns}
+    if cells is not None:
+        arrays["cells"] = cells
+    lowest = round(threshold * SCALE)
+    here = total < _WORTH_SPREADING
+    with cluster.shared(lake, arrays, here=here) as shared:
+        tiles = plan.tiles()
+        jobs = (
+            (None, _Job(shared, some, lowest, per_image))
+            for some in iter(lambda: list(islice(tiles, _TILES)), [])
+        )
+        for _, found in cluster.compute(compare, jobs, advance, here=here):
+            for matches in found:
+                kept.take(matches)
     return kept.finish()
 
 
-def _tiles_of_all(asked: np.ndarray) -> Iterator[_Tile]:
-    chosen = np.flatnonzero(asked)
-    everything = np.arange(len(asked))
-    for start in range(0, len(chosen), _SIDE):
-        rows = chosen[start : start + _SIDE]
-        for left in range(0, len(asked), _SIDE):
-            columns = everything[left : left + _SIDE]
-            # Where every column is asked too and comes earlier, the pair is met from there.
-            if columns[-1] < rows[0] and asked[columns].all():
-                continue
-            yield rows, columns, -1
+class _Tile(NamedTuple):
+    """A rectangle of comparisons: ranges of `_Plan.rows` and `_Plan.columns`, of one cell."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    cell: int
 
 
-def _tiles_of_cells(asked: np.ndarray, cells: np.ndarray) -> Iterator[_Tile]:
-    order = np.argsort(cells.ravel(), kind="stable")
-    owner = (order // cells.shape[1]).astype(np.int64)
-    cell_of = cells.ravel()[order]
-    starts = np.flatnonzero(np.diff(cell_of, prepend=-1))
-    for cell, members in zip(cell_of[starts].tolist(), np.split(owner, starts[1:]), strict=True):
-        chosen = members[asked[members]]
-        for start in range(0, len(chosen), _SIDE):
-            rows = chosen[start : start + _SIDE]
-            for left in range(0, len(members), _SIDE):
-                columns = members[left : left + _SIDE]
-                if columns[-1] < rows[0] and asked[columns].all():
-                    continue
-                yield rows, columns, cell
+@dataclass(frozen=True)
+class _Plan:
+    """Which images meet: within a cell (or all being one), those asked with all.
+
+    rows: positions of the images asked, columns: of all, both cell by cell and ascending in each.
+    row_starts, column_starts: where each cell begins, and the end. names: of the cells.
+    """
+
+    asked: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    row_starts: np.ndarray
+    column_starts: np.ndarray
+    names: list[int]
+
+    @classmethod
+    def of_all(cls, asked: np.ndarray) -> _Plan:
+        rows = np.flatnonzero(asked)
+        ends = np.array([0, len(rows)]), np.array([0, len(asked)])
+        return cls(asked, rows, np.arange(len(asked)), *ends, [-1])
+
+    @classmethod
+    def of_cells(cls, asked: np.ndarray, cells: np.ndarray) -> _Plan:
+        order = np.argsort(cells.ravel(), kind="stable")
+        columns = (order // cells.shape[1]).astype(np.int32)
+        cell_of = cells.ravel()[order]
+        starts = np.flatnonzero(np.diff(cell_of, prepend=-1))
+        chosen = asked[columns]
+        # How many rows come before a column is where its cell's rows begin.
+        before = np.concatenate([[0], np.cumsum(chosen)])
+        ends = np.append(starts, len(columns))
+        return cls(asked, columns[chosen], columns, before[ends], ends, cell_of[starts].tolist())
+
+    @property
+    def comparisons(self) -> int:
+        return sum((t.bottom - t.top) * (t.right - t.left) for t in self.tiles())
+
+    def tiles(self) -> Iterator[_Tile]:
+        for cell, name in enumerate(self.names):
+            rows, columns = self.row_starts[cell : cell + 2], self.column_starts[cell : cell + 2]
+            for top in range(rows[0], rows[1], _SIDE):
+                for left in range(columns[0], columns[1], _SIDE):
+                    tile = _Tile(
+                        top, min(top + _SIDE, rows[1]), left, min(left + _SIDE, columns[1]), name
+                    )
+                    if not self._met_from_there(tile):
+                        yield tile
+
+    def _met_from_there(self, tile: _Tile) -> bool:
+        """Where every column is asked too and comes earlier, the pair is met from there."""
+        columns = self.columns[tile.left : tile.right]
+        return columns[-1] < self.rows[tile.top] and bool(self.asked[columns].all())
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Tiles to compare, of arrays that lie where the job can see them."""
+
+    shared: cluster.Shared
+    tiles: list[_Tile]
+    lowest: int
+    per_image: int
+
+
+class _Matches(NamedTuple):
+    """What a tile gives. first, second, score: of pairs worth keeping. dropped: positions, and how
+    many matches each has beyond those kept; joined: pairs that connect what those connect."""
+
+    first: np.ndarray
+    second: np.ndarray
+    score: np.ndarray
+    dropped: tuple[np.ndarray, np.ndarray]
+    joined: tuple[np.ndarray, np.ndarray]
+
+
+def compare(job: _Job) -> list[_Matches]:
+    """The matches of a job's tiles; at most a few thousand times `per_image` a tile."""
+    names = ("vectors", "asked", "rows", "columns")
+    vectors, asked, rows, columns = (job.shared[name] for name in names)
+    found = []
+    for tile in job.tiles:
+        cells = None if tile.cell < 0 else job.shared["cells"]
+        mine, theirs = rows[tile.top : tile.bottom], columns[tile.left : tile.right]
+        found.append(_matches(vectors, mine, theirs, asked, job, cells, tile.cell))
+        cluster.advance(len(mine) * len(theirs))
+    return found
 
 
 def _matches(
@@ -126,15 +220,15 @@ def _matches(
     rows: np.ndarray,
     columns: np.ndarray,
     asked: np.ndarray,
-    lowest: int,
+    job: _Job,
     cells: np.ndarray | None,
     cell: int,
-    kept: _Kept,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The matches of one tile: positions of both images, scores as integers."""
+) -> _Matches:
+    lowest = job.lowest
     left, right = vectors[rows], vectors[columns]
     if faiss.get_num_gpus():
-        quick = faiss.pairwise_distance_gpu(_gpu(), left, right, metric=faiss.METRIC_INNER_PRODUCT)
+        gpu = _gpu(threading.get_ident())
+        quick = faiss.pairwise_distance_gpu(gpu, left, right, metric=faiss.METRIC_INNER_PRODUCT)
         hits = quick >= lowest / SCALE - _GPU_SLACK
     else:
         hits = (left @ right.T) >= lowest / SCALE - _SLACK
@@ -159,17 +253,48 @@ def _matches(
             score[part] = np.rint(np.einsum("ij,ij->i", *pair) * SCALE)
     enough = score >= lowest
     a, b, score = a[enough], b[enough], score[enough]
-    first, second = rows[a], columns[b]
-    kept.count(first, second)
+    dropped, joined = (_NONE, _NONE), (_NONE, _NONE)
     if len(a) > _DENSE:
-        keep = _among_best_of_tile(a, b, score, hits.shape, kept.per_image)
-        kept.join(first[~keep], second[~keep])
-        first, second, score = first[keep], second[keep], score[keep]
-    return np.minimum(first, second), np.maximum(first, second), score
+        keep = _among_best_of_tile(a, b, score, hits.shape, job.per_image)
+        dropped, joined = _summary(rows, columns, a[~keep], b[~keep])
+        a, b, score = a[keep], b[keep], score[keep]
+    first, second = rows[a], columns[b]
+    return _Matches(
+        np.minimum(first, second).astype(np.int32),
+        np.maximum(first, second).astype(np.int32),
+        score,
+        dropped,
+        joined,
+    )
+
+
+_NONE = np.empty(0, dtype=np.int32)
+
+
+def _summary(
+    rows: np.ndarray, columns: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Of matches that are not kept: how many each image has, and a few pairs that connect as much.
+
+    They may be millions; these are at most as many as the tile has rows and columns.
+    """
+    nodes = np.concatenate([rows, columns])
+    counts = np.concatenate(
+        [np.bincount(a, minlength=len(rows)), np.bincount(b, minlength=len(columns))]
+    )
+    ends = a, b + len(rows)
+    graph = coo_matrix((np.ones(len(a), dtype=bool), ends), shape=(len(nodes), len(nodes)))
+    _, label = connected_components(graph, directed=False)
+    _, head = np.unique(label, return_index=True)
+    heads = head[label]
+    linked = heads != np.arange(len(nodes))
+    some = counts > 0
+    return (nodes[some], counts[some]), (nodes[heads[linked]], nodes[linked])
 
 
 @cache
-def _gpu() -> faiss.StandardGpuResources:
+def _gpu(thread: int) -> faiss.StandardGpuResources:
+    # One a thread: they are not made to be shared.
     return faiss.StandardGpuResources()
 
 
@@ -220,6 +345,13 @@ class _Kept:
     def count(self, first: np.ndarray, second: np.ndarray) -> None:
         self._degree += np.bincount(first, minlength=self._n)
         self._degree += np.bincount(second, minlength=self._n)
+
+    def take(self, found: _Matches) -> None:
+        self.count(found.first, found.second)
+        np.add.at(self._degree, *found.dropped)
+        if len(found.joined[0]):
+            self.join(*found.joined)
+        self.add(found.first, found.second, found.score)
 
     def join(self, first: np.ndarray, second: np.ndarray) -> None:
         """Pairs that connect components though they are not kept."""

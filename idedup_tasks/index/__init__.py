@@ -20,7 +20,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from idedup_tasks.lake import INDEX, Candidate, Lake, Snapshot, TableChange, reconcile_partition
+from idedup_tasks import cluster
+from idedup_tasks.lake import (
+    INDEX,
+    TABLES,
+    Candidate,
+    DataFile,
+    Lake,
+    Snapshot,
+    TableChange,
+    reconcile_partition,
+)
 from idedup_tasks.pipeline import Run, publish_changes
 
 publish = publish_changes
@@ -229,15 +239,19 @@ def _merged(parts: list[pa.Array]) -> pa.Array:
 
 def _check_shards(lake: Lake, target: Snapshot, model_id: str) -> tuple[list[dict[str, Any]], int]:
     """The rows of the shards that are whole, and the number of those that are not."""
-    sound, damaged = [], 0
-    for row in _rows(target, model_id):
-        try:
-            open_shard(lake, row)
-        except DamagedShard:
-            damaged += 1
-        else:
-            sound.append(row)
-    return sound, damaged
+    rows = _rows(target, model_id)
+    checked = list(cluster.compute(is_whole, ((row, (lake, row)) for row in rows)))
+    sound = [row for row, whole in checked if whole]
+    return sound, len(rows) - len(sound)
+
+
+def is_whole(shard: tuple[Lake, dict[str, Any]]) -> bool:
+    """Whether a shard, by its row, is what was written."""
+    try:
+        open_shard(*shard)
+    except DamagedShard:
+        return False
+    return True
 
 
 def _held_keys(lake: Lake, rows: list[dict[str, Any]], active: pa.Array) -> dict[str, pa.Array]:
@@ -257,26 +271,70 @@ def _build(
     """Write shards of the vectors that are lacking, as many as a shard takes at a time."""
     if not len(lacking):
         return []
-    files = embeddings.files(model_id=model_id)
-    written: list[dict[str, Any]] = []
-    pending: list[pa.RecordBatch] = []
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        run.progress("indexing", done, len(lacking))
+
+    parts = _parts(embeddings, model_id, lacking)
+    jobs = ((None, _Vectors(run.lake, model_id, shard)) for shard in parts)
+    return [row for _, row in cluster.compute(write_shard, jobs, advance)]
+
+
+# A data file of `embeddings`, and which of its rows are taken: a bit each, from the first on.
+_Part = tuple[DataFile, np.ndarray]
+
+
+def _parts(embeddings: Snapshot, model_id: str, lacking: pa.Array) -> Iterator[list[_Part]]:
+    """Where the vectors that are lacking lie, as many at a time as a shard takes."""
+    parts: list[_Part] = []
+    count = 0
     done: pa.Array = _merged([])
-    for batch in embeddings.scan(["image_id", "sha256", "vector"], files=files):
-        keys = _keys(batch)
-        wanted = pc.and_(pc.is_in(keys, lacking), pc.invert(pc.is_in(keys, done)))
-        batch = batch.filter(wanted)
-        if not batch.num_rows:
-            continue
-        # An image that moved to another period has its vector twice; the first will do.
-        done = _merged([done, keys.filter(wanted)])
-        pending.append(batch)
-        if sum(b.num_rows for b in pending) >= SHARD:
-            written.append(_write_shard(run.lake, model_id, pending))
-            pending = []
-        run.progress("indexing", len(done), len(lacking))
-    if pending:
-        written.append(_write_shard(run.lake, model_id, pending))
-    return written
+    for file in embeddings.files(model_id=model_id):
+        rows = np.zeros(file.rows, dtype=bool)
+        start = 0
+        for batch in embeddings.scan(["image_id", "sha256"], files=[file]):
+            keys = _keys(batch)
+            # An image that moved to another period has its vector twice; the first will do.
+            wanted = pc.and_(pc.is_in(keys, lacking), pc.invert(pc.is_in(keys, done)))
+            done = _merged([done, keys.filter(wanted)])
+            rows[start : start + len(keys)] = wanted.to_numpy(zero_copy_only=False)
+            start += len(keys)
+            count += pc.sum(wanted).as_py()
+            if count >= SHARD:
+                yield [*parts, (file, np.packbits(rows))]
+                parts, count = [], 0
+                rows[:] = False
+        if rows.any():
+            parts.append((file, np.packbits(rows)))
+    if parts:
+        yield parts
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """The vectors of one shard, by where they lie."""
+
+    lake: Lake
+    model_id: str
+    parts: list[_Part]
+
+
+def write_shard(vectors: _Vectors) -> dict[str, Any]:
+    """Write one shard and return its row of the index."""
+    taken: list[pa.RecordBatch] = []
+    for file, bits in vectors.parts:
+        wanted = np.unpackbits(bits, count=file.rows).astype(bool)
+        start = 0
+        columns = ["image_id", "sha256", "vector"]
+        for batch in vectors.lake.scan_files(TABLES["embeddings"], [file], columns):
+            stop = start + batch.num_rows
+            taken.append(batch.filter(pa.array(wanted[start:stop])))
+            start = stop
+    cluster.advance(sum(batch.num_rows for batch in taken))
+    return _write_shard(vectors.lake, vectors.model_id, taken)
 
 
 def _write_shard(lake: Lake, model_id: str, batches: list[pa.RecordBatch]) -> dict[str, Any]:
@@ -307,14 +365,20 @@ def _write_shard(lake: Lake, model_id: str, batches: list[pa.RecordBatch]) -> di
 
 def _self_recall(run: Run, lake: Lake, rows: list[dict[str, Any]]) -> tuple[int, int]:
     """How many of a sample of stored vectors find themselves, searched as a query would be."""
-    sampled = found = 0
-    for row in rows:
-        shard = open_shard(lake, row)
-        count = min(len(shard.ids), max(1, _SAMPLE // len(rows)))
-        chosen = np.linspace(0, len(shard.ids) - 1, count).astype(np.int64)
-        scores, nearest = shard.flat.search(np.ascontiguousarray(shard.vectors[chosen]), 1)
-        # Of identical vectors any one may come first: it is as near as the vector itself.
-        own = np.einsum("ij,ij->i", shard.vectors[chosen], shard.vectors[chosen])
-        found += int(((nearest[:, 0] == chosen) | (scores[:, 0] - own < 1e-6)).sum())
-        sampled += count
-    return sampled, found
+    each = max(1, _SAMPLE // max(1, len(rows)))
+    jobs = ((None, (lake, row, each)) for row in rows)
+    counted = [both for _, both in cluster.compute(find_themselves, jobs)]
+    return sum(sampled for sampled, _ in counted), sum(found for _, found in counted)
+
+
+def find_themselves(shard: tuple[Lake, dict[str, Any], int]) -> tuple[int, int]:
+    """How many vectors of a shard were sampled, and how many of them found themselves."""
+    lake, row, most = shard
+    opened = open_shard(lake, row)
+    chosen = np.linspace(0, len(opened.ids) - 1, min(len(opened.ids), most)).astype(np.int64)
+    asked = np.ascontiguousarray(opened.vectors[chosen])
+    scores, nearest = opened.flat.search(asked, 1)
+    # Of identical vectors any one may come first: it is as near as the vector itself.
+    own = np.einsum("ij,ij->i", asked, asked)
+    found = (nearest[:, 0] == chosen) | (scores[:, 0] - own < 1e-6)
+    return len(chosen), int(found.sum())

@@ -10,28 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from itertools import islice
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
-from idedup_tasks import images, sources
+from idedup_tasks import cluster, sources
+from idedup_tasks.connections import Access
 from idedup_tasks.ingest.listing import Listed, Listing, arrival_rule, in_window, periods_named
-from idedup_tasks.lake import IMAGES, TIMESTAMP, Candidate, DataFile, Lake, Snapshot, TableChange
+from idedup_tasks.ingest.reading import Batch, Outcome, Reading, counted, read_batch
+from idedup_tasks.lake import TIMESTAMP, Candidate, DataFile, Lake, Snapshot, TableChange
 from idedup_tasks.pipeline import Run, publish_changes
 from idedup_tasks.settings import Limits, digest
 
 CHUNK = 1_000
-_WRITE_ROWS = 100
 # These may come out differently next time though the object is the same, and those when limits
 # were raised; others may not.
 _PASSING = frozenset({"unreadable", "vanished", "crashed", "timed-out", "out-of-memory"})
@@ -91,13 +89,11 @@ def prepare(run: Run) -> Candidate:
         arrivals = arrivals | set(listing.arrivals())
         counts["partitions"] = len(arrivals)
         arrived: set[str] = set()
-        with _Reader(run, len(listing)) as reader:
-            for plan in reader.plans(
-                _plan(run, snapshot, listing, moved, a) for a in sorted(arrivals)
-            ):
-                _write_partition(run.lake, snapshot, change, plan, reader, counts)
-                if held - arrivals:
-                    arrived |= plan.arrived
+        plans = (_plan(run, snapshot, listing, moved, a) for a in sorted(arrivals))
+        for plan in _read(run, plans, len(listing)):
+            _write_partition(run.lake, snapshot, change, plan, counts)
+            if held - arrivals:
+                arrived |= plan.arrived
         if arrived:
             _leave_old_partitions(run.lake, snapshot, change, arrived, arrivals)
     counts["images"] = counts["read"]
@@ -116,24 +112,14 @@ class _Plan:
     reused_rejected: int = 0
     reused_bytes: int = 0
     drop: set[str] = field(default_factory=set)  # image_ids whose rows are replaced or gone
-    again: list[Listed] = field(default_factory=list)  # known, and read once more
     # Unchanged, and listed under another address or moment: the source has moved, an object was
     # uploaded again, the rule of arrival is another one.
     restated: dict[str, tuple[str, datetime]] = field(default_factory=dict)
-    # New and changed objects, cut into chunks; each with its file's name (None: any), and the file
-    # if it is there already.
-    chunks: list[tuple[list[Listed], str | None, DataFile | None]] = field(default_factory=list)
-
-    @property
-    def arrived(self) -> set[str]:
-        return {listed.image_id for chunk, _, _ in self.chunks for listed in chunk}
-
-    def to_read(self) -> Iterator[Listed]:
-        """The objects that must be read, in the order in which they are written."""
-        yield from self.again
-        for chunk, _, file in self.chunks:
-            if file is None:
-                yield from chunk
+    arrived: set[str] = field(default_factory=set)  # image_ids of new and changed objects
+    # What is read, in chunks: objects that are known and read once more, then new and changed ones.
+    readings: list[Reading] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    found: list[DataFile] = field(default_factory=list)  # chunks that an earlier try left behind
 
 
 def _plan(
@@ -146,6 +132,7 @@ def _plan(
     held = {row["image_id"]: row for row in snapshot.read(columns, files=plan.files).to_pylist()}
     plan.held = len(held)
     fresh: list[Listed] = []
+    again: list[Listed] = []
     for listed in listing.partition(arrival):
         row = held.pop(listed.image_id, None)
         if row is None:
@@ -154,7 +141,7 @@ def _plan(
             fresh.append(listed)
             plan.drop.add(listed.image_id)
         elif not _settled(row, limits):
-            plan.again.append(listed)
+            again.append(listed)
             plan.drop.add(listed.image_id)
         else:
             stated = (listed.entry.uri, listed.arrived_at)
@@ -165,16 +152,24 @@ def _plan(
             plan.reused_rejected += row["status"] == "rejected"
     plan.drop |= held.keys()
     plan.vanished = sum(i not in moved and not listing.holds(i) for i in held)
-    for start in range(0, len(fresh), CHUNK):
-        chunk = fresh[start : start + CHUNK]
+    plan.arrived = {listed.image_id for listed in fresh}
+    for chunk in _chunks(again):
+        plan.readings.append(Reading(arrival, chunk, None, known=plan.files))
+    for chunk in _chunks(fresh):
         name = f"chunk-{_chunk_digest(chunk, limits)}.parquet"
         file = run.lake.written("images", {"arrival": arrival}, name)
-        if file is not None and not _whole(run.lake, snapshot, file, len(chunk)):
-            # Read once more, into another file: what is there may be another run's by now.
-            plan.chunks.append((chunk, None, None))
+        if file is None:
+            plan.readings.append(Reading(arrival, chunk, name))
+        elif _whole(run.lake, snapshot, file, len(chunk)):
+            plan.found.append(file)
         else:
-            plan.chunks.append((chunk, name, file))
+            # Read once more, into another file: what is there may be another run's by now.
+            plan.readings.append(Reading(arrival, chunk, None))
     return plan
+
+
+def _chunks(objects: list[Listed]) -> Iterator[list[Listed]]:
+    return (objects[start : start + CHUNK] for start in range(0, len(objects), CHUNK))
 
 
 def _whole(lake: Lake, snapshot: Snapshot, file: DataFile, rows: int) -> bool:
@@ -193,63 +188,64 @@ def _settled(row: dict[str, Any], limits: Limits) -> bool:
     return row["bytes"] <= limits.max_bytes and row["width"] * row["height"] <= limits.max_pixels
 
 
+def _read(run: Run, plans: Iterable[_Plan], total: int) -> Iterator[_Plan]:
+    """Have read what the plans ask for; each comes, in order, when all of its own is there."""
+    access = Access(run.collection.connection, run.source_options)
+    planned: deque[_Plan] = deque()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        run.progress("reading", done, total)
+
+    def batches() -> Iterator[tuple[list[_Plan], Batch]]:
+        # Small partitions share a batch, so that a store's latency is not paid for each.
+        together: list[tuple[_Plan, Reading]] = []
+        for plan in plans:
+            planned.append(plan)
+            advance(plan.reused_decoded + plan.reused_rejected + sum(f.rows for f in plan.found))
+            for reading in plan.readings:
+                if sum(len(r.objects) for _, r in [*together, (plan, reading)]) > CHUNK:
+                    yield batch_of(together)
+                    together = []
+                together.append((plan, reading))
+        if together:
+            yield batch_of(together)
+
+    def batch_of(together: list[tuple[_Plan, Reading]]) -> tuple[list[_Plan], Batch]:
+        readings = [reading for _, reading in together]
+        batch = Batch(run.lake, access, run.collection.limits, readings)
+        return [plan for plan, _ in together], batch
+
+    for owners, outcomes in cluster.compute(read_batch, batches(), advance):
+        for plan, outcome in zip(owners, outcomes, strict=True):
+            plan.outcomes.append(outcome)
+        while planned and len(planned[0].outcomes) == len(planned[0].readings):
+            yield planned.popleft()
+    yield from planned
+
+
 def _write_partition(
-    lake: Lake,
-    snapshot: Snapshot,
-    change: TableChange,
-    plan: _Plan,
-    reader: _Reader,
-    counts: dict[str, Any],
+    lake: Lake, snapshot: Snapshot, change: TableChange, plan: _Plan, counts: dict[str, Any]
 ) -> None:
-    """Read what is new in one partition and add the difference to `change`."""
-    partition = {"arrival": plan.arrival}
+    """Add the difference of one partition, whose new rows are written, to `change`."""
     reused = plan.reused_decoded + plan.reused_rejected
-    fresh = sum(len(chunk) for chunk, _, _ in plan.chunks)
-    counts["listed"] += reused + len(plan.again) + fresh
+    outcomes = [*plan.outcomes, *(counted(lake, file) for file in plan.found)]
+    read = sum(outcome.decoded + outcome.rejected for outcome in outcomes)
+    counts["listed"] += reused + read
     counts["reused"] += reused
-    counts["decoded"] += plan.reused_decoded
-    counts["rejected"] += plan.reused_rejected
-    counts["bytes"] += plan.reused_bytes
+    counts["read"] += read
+    counts["decoded"] += plan.reused_decoded + sum(o.decoded for o in outcomes)
+    counts["rejected"] += plan.reused_rejected + sum(o.rejected for o in outcomes)
+    counts["bytes"] += plan.reused_bytes + sum(o.bytes for o in outcomes)
     counts["vanished"] += plan.vanished
-    counts["read"] += len(plan.again) + fresh
     if plan.held:
         counts["max_removed_ratio"] = max(counts["max_removed_ratio"], plan.vanished / plan.held)
-    reader.skip(reused)
-
-    for start in range(0, len(plan.again), CHUNK):
-        rows = pa.Table.from_batches(reader.rows(plan.again[start : start + CHUNK]), IMAGES)
-        _count(counts, rows)
-        # What was rejected for a passing reason is read again; when nothing came of it, the row
-        # stays, so that repeating a run changes nothing.
-        where = ds.field("image_id").isin(rows["image_id"].combine_chunks())
-        same = _same_rows(snapshot.read(where=where, files=plan.files), rows)
-        plan.drop -= same
-        unlike = pc.invert(pc.is_in(rows["image_id"], pa.array(sorted(same), pa.string())))
-        if len(same) < rows.num_rows:
-            change.add.append(lake.write_rows("images", partition, rows.filter(unlike)))
-
+    for outcome in outcomes:
+        plan.drop -= outcome.same
+    change.add.extend(outcome.file for outcome in outcomes if outcome.file is not None)
     _rewrite(lake, snapshot, change, plan.files, plan.drop, plan.restated)
-    for chunk, name, found in plan.chunks:
-        file = found
-        if file is None:
-            file = lake.write_rows("images", partition, reader.rows(chunk), name)
-        else:
-            reader.skip(len(chunk))
-        for batch in lake.scan_files(snapshot.definition, [file], ["status", "bytes"]):
-            _count(counts, batch)
-        change.add.append(file)
-
-
-def _count(counts: dict[str, Any], rows: pa.Table | pa.RecordBatch) -> None:
-    decoded = pc.sum(pc.equal(rows["status"], "decoded")).as_py() or 0
-    counts["decoded"] += decoded
-    counts["rejected"] += rows.num_rows - decoded
-    counts["bytes"] += pc.sum(rows["bytes"]).as_py() or 0
-
-
-def _same_rows(old: pa.Table, new: pa.Table) -> set[str]:
-    held = {row["image_id"]: row for row in old.to_pylist()}
-    return {row["image_id"] for row in new.to_pylist() if held.get(row["image_id"]) == row}
 
 
 def _chunk_digest(chunk: list[Listed], limits: Limits) -> str:
@@ -279,7 +275,7 @@ def _rewrite(
         if not pc.all(pc.is_in(ids, dropped)).as_py():
             kept = (
                 _restated(batch.filter(pc.invert(pc.is_in(batch["image_id"], dropped))), restated)
-                for batch in snapshot.scan(batch_rows=_WRITE_ROWS * 10, files=[file])
+                for batch in snapshot.scan(batch_rows=CHUNK, files=[file])
             )
             change.add.append(lake.write_rows("images", file.partition, kept))
 
@@ -305,97 +301,6 @@ def _leave_old_partitions(
         return
     others = [f for f in snapshot.files() if f.partition["arrival"] not in arrivals]
     _rewrite(lake, snapshot, change, others, ids, {})
-
-
-class _Reader:
-    """Turns listed objects into rows, through one pool of workers for the whole run."""
-
-    def __init__(self, run: Run, total: int) -> None:
-        self._run, self._total, self._done = run, total, 0
-        self._planned: deque[_Plan] = deque()
-        self._first: list[Any] = []
-        self._outcomes: Iterator[Any] = iter(())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if isinstance(self._outcomes, Generator):
-            self._outcomes.close()  # stops the workers
-
-    def plans(self, plans: Iterable[_Plan]) -> Iterator[_Plan]:
-        """Hand on plans while workers already read ahead into the next ones.
-
-        The rows of a plan must be taken before the next plan is.
-        """
-        limits = self._run.collection.limits
-
-        def entries() -> Iterator[sources.SourceObject]:
-            for plan in plans:
-                self._planned.append(plan)
-                for listed in plan.to_read():
-                    yield listed.entry
-
-        self._outcomes = images.read_objects(
-            entries(),
-            images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels),
-            dict(self._run.source_options),
-            processes=os.cpu_count() or 1,
-            timeout_s=limits.timeout_seconds,
-        )
-        while True:
-            if not self._planned:
-                # Taking one outcome makes the generator above plan at least one partition more.
-                self._first = list(islice(self._outcomes, 1))
-            if not self._planned:
-                return
-            yield self._planned.popleft()
-
-    def skip(self, count: int) -> None:
-        self._done += count
-        self._run.progress("reading", self._done, self._total)
-
-    def rows(self, chunk: list[Listed]) -> Iterator[pa.RecordBatch]:
-        """Rows of `images` in the order of the chunk, in small batches."""
-        for start in range(0, len(chunk), _WRITE_ROWS):
-            part = chunk[start : start + _WRITE_ROWS]
-            taken = [*self._first, *islice(self._outcomes, len(part) - len(self._first))]
-            self._first = []
-            pairs = zip(part, taken, strict=True)
-            yield pa.RecordBatch.from_pylist(
-                [_row(e, outcome) for e, (_, outcome) in pairs], IMAGES
-            )
-            self.skip(len(part))
-
-
-def _row(listed: Listed, outcome: images.ImageFacts | images.Rejected) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "arrival": listed.arrival,
-        "image_id": listed.image_id,
-        "key": listed.entry.key,
-        "uri": listed.entry.uri,
-        "arrived_at": listed.arrived_at,
-        "bytes": listed.entry.bytes,
-        "etag": listed.entry.etag,
-    }
-    if isinstance(outcome, images.Rejected):
-        return row | {
-            "status": "rejected",
-            "reason_code": outcome.code,
-            "reason": outcome.reason,
-        }
-    return row | {
-        "status": "decoded",
-        "sha256": outcome.sha256,
-        "width": outcome.width,
-        "height": outcome.height,
-        "format": outcome.format,
-        "mode": outcome.mode,
-        "exif_orientation": outcome.exif_orientation,
-        "taken_at": outcome.taken_at,
-        "low_information": outcome.low_information,
-        "thumbnail": outcome.thumbnail,
-    }
 
 
 class _OutsideWindow:

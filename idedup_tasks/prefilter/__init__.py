@@ -8,10 +8,9 @@ bytes an image; only hashes that are missing are computed, and only partitions t
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import cpu_count
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from PIL import Image
 
+from idedup_tasks import cluster
 from idedup_tasks.lake import (
     FINGERPRINTS,
+    TABLES,
     Candidate,
+    DataFile,
     Lake,
     Snapshot,
     TableChange,
@@ -36,6 +38,7 @@ from idedup_tasks.settings import Prefilter, digest
 publish = publish_changes
 
 _HASH_BATCH = 256
+_CHUNK = 2_048
 
 
 @dataclass
@@ -46,8 +49,8 @@ class _Partition:
     ids: pa.Array
     digests: np.ndarray  # (n, 32) uint8
     low_information: np.ndarray  # (n,) bool
-    hashes: np.ndarray  # (n,) uint64
-    variants: np.ndarray | None  # (n, 8) uint64
+    # (n, 1) uint64, or (n, 8): the image's own hash first, then its rotations and mirrors.
+    hashes: np.ndarray
 
 
 def prepare(run: Run) -> Candidate:
@@ -68,10 +71,7 @@ def prepare(run: Run) -> Candidate:
     made_alike = all(target.metadata.get(k) == change.metadata[k] for k in ("hash", "mirrored"))
     known = target if made_alike else None
 
-    partitions = []
-    for named in source.partitions():
-        partitions.append(_partition(lake, source, known, named["arrival"], settings))
-        run.progress("hashing", sum(len(p.ids) for p in partitions), source.rows)
+    partitions = _hashed(run, source, known, settings)
     held = {f["arrival"] for f in target.partitions()}
     partitions += [_empty(a, settings) for a in sorted(held - {p.arrival for p in partitions})]
     partitions.sort(key=lambda p: p.arrival)
@@ -101,14 +101,10 @@ def _collapse(
     exact = onto != np.arange(len(onto))
     # Flat and near-blank images resemble each other without being copies: by bytes only.
     walked = np.flatnonzero(~exact & ~low)
-    hashes = np.concatenate([p.hashes for p in partitions])
-    with_variants = partitions[0].variants is not None
-    variants = (
-        np.concatenate([p.variants for p in partitions if p.variants is not None])[walked]
-        if with_variants
-        else None
-    )
-    near, apart = collapse_perceptual(hashes[walked], distance, variants)
+    hashes = np.concatenate([p.hashes for p in partitions])[walked]
+    variants = hashes if hashes.shape[1] > 1 else None
+    own = np.ascontiguousarray(hashes[:, 0])
+    near, apart = collapse_perceptual(own, distance, variants)
     perceptual = np.zeros(len(onto), dtype=bool)
     perceptual[walked[near >= 0]] = True
     onto[walked[near >= 0]] = walked[near[near >= 0]]
@@ -131,9 +127,9 @@ def _collapse(
         relation = np.where(exact[part], "exact", "perceptual")
         variant_rows = (
             pa.nulls(len(partition.ids), pa.list_(pa.int64()))
-            if partition.variants is None
+            if variants is None
             else pa.FixedSizeListArray.from_arrays(
-                pa.array(partition.variants.ravel().view(np.int64)), 8
+                pa.array(partition.hashes.ravel().view(np.int64)), 8
             ).cast(pa.list_(pa.int64()))
         )
         rows = pa.table(
@@ -141,7 +137,7 @@ def _collapse(
                 "arrival": pa.repeat(pa.scalar(partition.arrival), len(partition.ids)),
                 "image_id": partition.ids,
                 "sha256": [bytes(d).hex() for d in partition.digests],
-                "hash": partition.hashes.view(np.int64),
+                "hash": np.ascontiguousarray(partition.hashes[:, 0]).view(np.int64),
                 "variants": variant_rows,
                 "low_information": partition.low_information,
                 "status": np.where(collapsed[part], "collapsed", "active"),
@@ -160,68 +156,119 @@ def _empty(arrival: str, settings: Prefilter) -> _Partition:
         pa.array([], pa.string()),
         np.empty((0, 32), np.uint8),
         np.empty(0, bool),
-        np.empty(0, np.uint64),
-        np.empty((0, 8), np.uint64) if settings.mirrored else None,
+        np.empty((0, 8 if settings.mirrored else 1), np.uint64),
     )
 
 
+def _hashed(
+    run: Run, source: Snapshot, known: Snapshot | None, settings: Prefilter
+) -> list[_Partition]:
+    """The decoded images of each period with their hashes; those that are missing are computed."""
+    partitions: list[_Partition] = []
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        run.progress("hashing", done, source.rows)
+
+    def chunks() -> Iterator[tuple[tuple[_Partition, list[int]], _Chunk]]:
+        for named in source.partitions():
+            partition, missing = _partition(source, known, named["arrival"], settings)
+            partitions.append(partition)
+            advance(len(partition.ids) - len(missing))
+            for files, ids in along_files(source, named["arrival"], missing, _CHUNK):
+                rows = [missing[i] for i in ids]
+                yield (partition, rows), _Chunk(run.lake, files, ids, settings)
+
+    for (partition, rows), hashes in cluster.compute(hash_chunk, chunks(), advance):
+        partition.hashes[rows] = hashes
+    return partitions
+
+
 def _partition(
-    lake: Lake, source: Snapshot, known: Snapshot | None, arrival: str, settings: Prefilter
-) -> _Partition:
-    """The decoded images of a period with their hashes; those that are missing are computed."""
+    source: Snapshot, known: Snapshot | None, arrival: str, settings: Prefilter
+) -> tuple[_Partition, dict[str, int]]:
+    """The decoded images of a period with the hashes that are known, and the rows that lack one."""
     files = source.files(arrival=arrival)
     decoded = ds.field("status") == "decoded"
     columns = ["image_id", "arrived_at", "key", "sha256", "low_information"]
     rows = source.read(columns, decoded, files=files)
     rows = rows.sort_by([("arrived_at", "ascending"), ("key", "ascending")])
     if not rows.num_rows:
-        return _empty(arrival, settings)
-    position = {image: i for i, image in enumerate(rows["image_id"].to_pylist())}
+        return _empty(arrival, settings), {}
+    missing = {image: i for i, image in enumerate(rows["image_id"].to_pylist())}
     digests = rows["sha256"].to_pylist()
-    width = 8 if settings.mirrored else 1
-    # The first column is the image's own hash, the others its rotations and mirrors.
-    hashes = np.zeros((len(position), width), dtype=np.uint64)
-    missing = np.ones(len(position), dtype=bool)
+    hashes = np.zeros((len(missing), 8 if settings.mirrored else 1), dtype=np.uint64)
     if known is not None:
         held = known.files(arrival=arrival)
         for batch in known.scan(["image_id", "sha256", "hash", "variants"], files=held):
             for row in batch.to_pylist():
-                i = position.get(row["image_id"])
+                i = missing.get(row["image_id"])
                 if i is not None and digests[i] == row["sha256"]:
                     values = row["variants"] if settings.mirrored else [row["hash"]]
                     hashes[i] = np.array(values, dtype=np.int64).view(np.uint64)
-                    missing[i] = False
-    if missing.any():
-        wanted = rows["image_id"].filter(pa.array(missing)).combine_chunks()
-        batches = source.scan(
-            ["image_id", "thumbnail"],
-            decoded & ds.field("image_id").isin(wanted),
-            batch_rows=_HASH_BATCH,
-            files=files,
-        )
-        for images, computed in _hash(batches, settings):
-            hashes[[position[i] for i in images]] = computed
-    return _Partition(
+                    del missing[row["image_id"]]
+    partition = _Partition(
         arrival,
         rows["image_id"].combine_chunks(),
         np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32),
         rows["low_information"].to_numpy(),
-        np.ascontiguousarray(hashes[:, 0]),
-        hashes if settings.mirrored else None,
+        hashes,
     )
+    return partition, missing
 
 
-def _hash(
-    batches: Iterable[pa.RecordBatch], settings: Prefilter
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    with ThreadPoolExecutor(cpu_count()) as threads:
+def along_files(
+    images: Snapshot, arrival: str, wanted: Collection[str], most: int
+) -> Iterator[tuple[list[DataFile], list[str]]]:
+    """Cut the images of a period into chunks along the data files that hold them, so that each
+    thumbnail is read by one chunk; in order of file, so that a rerun cuts alike."""
+    files: list[DataFile] = []
+    ids: list[str] = []
+    for file in images.files(arrival=arrival) if wanted else ():
+        column = images.read(["image_id"], files=[file])["image_id"]
+        here = [i for i in column.to_pylist() if i in wanted]
+        for start in range(0, len(here), most):
+            part = here[start : start + most]
+            if len(ids) + len(part) > most:
+                yield files, ids
+                files, ids = [], []
+            files.append(file)
+            ids += part
+    if ids:
+        yield files, ids
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Images to hash, and the data files that hold their thumbnails."""
+
+    lake: Lake
+    files: list[DataFile]
+    ids: list[str]
+    settings: Prefilter
+
+
+def hash_chunk(chunk: _Chunk) -> np.ndarray:
+    """(n, 1) uint64 for the n images of a chunk, or (n, 8) with rotations and mirrors."""
+    settings = chunk.settings
+    position = {image: i for i, image in enumerate(chunk.ids)}
+    hashes = np.empty((len(position), 8 if settings.mirrored else 1), dtype=np.uint64)
+    where = ds.field("image_id").isin(pa.array(chunk.ids))
+    batches = chunk.lake.scan_files(
+        TABLES["images"], chunk.files, ["image_id", "thumbnail"], where, batch_rows=_HASH_BATCH
+    )
+    with ThreadPoolExecutor(cluster.cores_of_job()) as threads:
         for batch in batches:
             thumbnails = list(threads.map(open_thumbnail, batch["thumbnail"].to_pylist()))
             if settings.mirrored:
                 computed = dihedral_variants(thumbnails, settings.hash)
             else:
                 computed = perceptual_hash(thumbnails, settings.hash)[:, None]
-            yield batch["image_id"].to_pylist(), computed
+            hashes[[position[i] for i in batch["image_id"].to_pylist()]] = computed
+            cluster.advance(len(thumbnails))
+    return hashes
 
 
 def open_thumbnail(data: bytes) -> Image.Image:

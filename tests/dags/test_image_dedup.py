@@ -18,8 +18,9 @@ from airflow.sdk import DAG, Connection
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.types import DagRunType
-from idedup_dags import sources, tasks
+from idedup_dags import tasks
 
+from idedup_tasks import connections
 from idedup_tasks.lake import Conflict, DamagedCandidate, Lake
 from idedup_tasks.pipeline import ModelMismatch, QualityFailure
 from idedup_tasks.settings import STAGES, Places, SettingsError, load_collection
@@ -260,12 +261,43 @@ def test_faults_that_pass_are_retried(passing: type[Exception]) -> None:
 def test_connections_become_options_of_the_file_system(
     connection: Connection, expected: dict[str, Any]
 ) -> None:
-    assert sources.source_options(connection) == expected
+    assert connections.source_options(connection) == expected
 
 
 def test_a_connection_of_another_type_is_refused() -> None:
     with pytest.raises(ValueError, match=r"c is of type 'ftp'.*aws"):
-        sources.source_options(Connection(conn_id="c", conn_type="ftp", password="secret"))
+        connections.source_options(Connection(conn_id="c", conn_type="ftp", password="secret"))
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "aws://AK%2FIA:se%40cret@/?endpoint_url=http%3A%2F%2F127.0.0.1%3A9000&region_name=eu-1",
+        "aws://AKIA:secret@minio",
+        "google-cloud-platform:///?__extra__=%7B%22project%22%3A+%22p%22%2C+%22key_path%22%3A+%22"
+        "%2Fk.json%22%7D",
+        '{"conn_type": "aws", "login": "AKIA", "password": "secret", "extra": {"region_name": "r"}}',
+        '{"conn_type": "wasb", "login": "a", "password": "k", "extra": "{\\"sas_token\\": \\"s\\"}"}',
+    ],
+)
+def test_a_worker_reads_a_connection_from_its_environment_as_airflow_does(
+    stated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ACME_S3", stated)
+    expected = connections.source_options(Connection.get("acme_s3"))
+    assert expected and connections.Access("acme_s3").options() == expected
+
+
+@pytest.mark.parametrize(
+    "stated", ["", "no-uri-but-hunter2", '{"conn_type": hunter2', '["hunter2"]']
+)
+def test_a_connection_that_a_worker_cannot_read_is_named_and_not_quoted(
+    stated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ACME_S3", stated)
+    with pytest.raises(SettingsError, match="AIRFLOW_CONN_ACME_S3") as caught:
+        connections.Access("acme_s3").options()
+    assert "hunter2" not in str(caught.value)
 
 
 # --- a run ---
