@@ -98,10 +98,7 @@ def _method(name: str, peer_python: Path | None, device: str) -> Method:
 
 
 class Process:
-    """A method's process, from loading to its vectors; close it whatever happens.
-
-    `refusal` is why the method cannot be used here, empty where it can.
-    """
+    """A method's process, from loading to its vectors; close it whatever happens."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
@@ -115,13 +112,14 @@ class Process:
         assert self._process.stdin and self._process.stdout
         self._to, self._from = self._process.stdin, self._process.stdout
         self.about: dict[str, Any] = {}
-        self.refusal = ""
+
+    def refusal(self) -> str:
+        """Wait until the method is loaded; why it cannot be used here, or nothing where it can."""
         try:
             self.about = json.loads(self._line())
         except BenchmarkError as error:
-            self.refusal = str(error)
-        if "error" in self.about:
-            self.refusal = str(self.about["error"])
+            return str(error)
+        return str(self.about.get("error", ""))
 
     def encode(self, images: list[Image.Image]) -> None:
         """Hand over a batch of RGB images, and wait until it is encoded."""

@@ -84,17 +84,19 @@ def _encode(
     dataset: Dataset, methods: Sequence[Method], show: Progress
 ) -> tuple[list[tuple[Method, Encoded]], dict[str, str]]:
     with ExitStack() as stack:
-        running, not_run = [], {}
-        for done, method in enumerate(methods):
+        processes, running, not_run = [], [], {}
+        for method in methods:
+            processes.append(Process(method))
+            stack.callback(processes[-1].close)
+        for done, process in enumerate(processes):
             show("loading", done, len(methods))
-            process = Process(method)
-            stack.callback(process.close)
-            if not process.refusal:
+            refusal = process.refusal()
+            if not refusal:
                 running.append(process)
-            elif method.family == "peer":
-                not_run[method.name] = process.refusal
+            elif process.method.family == "peer":
+                not_run[process.method.name] = refusal
             else:
-                raise BenchmarkError(f"{method.name} cannot be used: {process.refusal}")
+                raise BenchmarkError(f"{process.method.name} cannot be used: {refusal}")
         show("loading", len(methods), len(methods))
         if not running:
             raise BenchmarkError(f"no method can be used here: {not_run}")
