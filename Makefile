@@ -66,8 +66,8 @@ clean: ## remove .venv and caches (state under IDEDUP_HOME stays)
 # Training has a process of its own: after it, worker processes started from the same interpreter
 # have crashed it (PyTorch's and OpenVINO's native code together; not understood yet).
 define all_tests
-	$(BIN)/python -m pytest --ignore=tests/unit/test_training.py && \
-	$(BIN)/python -m pytest tests/unit/test_training.py
+	$(BIN)/python -m pytest -m "not training" && \
+	$(BIN)/python -m pytest -m training
 endef
 
 # $(1): requirements file; $(2): stamp, a copy of the files that were installed.
