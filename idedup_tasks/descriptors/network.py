@@ -160,11 +160,13 @@ class DescriptorNetwork(nn.Module):
 
     Pooling is GeM, the p-th root of the mean p-th power over positions, clamped at 1e-6
     (Radenović et al., Fine-tuning CNN Image Retrieval with No Human Annotation, eq. 5); with
-    `gem_p` 1 it is the plain mean.
+    `gem_p` 1 it is the plain mean. Where there is a `background`, vectors of unrelated photographs
+    float32 (m, dim), what an image shares with it is taken away: see `apart_from`.
     """
 
     mean: Tensor
     std: Tensor
+    background: Tensor | None
 
     def __init__(self, architecture: str, dim: int, gem_p: float, published: bool = False) -> None:
         super().__init__()
@@ -175,6 +177,7 @@ class DescriptorNetwork(nn.Module):
         mean, std = ((0.0,), (255.0,)) if chosen.zero_to_one else (MEAN, STD)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("background", None)
 
     def pool(self, images: Tensor) -> Tensor:
         """Pooled features float32 (n, channels) of 8-bit RGB images."""
@@ -185,11 +188,34 @@ class DescriptorNetwork(nn.Module):
         return features.clamp(min=1e-6).pow(self.gem_p).mean((2, 3)).pow(1 / self.gem_p)
 
     def forward(self, images: Tensor) -> Tensor:
-        return functional.normalize(self.head(self.pool(images)).float())
+        vectors = functional.normalize(self.head(self.pool(images)).float())
+        return vectors if self.background is None else apart_from(self.background, vectors)
+
+
+# Chosen on the photographs set aside; 0.03 to 0.05 and 0.7 to 1 differ by less than 0.01 of recall.
+BACKGROUND_TEMPERATURE = 0.04
+BACKGROUND_SHARE = 0.7
+
+
+def apart_from(background: Tensor, vectors: Tensor) -> Tensor:
+    """Unit vectors (n, dim) less what each shares with its nearest in the background (m, dim).
+
+    Images of one kind (receipts, shirts, a road through a windscreen) lie close together although
+    none is a copy of another. The mean of the background near an image, weighted by a softmax of
+    the cosines, stands for its kind; most of it is subtracted and the rest made a unit vector
+    again, so that what remains tells images of a kind apart. In effect this is score normalisation
+    (Pizzi et al. 2022), which subtracts from a pair's score each image's similarity to a
+    background, but it leaves vectors whose cosine needs no correction.
+    """
+    background = background.float()
+    weights = (vectors @ background.T / BACKGROUND_TEMPERATURE).softmax(1)
+    return functional.normalize(vectors - BACKGROUND_SHARE * weights @ background)
 
 
 def load_network(path: Path, architecture: str, dim: int, gem_p: float) -> DescriptorNetwork:
     """Build the network and fill it from a safetensors file (float16 or float32), in eval mode."""
     network = DescriptorNetwork(architecture, dim, gem_p)
-    network.load_state_dict(load_file(path))
+    state = load_file(path)
+    network.background = state.pop("background", None)
+    network.load_state_dict(state)
     return network.eval()

@@ -330,7 +330,10 @@ def initial_network(recipe: Recipe, init: str | None) -> DescriptorNetwork:
         ) from error
     if init not in (None, "imagenet"):
         try:
-            network.load_state_dict(load_file(init))
+            state = load_file(init)
+            # It belongs to weights that are finished, and is found anew for these.
+            state.pop("background", None)
+            network.load_state_dict(state)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise TrainingError(
                 f"{init} cannot start a {recipe.architecture} of {recipe.dim} dimensions; give "

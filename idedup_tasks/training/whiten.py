@@ -1,4 +1,6 @@
-"""The head refitted in closed form: directions that tell photographs apart and ignore edits.
+"""What is fitted once the features are learnt: the head, in closed form, and the background.
+
+The head turns features to directions that tell photographs apart and ignore edits.
 
 Linear discriminant analysis over views of the training photographs: features are whitened by the
 covariance of views around their photograph, then turned to the principal directions of the
@@ -14,6 +16,7 @@ from torch import nn
 from idedup_tasks.descriptors.network import DescriptorNetwork
 from idedup_tasks.training.augment import augment
 from idedup_tasks.training.photos import PhotoCache
+from idedup_tasks.training.quantiser import train_quantiser
 
 PHOTOGRAPHS = 4000
 STRONG_VIEWS = 3
@@ -79,3 +82,21 @@ def refit_head(network: DescriptorNetwork, photos: PhotoCache, side: int, seed: 
     weight, bias = discriminant_projection(stacked, network.head.out_features)
     network.head.weight.copy_(torch.from_numpy(weight))
     network.head.bias.copy_(torch.from_numpy(bias))
+
+
+@torch.inference_mode()
+def fit_background(network: DescriptorNetwork, photos: PhotoCache, side: int, seed: int) -> None:
+    """Give a network the background that `apart_from` subtracts: centroids of the photographs.
+
+    Centroids serve better than as many photographs. A head that is more than one linear layer is
+    left as it is, as by `refit_head`.
+    """
+    if not isinstance(network.head, nn.Linear):
+        return
+    network.background = None
+    rng = np.random.default_rng([seed, 4])
+    vectors = []
+    for batch in np.array_split(np.arange(len(photos.aspects)), max(1, len(photos.aspects) // 64)):
+        pixels, aspects = np.array(photos.pixels[batch]), photos.aspects[batch]
+        vectors.append(network(augment(pixels, aspects, side, False, rng)).numpy())
+    network.background = torch.from_numpy(train_quantiser(np.concatenate(vectors)))
