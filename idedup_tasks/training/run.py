@@ -49,7 +49,7 @@ from idedup_tasks.training.photos import (
     photo_files,
 )
 from idedup_tasks.training.quantiser import train_quantiser
-from idedup_tasks.training.whiten import refit_head
+from idedup_tasks.training.whiten import fit_background, refit_head
 
 # Sides tried at inference: larger ones than trained at often serve better (Touvron et al.,
 # Fixing the train-test resolution discrepancy, 2019).
@@ -146,8 +146,9 @@ def fit(
         split, recipe, output / "checkpoint.safetensors", starting_weights(init), say
     )
     write_curves(learner.curves, output)
-    say(f"{learner.step} steps learnt; fitting the head")
+    say(f"{learner.step} steps learnt; fitting the head and the background")
     refit_head(learner.averaged, split.learnt, recipe.sides[-1][0], recipe.seed)
+    fit_background(learner.averaged, split.learnt, recipe.sides[-1][0], recipe.seed)
     card = write_weights(learner, output, name)
     card.figures["training"] |= {"photographs": len(split.learnt.aspects), "init": init}
     card.write()
