@@ -2,9 +2,12 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 from idedup_tasks.benchmarks.edits import EDITS  # noqa: E402
 from idedup_tasks.descriptors import load_card, load_descriptor, load_quantiser  # noqa: E402
-from idedup_tasks.training import Recipe, TrainingError, learn, register, ship, train  # noqa: E402
+from idedup_tasks.training import RECIPES, Recipe, TrainingError, learn, ship, train  # noqa: E402
 from idedup_tasks.training.augment import augment, window_transforms  # noqa: E402
 from idedup_tasks.training.copies import make_copies  # noqa: E402
 from idedup_tasks.training.learn import contrastive_loss  # noqa: E402
@@ -25,7 +28,9 @@ from idedup_tasks.training.measure import (  # noqa: E402
 )
 from idedup_tasks.training.photos import cache_photos, is_set_aside, photo_files  # noqa: E402
 from idedup_tasks.training.quantiser import train_quantiser  # noqa: E402
-from idedup_tasks.training.whiten import discriminant_projection  # noqa: E402
+from idedup_tasks.training.whiten import discriminant_projection, refit_head  # noqa: E402
+
+pytestmark = pytest.mark.training
 
 TINY = Recipe(steps=4, images=4, sides=((32, 1.0),), learning_rate=1e-4, input_sides=(96, 128))
 
@@ -112,6 +117,131 @@ def test_accuracy_is_one_for_views_that_coincide():
     assert accuracy.item() == 1
 
 
+def same_weights(one: learn.Learner, other: learn.Learner) -> None:
+    for (name, expected), found in zip(
+        one.averaged.state_dict().items(), other.averaged.state_dict().values(), strict=True
+    ):
+        assert torch.equal(expected, found), name
+
+
+@pytest.mark.parametrize("network", RECIPES)
+def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
+    recipe = replace(
+        RECIPES[network], steps=2, minutes=None, epochs=0, images=4, sides=((32, 1.0),)
+    )
+    before = learn.initial_network(recipe, None).state_dict()
+    learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
+    after = learner.averaged.state_dict()
+    assert all(torch.isfinite(value).all() for value in after.values())
+    moved = [name for name, value in after.items() if not torch.equal(value, before[name])]
+    assert {name.split(".")[0] for name in moved} == {"features", "head"}
+    assert len(learner.curves.loss) == 1 and 0 <= learner.curves.validation_accuracy[0] <= 1
+    assert bool(learner.curves.threshold) == (recipe.objective == "pairs")
+    other = "lenet" if network != "lenet" else "mobilenet_v3"
+    with pytest.raises(TrainingError, match="no checkpoint of a"):
+        learn.Learner(RECIPES[other], None).restore(tmp_path / "c.safetensors")
+
+
+def test_dropout_is_repeated_when_a_run_continues(tmp_path):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
+    pairs = replace(RECIPES["idedupnet"], steps=3, images=4, sides=((32, 1.0),))
+    whole = learn.learn(cache, cache, pairs, tmp_path / "whole.safetensors")
+    learner = learn.Learner(pairs, None)
+    views, ids = learn.ViewBatches(cache, pairs, 0, 1)[0]
+    learner.learn(views, ids)
+    learner.save(tmp_path / "parts.safetensors")
+    torch.rand(7)
+    same_weights(whole, learn.learn(cache, cache, pairs, tmp_path / "parts.safetensors"))
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from idedup_tasks.training import learn, photos
+sys.path.insert(0, {tests!r})
+from test_training import TINY
+from dataclasses import replace
+folder = Path({folder!r})
+learn.CHECKPOINT_STEPS = 2
+cache = photos.cache_photos(photos.photo_files(folder), folder / "cache")
+def progress(step, loss, accuracy):
+    if step == 5:
+        print("five", flush=True)
+        time.sleep(600)
+learn.learn(cache, cache, replace(TINY, steps=8), folder / "killed.safetensors", None, progress)
+"""
+
+
+def test_a_killed_run_continues_to_the_same_weights_and_curves(tmp_path):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 12)), tmp_path / "cache")
+    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "five\n"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    checkpoint = tmp_path / "killed.safetensors"
+    # What a kill in the middle of the next one would leave beside it.
+    checkpoint.with_suffix(".part").write_bytes(b"half")
+    recipe = replace(TINY, steps=8)
+    resumed = learn.Learner(recipe, None)
+    resumed.restore(checkpoint)
+    assert resumed.step == 4
+    whole = learn.learn(cache, cache, recipe, tmp_path / "whole.safetensors")
+    parts = learn.learn(cache, cache, recipe, checkpoint)
+    same_weights(whole, parts)
+    assert parts.curves == whole.curves and len(whole.curves.epoch) == 3
+
+
+def test_a_damaged_checkpoint_is_an_error(tmp_path):
+    (tmp_path / "c.safetensors").write_bytes(b"half")
+    with pytest.raises(TrainingError, match="another output folder"):
+        learn.Learner(TINY, None).restore(tmp_path / "c.safetensors")
+
+
+def test_a_time_budget_fixes_the_steps_once(tmp_path, monkeypatch):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
+    monkeypatch.setattr(learn, "MEASURED_STEPS", 4)
+    monkeypatch.setattr(learn, "UNMEASURED_STEPS", 1)
+    seconds = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr(learn, "time", clock)
+    # A second by the clock each step: nine fit.
+    recipe = replace(TINY, steps=learn.UNLIMITED, minutes=9 / 60)
+    planned: list[int] = []
+    checkpoint = tmp_path / "c.safetensors"
+    learner = learn.learn(cache, cache, recipe, checkpoint, None, None, planned.append)
+    assert (learner.step, planned) == (9, [9])
+    assert learner.recipe.rate(8) < recipe.learning_rate / 2
+    # Slower now, but what was fixed holds; more minutes are more steps at the same pace.
+    monkeypatch.setattr(clock, "monotonic", lambda: 1000.0 * next(seconds))
+    again = learn.learn(cache, cache, recipe, checkpoint)
+    assert (again.step, again.seconds) == (9, 1.0)
+    longer = learn.learn(cache, cache, replace(recipe, minutes=11 / 60), checkpoint)
+    assert longer.step == 11
+
+
+def test_learning_stops_when_validation_no_longer_improves(tmp_path, monkeypatch):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 4)), tmp_path / "cache")
+    accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.9])
+    monkeypatch.setattr(learn.Learner, "validate", lambda *_: (next(accuracies), None))
+    recipe = replace(TINY, steps=learn.UNLIMITED, epochs=50, patience=2)
+    learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
+    assert learner.curves.validation_accuracy == [0.5, 0.7, 0.6, 0.7]
+    assert learn.learn(cache, cache, recipe, tmp_path / "c.safetensors").step == 4
+
+
+def test_no_steps_leave_the_weights_as_they_were(tmp_path):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 4)), tmp_path / "cache")
+    recipe = replace(TINY, steps=0)
+    learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
+    assert learner.step == 0 and learner.curves.epoch == []
+    same_weights(learner, learn.Learner(recipe, None))
+
+
 def test_a_stopped_run_continues_to_the_same_weights(tmp_path, monkeypatch):
     files = photo_files(save_pictures(tmp_path, 12))
     cache = cache_photos(files, tmp_path / "cache")
@@ -129,10 +259,7 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path, monkeypatch):
         learn.learn(cache, cache, TINY, tmp_path / "parts.safetensors", progress=stop)
     parts = learn.learn(cache, cache, TINY, tmp_path / "parts.safetensors")
     assert parts.step == whole.step == 4
-    for (name, expected), found in zip(
-        whole.averaged.state_dict().items(), parts.averaged.state_dict().values(), strict=True
-    ):
-        assert torch.equal(expected, found), name
+    same_weights(whole, parts)
 
 
 def test_fewer_photographs_than_a_batch_are_an_error(tmp_path):
@@ -239,6 +366,18 @@ def test_refitted_head_ignores_the_directions_that_edits_move_along():
     assert kept[:2].min() > 10 * kept[2:4].max()
     # Views of one photograph end up closer together than photographs are.
     assert projected.std(1).mean() < 0.2 * projected.mean(1).std(0).mean()
+    # Fewer features than wanted: the rest of the rows are zero.
+    wide, _ = discriminant_projection(views, 8)
+    assert wide.shape == (8, 6) and not wide[6:].any() and wide[:6].any(1).all()
+
+
+def test_features_that_say_nothing_leave_the_learnt_head(tmp_path):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 16)), tmp_path / "cache")
+    network = learn.initial_network(replace(TINY, dim=4), None).eval()
+    network.pool = lambda images: torch.ones(len(images), 576)
+    before = network.head.weight.clone()
+    refit_head(network, cache, 32, 0)
+    assert torch.equal(network.head.weight, before)
 
 
 def test_training_gives_a_calibrated_descriptor_that_registers_only_if_better(many, tmp_path):
