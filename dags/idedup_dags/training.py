@@ -90,7 +90,8 @@ def benchmark(calibrated: Mapping[str, Any]) -> dict[str, Any]:
         results = run_benchmark(dataset, methods, benchmark_id=run_id)
         files = write_results(results, sidecar.parent / "benchmark")
         record(results, Places.from_environment().warehouse)
-    measures = measures_of(results["methods"][methods[0].name])
+    found = measures_of(results["methods"][methods[0].name])
+    measures = {name: value for name, value in found.items() if name.startswith("pairs.all.")}
     return {"benchmark_id": run_id, "files": [str(file) for file in files], "measures": measures}
 
 
