@@ -368,7 +368,8 @@ def preview(
     """Show what another threshold or keeper policy would change, before anything is changed.
 
     To make it so, put the values into the collection's file and run it again. Only images that
-    pairs from the candidate threshold on connect are ever together, however low the cut.
+    pairs from the candidate threshold on connect are ever together, however low the cut. The report
+    of a collection of 500 images or more suggests a threshold from its own similarities.
 
     Examples:
 

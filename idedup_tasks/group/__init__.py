@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from idedup_tasks.group.members import (
     group_of,
 )
 from idedup_tasks.group.pairs import SCALE, Pairs, find_pairs, nearest_cells
+from idedup_tasks.group.suggestion import suggest
 from idedup_tasks.index import shards
 from idedup_tasks.lake import (
     GROUPS,
@@ -137,6 +138,7 @@ def prepare(run: Run) -> Candidate:
             "linkage": settings.linkage,
             "linkage_fallbacks": clusters.fallbacks,
             "sampled_recall": _sampled_recall(run, found.vectors, pairs, cells),
+            "suggestion": asdict(suggest(found.vectors)),
         }
     warnings = []
     if clusters.fallbacks:

@@ -140,13 +140,19 @@ def rows(
 
 
 def histogram(
-    chart: Chart, counts: np.ndarray, start: float, width: float, marks: Mapping[str, float]
+    chart: Chart,
+    counts: np.ndarray,
+    start: float,
+    width: float,
+    marks: Mapping[str, float],
+    what: str = "pairs",
 ) -> None:
     """Add a histogram of similarities, with named thresholds.
 
     Args:
         counts: (bins,) int64; bin i holds scores from `start + i * width`.
         marks: thresholds by name, in the same unit as `start`.
+        what: is counted.
     """
     end = start + width * len(counts)
     top_space, base = 46.0, chart.height - _BOTTOM
@@ -168,7 +174,7 @@ def histogram(
     for i, count in enumerate(counts.tolist()):
         if count:
             low = start + i * width
-            title = f"{count:,} pairs from {low:.2f} to {low + width:.2f}"
+            title = f"{count:,} {what} from {low:.2f} to {low + width:.2f}"
             high = max(scaled(count), 1.0)
             each = wide / len(counts)
             chart.bars.append(Bar(across(low), base - high, each * 0.9, high, "pairs", title))
@@ -183,7 +189,7 @@ def histogram(
             Label(x - 3 if anchor == "end" else x + 3, y + 5, f"{name} {score:.2f}", anchor, "mark")
         )
     if logarithmic:
-        chart.note = "The scale of counts is logarithmic."
+        chart.note = f"{chart.note} The scale of counts is logarithmic.".strip()
 
 
 def dendrogram(chart: Chart, tree: np.ndarray, names: Sequence[str], cut: float) -> None:

@@ -34,7 +34,7 @@ _GROUPS = 20
 _MEMBERS = 12
 _LEAVES = 30
 _SAMPLES = 5
-_DOUBTS = 8
+_DOUBTS = 9
 _PERIODS = 45
 _FORMATS = 10
 _THUMBNAIL = 160
@@ -115,6 +115,7 @@ def render(run: Run, warehouse: Warehouse) -> str:
                 _size_chart(sizes),
                 _format_chart(formats),
                 _score_chart(run, thresholds),
+                _suggestion_chart(stages, thresholds),
             )
             if chart is not None
         ],
@@ -309,6 +310,36 @@ def _score_chart(run: Run, thresholds: Thresholds) -> Chart | None:
         note="Pairs kept in the lake: the best matches of each active image.",
     )
     charts.histogram(chart, counts[first:], first * _BIN - 1, _BIN, marks)
+    return chart
+
+
+def _suggestion_chart(stages: Sequence[dict[str, Any]], thresholds: Thresholds) -> Chart | None:
+    """What the collection's own similarities say of its threshold, as the group stage found it."""
+    [found] = [
+        (stage["counts"] or {}).get("suggestion") for stage in stages if stage["stage"] == "group"
+    ] or [None]
+    if not found or not found["best_matches"]:
+        return None
+    sampled = sum(found["best_matches"])
+    marks = {"pair": thresholds.pair}
+    threshold = found["threshold"]
+    if threshold is None:
+        note = f"No threshold is suggested from this collection: {found['because']}."
+    else:
+        marks["suggested"] = threshold
+        note = (
+            f"From {threshold:.2f} on, pairs of this collection stand out from what chance makes "
+            f"alike; {thresholds.pair:g} is in use. A suggestion: nothing applies it. To try it, "
+            "set candidate and pair among the collection's thresholds."
+        )
+    chart = Chart(
+        "Most similar other image",
+        f"Of {sampled:,} sampled images, how similar the image most like each is. {note}",
+        height=240,
+        note=note,
+    )
+    counts = np.array(found["best_matches"], dtype=np.int64)
+    charts.histogram(chart, counts, 0.0, 1 / len(counts), marks, "images")
     return chart
 
 
