@@ -129,7 +129,7 @@ def test_the_stack_finds_what_one_process_finds(
     run = _run_everything(airflow)
     print(f"the run took {time.monotonic() - began:.0f} s: {_stages(stack)}")
 
-    assert run["state"] == "success", failures(airflow, "image_dedup_sample", [run])
+    assert run["state"] == "success", _faults(stack, airflow, run)
     there = state(_warehouse(stack))
     assert {name: len(rows) for name, rows in there.items()} == {
         name: len(rows) for name, rows in alone.items()
@@ -164,8 +164,13 @@ def _run_everything(airflow: LocalAirflow) -> dict[str, Any]:
         # A fault is not waited out: nothing here needs a second try.
         if run["state"] in ("success", "failed") or "up_for_retry" in states:
             return run
-        assert time.monotonic() < deadline, failures(airflow, dag_id, [run])
+        assert time.monotonic() < deadline, f"the run is still {states}"
         time.sleep(1)
+
+
+def _faults(stack: Stack, airflow: LocalAirflow, run: dict[str, Any]) -> str:
+    said = failures(airflow, "image_dedup_sample", [run])
+    return "\n".join([said, *(stack.log(name) for name in ("airflow-scheduler", "dask-worker"))])
 
 
 def _warehouse(stack: Stack) -> str:
@@ -176,7 +181,7 @@ def _warehouse(stack: Stack) -> str:
 def _stages(stack: Stack) -> dict[str, float]:
     engine = sa.create_engine(_warehouse(stack))
     with engine.connect() as connection:
-        took = dict(connection.execute(sa.text("SELECT stage, seconds FROM run")).tuples().all())
+        took = dict(connection.execute(sa.text("SELECT stage, seconds FROM run")).all())
     engine.dispose()
     return {stage: round(took[stage], 1) for stage in STAGES if stage in took}
 
