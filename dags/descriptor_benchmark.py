@@ -58,5 +58,5 @@ with DAG(
     tags=["idedup", "descriptor"],
     description="Measures descriptors and hashes: precision, recall, speed, memory",
     doc_md=__doc__,
-):
+) as dag:
     task(benchmark.measure, execution_timeout=timedelta(hours=24))()

@@ -30,8 +30,8 @@ def dag() -> DAG:
     module = importlib.util.module_from_spec(spec)
     sys.modules["descriptor_benchmark"] = module
     spec.loader.exec_module(module)
-    (found,) = [value for value in vars(module).values() if isinstance(value, DAG)]
-    return found
+    assert isinstance(module.dag, DAG)
+    return module.dag
 
 
 def test_it_is_wired_for_operators(dag: DAG) -> None:
