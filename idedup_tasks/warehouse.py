@@ -51,8 +51,8 @@ _ROWS: Mapping[str, tuple[str, str]] = {
 # Beside the versions of its tables: the lake that they are of.
 _LAKE_ID = "lake_id"
 
-# Parents before children; rows leave in the opposite order.
-_STATE_TABLES = ("image", "duplicate_group", "group_member", "duplicate_pair")
+# Of current state, parents before children; rows leave in the opposite order.
+STATE_TABLES = ("image", "duplicate_group", "group_member", "duplicate_pair")
 
 # What names a row of them.
 _KEYS: Mapping[str, str] = {
@@ -443,17 +443,22 @@ class Warehouse:
                 self._execute(connection, "apply/model_delete.sql", about)
                 self._execute(connection, "apply/model.sql", about)
                 self._execute(connection, "apply/collection.sql", about)
-                before = {t: self._count(connection, t, about) for t in _STATE_TABLES}
+                before = {t: self._count(connection, t, about) for t in STATE_TABLES}
                 touched = {
                     table: self._execute(connection, f"apply/{table}_upsert.sql", about).rowcount
-                    for table in _STATE_TABLES
+                    for table in STATE_TABLES
                 }
-                for table in reversed(_STATE_TABLES):
+                for table in reversed(STATE_TABLES):
                     deleted = self._execute(connection, f"apply/{table}_delete.sql", about).rowcount
                     inserted = self._count(connection, table, about) - before[table] + deleted
                     done["inserted"] += inserted
                     done["updated"] += touched[table] - inserted
                     done["deleted"] += deleted
+            # PostgreSQL would do so itself, a minute later; until then it may take a table of a
+            # million rows for an empty one, and the report reads the views at once.
+            if self.dialect == "postgresql" and 10 * sum(done.values()) > sum(before.values()):
+                with connection.begin():
+                    self._execute(connection, "apply/figures.postgresql.sql")
         return done
 
     def compare(
@@ -472,7 +477,7 @@ class Warehouse:
             with connection.begin() as transaction:
                 self._execute(connection, "record/collection.sql", about)
                 for change in ("upsert", "delete"):
-                    tables = _STATE_TABLES if change == "upsert" else reversed(_STATE_TABLES)
+                    tables = STATE_TABLES if change == "upsert" else reversed(STATE_TABLES)
                     for table in tables:
                         [statement] = statements(_SQL / f"apply/{table}_{change}.sql")
                         text = sa.text(f"{statement} RETURNING {_KEYS[table]}")

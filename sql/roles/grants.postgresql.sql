@@ -14,3 +14,5 @@ group_profile, group_sizes, top_groups, member_evidence, threshold_sensitivity, 
 collection_totals, storage_cost, run_health, quality_over_time, quality_open, run_summary,
 rejects_by_run, benchmark_history
 TO idedup_writer, idedup_bi;
+
+GRANT EXECUTE ON FUNCTION take_figures() TO idedup_writer;

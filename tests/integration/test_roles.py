@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
-from result_rows import a_candidate, a_run, batches, duplicate, keeper
+from result_rows import a_candidate, a_run, batches, duplicate, image, keeper
 
 from idedup_tasks.warehouse import Warehouse, WarehouseError
 
@@ -119,6 +119,19 @@ def test_the_writer_applies_and_records(login: Login, tmp_path: Path) -> None:
     warehouse.record_quality(run, "ingest", [])
     assert warehouse.apply(run, a_candidate(run, version=2), batches([]))["deleted"] == 6
     assert [row["collection"] for row in warehouse.query("collections")] == ["photos"]
+
+
+def test_figures_are_taken_after_a_large_load(login: Login, tmp_path: Path) -> None:
+    """Only the owner may analyse a table; without figures, joins of many rows are planned badly."""
+    run = a_run(tmp_path, name="large")
+    content = [image(f"{i:04x}") for i in range(1000)]
+    Warehouse(login("idedup_writer")).apply(run, a_candidate(run), batches(content, size=1000))
+    with psycopg.connect(login("idedup_bi")) as connection:
+        [row] = connection.execute(
+            "SELECT reltuples FROM pg_class WHERE oid = 'public.image'::regclass"
+        )
+    assert row[0] >= 1000
+    assert refused(login, "idedup_bi", "SELECT take_figures()")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,166 @@
+"""The warehouse with many rows: loading results into it, and reading its views.
+
+    python -m idedup_tasks.benchmarks.warehouse --rows 1000000 --url postgresql+psycopg://…
+
+Synthetic results, three images in twenty of them in groups, are applied to the collection
+`benchmark` of a warehouse that `idedup db upgrade` has prepared: first to an empty collection, then
+again unchanged, then with one image in a hundred changed. Making the rows is timed on its own and
+taken off. Then each view is read under EXPLAIN (ANALYZE), on PostgreSQL, as a dashboard reads it:
+for this collection. At the end the collection's rows are removed again, unless `--keep` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+
+from idedup_tasks.lake import Candidate
+from idedup_tasks.pipeline import Run
+from idedup_tasks.report.results import RESULTS
+from idedup_tasks.settings import Collection, Places
+from idedup_tasks.warehouse import STATE_TABLES, Warehouse
+
+_BATCH = 20_000
+_DAYS = 365
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+_RELATIONS = np.array(["exact", "perceptual", "near"])
+_FORMATS = np.array(["JPEG", "PNG", "WEBP", "HEIF"])
+
+
+def results(rows: int, changed: float = 0.0, seed: int = 0) -> Iterator[pa.RecordBatch]:
+    """Results of `rows` images in `RESULTS`' order; a share `changed` of them has another size.
+
+    Of twenty images the first is a keeper, the next two its duplicates, and the last of two hundred
+    is rejected.
+    """
+    for start in range(0, rows, _BATCH):
+        number = np.arange(start, min(start + _BATCH, rows))
+        place = number % 20
+        grouped = (place < 3) & (number - place + 2 < rows)
+        duplicate = grouped & (place > 0)
+        bad = (number % 200 == 199) & ~grouped
+        rng = np.random.default_rng([seed, start])
+        size = rng.integers(10_000, 5_000_000, len(number))
+        size += np.random.default_rng([seed, start, 1]).random(len(number)) < changed
+        ids = pa.array([f"{i:032x}" for i in number])
+        keepers = pa.array([f"{i:032x}" for i in number - place])
+        day = number * _DAYS // rows
+        days = [f"{_START + timedelta(days=int(d)):%Y-%m-%d}" for d in range(_DAYS)]
+        kind = rng.integers(0, 3, len(number))
+        score = np.where(kind == 0, 1.0, np.round(rng.uniform(0.7, 1.0, len(number)), 4))
+        keys = [f"folder {i % 40}/{i}.jpg" for i in number]
+
+        status = np.where(bad, "rejected", np.where(duplicate & (kind < 2), "collapsed", "active"))
+        verdict = np.where(grouped, np.where(place == 0, "keeper", "duplicate"), "unique")
+        moments = (number * (86_400_000_000 * _DAYS // rows)).astype("timedelta64[us]")
+        columns = {
+            "image_id": ids,
+            "arrival": pa.array([days[d] for d in day]),
+            "key": pa.array(keys),
+            "uri": pa.array([f"s3://bucket/{key}" for key in keys]),
+            "arrived_at": pa.array(np.datetime64("2026-01-01", "us") + moments).cast(
+                pa.timestamp("us", "UTC")
+            ),
+            "bytes": pa.array(size),
+            "sha256": _where(~bad, [f"{i:064x}" for i in number], pa.string()),
+            "width": _where(~bad, np.full(len(number), 4000), pa.int32()),
+            "height": _where(~bad, np.full(len(number), 3000), pa.int32()),
+            "format": _where(~bad, _FORMATS[number % 4], pa.string()),
+            "taken_at": pa.nulls(len(number), pa.timestamp("us", "UTC")),
+            "low_information": _where(~bad, np.zeros(len(number), bool), pa.bool_()),
+            "status": pa.array(status),
+            "reason_code": _where(bad, np.full(len(number), "damaged"), pa.string()),
+            "reason": _where(bad, np.full(len(number), "cannot be read"), pa.string()),
+            "verdict": _where(~bad, verdict, pa.string()),
+            "group_id": _where(grouped, keepers.to_numpy(zero_copy_only=False), pa.string()),
+            "relation": _where(duplicate, _RELATIONS[kind], pa.string()),
+            "method": _where(duplicate, _RELATIONS[kind], pa.string()),
+            "matched_id": _where(duplicate, keepers.to_numpy(zero_copy_only=False), pa.string()),
+            "score": _where(duplicate, score, pa.float64()),
+            "threshold": _where(duplicate, np.full(len(number), 0.7), pa.float64()),
+            "keeper_id": _where(grouped, keepers.to_numpy(zero_copy_only=False), pa.string()),
+            "score_to_keeper": _where(duplicate, score, pa.float64()),
+        }
+        yield pa.RecordBatch.from_pydict(columns, schema=RESULTS)
+
+
+def _where(mask: np.ndarray, values: Any, type_: pa.DataType) -> pa.Array:
+    return pa.array(values, type_, mask=~mask)
+
+
+def measure(warehouse: Warehouse, run: Run, rows: int) -> list[dict[str, Any]]:
+    """Apply the results three times; what was touched, and rows of the four tables a second."""
+    clock = time.perf_counter()
+    for _ in results(rows):
+        pass
+    making = time.perf_counter() - clock
+    found = []
+    for name, changed in (("empty", 0.0), ("unchanged", 0.0), ("1 % changed", 0.01)):
+        candidate = Candidate("report", run.run_id, [], {}, {})
+        clock = time.perf_counter()
+        done = warehouse.apply(run, candidate, results(rows, changed))
+        seconds = time.perf_counter() - clock - making
+        about = {"collection": run.collection.name}
+        with warehouse._connection() as connection:
+            state = sum(warehouse._count(connection, table, about) for table in STATE_TABLES)
+        found.append(
+            {"into": name, "seconds": round(seconds, 1), "making_rows": round(making, 1), **done}
+            | {"state_rows": state, "state_rows_per_second": round(state / seconds)}
+        )
+    return found
+
+
+def explain(warehouse: Warehouse, run: Run) -> Iterator[tuple[str, float, str]]:
+    """Each view's name, its milliseconds for this collection, and PostgreSQL's plan."""
+    with warehouse._engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        for view in sorted(sa.inspect(connection).get_view_names()):
+            if view == "benchmark_history":  # no collection in it
+                continue
+            table = sa.table(view, sa.column("collection"))
+            query = sa.select(sa.text("*")).select_from(table)
+            query = query.where(table.c.collection == run.collection.name)
+            text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+            plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, COSTS OFF, FORMAT JSON) {text}")
+            [content] = plan.scalar_one()
+            yield view, content["Execution Time"], json.dumps(content["Plan"], indent=1)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--url", required=True, help="SQLAlchemy URL, as the role that writes")
+    parser.add_argument("--plans", type=Path, help="a folder for the plans, one file a view")
+    parser.add_argument("--keep", action="store_true", help="leave the rows in the warehouse")
+    given = parser.parse_args(arguments)
+    warehouse = Warehouse(given.url)
+    collection = Collection.model_validate({"name": "benchmark", "source": "/nowhere"})
+    places = Places(home=Path(), lake="", warehouse=given.url, collections=Path())
+    run = Run(collection, "benchmark", None, places)
+    for row in measure(warehouse, run, given.rows):
+        print(json.dumps(row), flush=True)
+    if warehouse.dialect == "postgresql":
+        for view, milliseconds, plan in explain(warehouse, run):
+            print(f"{view}: {milliseconds:,.0f} ms", flush=True)
+            if given.plans:
+                given.plans.mkdir(parents=True, exist_ok=True)
+                (given.plans / f"{view}.json").write_text(plan, encoding="utf-8")
+    if not given.keep:
+        warehouse.apply(run, Candidate("report", run.run_id, [], {}, {}), results(0))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,23 @@
+"""Figures to plan by, after a large load.
+
+Revision ID: 0004
+Revises: 0003
+"""
+
+from pathlib import Path
+
+from alembic import op
+
+from idedup_tasks.warehouse import statements
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    if connection.dialect.name == "postgresql":
+        for statement in statements(Path(__file__).with_suffix(".postgresql.sql")):
+            connection.exec_driver_sql(statement)
