@@ -62,9 +62,10 @@ def main(arguments: list[str]) -> int:
         page = browser.pages[0]
         page.set_default_timeout(300_000)
         page.goto(f"{address}/login/")
-        page.fill("[name=username]", os.environ.get("SUPERSET_ADMIN", "admin"))
-        page.fill("[name=password]", os.environ.get("SUPERSET_ADMIN_PASSWORD", "admin"))
-        page.press("[name=password]", "Enter")
+        name, password = "[data-test=username-input]", "[data-test=password-input]"
+        page.fill(name, os.environ.get("SUPERSET_ADMIN", "admin"))
+        page.fill(password, os.environ.get("SUPERSET_ADMIN_PASSWORD", "admin"))
+        page.press(password, "Enter")
         page.wait_for_url(lambda url: "/login" not in url)
         charts = page.request.get(f"{address}/api/v1/dashboard/image-duplicates/charts").json()
         names.update({chart["id"]: chart["slice_name"] for chart in charts["result"]})
