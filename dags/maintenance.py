@@ -67,7 +67,7 @@ with DAG(
     tags=["idedup", "maintenance"],
     description="Compaction, vacuum, reconciliation with the source, consistency",
     doc_md=__doc__,
-):
+) as dag:
 
     @task_group
     def collection(file: str) -> None:
