@@ -1,14 +1,21 @@
-"""The stack of docker-compose.yaml, as plain processes, finds what a single process finds."""
+"""The stack of docker-compose.yaml, as plain processes, finds what a single process finds.
+
+And that although one of its two Dask workers is killed while it works.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +25,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from compose_file import ROOT
+from distributed import Client
 from stack import Stack
 from trial import HISTORY, STATE_TABLES, failures
 
@@ -126,10 +134,12 @@ def test_the_stack_finds_what_one_process_finds(
     for file in sorted(p for p in source.rglob("*") if p.is_file()):
         store.upload_file(str(file), "photos", file.relative_to(source).as_posix())
     began = time.monotonic()
-    run = _run_everything(airflow)
+    with _killer(f"tcp://{stack.address('8786')}") as killed:
+        run = _run_everything(airflow)
     print(f"the run took {time.monotonic() - began:.0f} s: {_stages(stack)}")
 
     assert run["state"] == "success", _faults(stack, airflow, run)
+    assert len(killed) == 1, "no job of the run was seen on a Dask worker"
     there = state(_warehouse(stack))
     assert {name: len(rows) for name, rows in there.items()} == {
         name: len(rows) for name, rows in alone.items()
@@ -146,6 +156,33 @@ def test_the_stack_finds_what_one_process_finds(
     for path in stack.folder.rglob("*.log"):
         written = path.read_text(errors="replace")
         assert not [name for name in stack.secrets if stack.secret(name) in written], path
+
+
+@contextmanager
+def _killer(scheduler: str) -> Iterator[list[int]]:
+    """Meanwhile, kill the first Dask worker that has something to do, as a power cut would.
+
+    Yields the list of ids of processes that were killed.
+    """
+    killed: list[int] = []
+    ended = threading.Event()
+
+    def watch(client: Client, processes: dict[str, int]) -> None:
+        while not killed and not ended.wait(0.05):
+            for worker, jobs in client.processing().items():
+                if jobs and not killed:
+                    os.kill(processes[worker], signal.SIGKILL)
+                    killed.append(processes[worker])
+
+    with Client(scheduler, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
+        watcher = threading.Thread(target=watch, args=(client, client.run(os.getpid)))
+        watcher.start()
+        try:
+            yield killed
+        finally:
+            ended.set()
+            watcher.join()
 
 
 def _run_everything(airflow: LocalAirflow) -> dict[str, Any]:
