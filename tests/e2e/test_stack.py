@@ -36,7 +36,7 @@ from idedup_tasks.settings import STAGES, Places
 pytestmark = pytest.mark.e2e
 
 FIRST_DAY = date(2026, 1, 1)
-SCENES = 40
+SCENES = 20
 COLLECTION = {
     "name": "sample",
     # The sample's days, in keys: the store says itself when an object was written.
@@ -121,7 +121,7 @@ def airflow(stack: Stack) -> LocalAirflow:
 
 
 def test_the_stack_finds_what_one_process_finds(
-    stack: Stack, airflow: LocalAirflow, source: Path, alone: dict[str, Any]
+    source: Path, alone: dict[str, Any], stack: Stack, airflow: LocalAirflow
 ) -> None:
     print(f"\nservices up after {stack.took:.0f} s:", stack.took_each())
     store = boto3.client(
