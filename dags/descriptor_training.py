@@ -80,7 +80,7 @@ with DAG(
     tags=["idedup", "descriptor"],
     description="Trains, calibrates, measures and registers a descriptor",
     doc_md=__doc__,
-):
+) as dag:
     prepared = task(training.preprocess)()
     trained = task(training.train, execution_timeout=timedelta(days=2))(prepared)
     calibrated = task(training.calibrate)(prepared, trained)
