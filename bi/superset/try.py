@@ -1,12 +1,12 @@
 """Open the dashboard in a headless Chromium and look at what each chart got.
 
-    python bi/superset/try.py http://127.0.0.1:8088 superset.png [collection]
+    python bi/superset/try.py http://127.0.0.1:8088 found.png [photos ['2026-01-01 : 2026-02-01']]
 
 With a Superset that runs and has the dashboard (`load.py`), and with `playwright` from pip in the
 Python that runs this; Chromium is CHROMIUM or /usr/bin/chromium. Logs in as SUPERSET_ADMIN (admin)
 with SUPERSET_ADMIN_PASSWORD (admin). Prints a line a chart: how many rows /api/v1/chart/data gave
-it, or the error. With a collection, the dashboard's filter is set to it. Exit code 1 when a chart
-got an error, or no rows where there must be some.
+it, or the error. The dashboard's filters are set to a collection and an interval that are given.
+Exit code 1 when a chart got an error, or no rows where there must be some.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHROMIUM = [
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) not in (2, 3):
+    if len(arguments) not in (2, 3, 4):
         print(__doc__, file=sys.stderr)
         return 2
     address, picture = arguments[0].rstrip("/"), arguments[1]
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
             profile,
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
             args=CHROMIUM,
-            viewport={"width": 1500, "height": 3400},
+            viewport={"width": 1500, "height": 3500},
         )
         page = browser.pages[0]
         page.set_default_timeout(300_000)
@@ -70,14 +70,19 @@ def main(arguments: list[str]) -> int:
         charts = page.request.get(f"{address}/api/v1/dashboard/image-duplicates/charts").json()
         names.update({chart["id"]: chart["slice_name"] for chart in charts["result"]})
         page.on("response", keep)
-        wanted = ""
-        if len(arguments) == 3:
-            value = f"'{arguments[2]}'"
-            clause = f"(filters:!((col:collection,op:IN,val:!({value}))))"
-            state = f"(label:{value},value:!({value}))"
-            name = "NATIVE_FILTER-collection"
-            chosen = f"(extraFormData:{clause},filterState:{state},id:{name},ownState:())"
-            wanted = f"?native_filters=({name}:{chosen})"
+        chosen = []
+        if len(arguments) > 2:
+            value = f"!('{arguments[2]}')"
+            data = f"filters:!((col:collection,op:IN,val:{value}))"
+            chosen.append(("NATIVE_FILTER-collection", data, value))
+        if len(arguments) > 3:
+            value = f"'{arguments[3]}'"
+            chosen.append(("NATIVE_FILTER-interval", f"time_range:{value}", value))
+        masks = [
+            f"{name}:(extraFormData:({data}),filterState:(value:{value}),id:{name},ownState:())"
+            for name, data, value in chosen
+        ]
+        wanted = f"?native_filters=({','.join(masks)})" if masks else ""
         page.goto(f"{address}/superset/dashboard/image-duplicates/{wanted}")
         for _ in range(120):
             page.wait_for_timeout(2_000)

@@ -159,6 +159,10 @@ def main(arguments: list[str]) -> int:
                 (given.plans / f"{view}.json").write_text(plan, encoding="utf-8")
     if not given.keep:
         warehouse.apply(run, Candidate("report", run.run_id, [], {}, {}), results(0))
+        with warehouse._connection() as connection, connection.begin():
+            for table, column in (("model", "collection"), ("collection", "name")):
+                held = sa.table(table, sa.column(column))
+                connection.execute(sa.delete(held).where(held.c[column] == collection.name))
     return 0
 
 
