@@ -33,7 +33,8 @@ from idedup_tasks.local_airflow import AirflowError, LocalAirflow
 from idedup_tasks.sample import make_sample
 from idedup_tasks.settings import STAGES, Places
 
-pytestmark = pytest.mark.e2e
+# The first test waits for all services too.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 FIRST_DAY = date(2026, 1, 1)
 SCENES = 20
