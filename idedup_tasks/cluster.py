@@ -133,6 +133,12 @@ def cores_of_job() -> int:
     return usable_cores() if _threads_of_worker is None else 1
 
 
+def job_size(one: int) -> int:
+    """How much work a job should hold: `one` when workers are dealt jobs, several times that here,
+    where they follow one another and each begins and ends with idle cores."""
+    return one if os.environ.get("IDEDUP_DASK_SCHEDULER") else 10 * one
+
+
 # --- here ----------------------------------------------------------------------------------------
 
 
@@ -390,12 +396,12 @@ def _copy_here(lake: Lake, path: str) -> str:
 def shared(lake: Lake, arrays: Mapping[str, np.ndarray], *, here: bool) -> Iterator[Shared]:
     """Lay out arrays for the jobs of `compute`: in the lake for a cluster, else as they are.
 
-    The files are gone afterwards, unless this process is killed; maintenance removes those.
+    The files are gone afterwards; those of a process that was killed go with old candidates.
     """
     name = uuid.uuid4().hex
     paths: dict[str, str] = {}
     if os.environ.get("IDEDUP_DASK_SCHEDULER") and not here:
-        paths = {key: f"scratch/{name}-{key}.npy" for key in arrays}
+        paths = {key: f"candidates/shared-{name}/{key}.npy" for key in arrays}
     try:
         for key, path in paths.items():
             with lake.create(path) as stream:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 publish = publish_changes
 
-CHUNK = 4_096
-_ENCODE = 256
+CHUNK = 1_000
+_ENCODE = 128
 
 
 def prepare(run: Run) -> Candidate:

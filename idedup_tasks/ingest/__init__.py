@@ -29,7 +29,8 @@ from idedup_tasks.lake import TIMESTAMP, Candidate, DataFile, Lake, Snapshot, Ta
 from idedup_tasks.pipeline import Run, publish_changes
 from idedup_tasks.settings import Limits, digest
 
-CHUNK = 1_000
+CHUNK = 500
+_REWRITE_ROWS = 1_000
 # These may come out differently next time though the object is the same, and those when limits
 # were raised; others may not.
 _PASSING = frozenset({"unreadable", "vanished", "crashed", "timed-out", "out-of-memory"})
@@ -201,12 +202,13 @@ def _read(run: Run, plans: Iterable[_Plan], total: int) -> Iterator[_Plan]:
 
     def batches() -> Iterator[tuple[list[_Plan], Batch]]:
         # Small partitions share a batch, so that a store's latency is not paid for each.
+        most = cluster.job_size(CHUNK)
         together: list[tuple[_Plan, Reading]] = []
         for plan in plans:
             planned.append(plan)
             advance(plan.reused_decoded + plan.reused_rejected + sum(f.rows for f in plan.found))
             for reading in plan.readings:
-                if sum(len(r.objects) for _, r in [*together, (plan, reading)]) > CHUNK:
+                if sum(len(r.objects) for _, r in [*together, (plan, reading)]) > most:
                     yield batch_of(together)
                     together = []
                 together.append((plan, reading))
@@ -275,7 +277,7 @@ def _rewrite(
         if not pc.all(pc.is_in(ids, dropped)).as_py():
             kept = (
                 _restated(batch.filter(pc.invert(pc.is_in(batch["image_id"], dropped))), restated)
-                for batch in snapshot.scan(batch_rows=CHUNK, files=[file])
+                for batch in snapshot.scan(batch_rows=_REWRITE_ROWS, files=[file])
             )
             change.add.append(lake.write_rows("images", file.partition, kept))
 

@@ -38,7 +38,7 @@ from idedup_tasks.settings import Prefilter, digest
 publish = publish_changes
 
 _HASH_BATCH = 256
-_CHUNK = 2_048
+_CHUNK = 1_000
 
 
 @dataclass
