@@ -305,9 +305,9 @@ def _cifar10(photos: Path, limit: int | None) -> Dataset:
     words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
     names = sorted({name for a, b, _ in labelled for name in (a, b)})
     place = {name: i for i, name in enumerate(names)}
-    for a, b, same in labelled:
-        if same.lower() not in words:
-            raise BenchmarkError(f"{table}: same is {same!r} for {a} and {b}: expected 1 or 0")
+    for a, b, word in labelled:
+        if word.lower() not in words:
+            raise BenchmarkError(f"{table}: same is {word!r} for {a} and {b}: expected 1 or 0")
     same = np.array([words[word.lower()] for _, _, word in labelled])
     if same.all() or not same.any():
         raise BenchmarkError(f"{table}: expected pairs of both kinds, same 1 and same 0")

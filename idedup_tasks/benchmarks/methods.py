@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ class Method:
     family: Family
     command: tuple[str, ...]
     architecture: str = ""
+    model_id: str = ""
     folder: Path | None = None  # of a descriptor's files
 
 
@@ -66,12 +68,15 @@ def choose_methods(
     if names is None:
         names = (DEFAULT_DESCRIPTOR, *HASHES, *(PEERS if peer_python else ()))
     methods = [_method(name.strip(), peer_python, device) for name in names]
-    for method in methods:
-        if sum(other.name == method.name for other in methods) > 1:
-            raise BenchmarkError(
-                f"two methods are called {method.name!r}; compare descriptors of one name in runs "
-                "of their own"
-            )
+    # Descriptors of one name, such as the shipped one and one trained further, go by model_id.
+    count = Counter(method.name for method in methods)
+    methods = [
+        replace(method, name=method.model_id or method.name) if count[method.name] > 1 else method
+        for method in methods
+    ]
+    for name, times in Counter(method.name for method in methods).items():
+        if times > 1:
+            raise BenchmarkError(f"{name} is among the methods twice: name it once")
     if not methods:
         raise BenchmarkError(f"there is no method to measure; name some, such as {HASHES[2]}")
     return methods
@@ -94,7 +99,9 @@ def _method(name: str, peer_python: Path | None, device: str) -> Method:
         card = load_card(name)
     except DescriptorError as error:
         raise BenchmarkError(f"{error}; hashes are {', '.join(HASHES)}") from error
-    return Method(card.name, "descriptor", own, card.architecture, card.folder)
+    return Method(
+        card.name, "descriptor", own, card.architecture, card.model_id(device), card.folder
+    )
 
 
 class Process:

@@ -60,7 +60,6 @@ def render(results: Mapping[str, Any]) -> str:
         techniques=_rows(HASHES, methods) + _rows(LEARNT, methods),
         claim=PAPER_CLAIM,
         matrix=PAPER_MATRIX,
-        colours=figures.COLOURS,
     )
     return page.lstrip()
 
@@ -68,15 +67,13 @@ def render(results: Mapping[str, Any]) -> str:
 def _rows(
     names: tuple[str, ...], methods: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[str, Mapping[str, Any] | None]]:
-    """A row for each name: what was measured of it, or None."""
+    """A row for each name: what was measured (two of a name go by their model_id), or None."""
     rows: list[tuple[str, Mapping[str, Any] | None]] = []
     for name in names:
-        found = [
-            (method, result)
-            for method, result in methods.items()
-            if method == name or result["architecture"] == name
-        ]
-        rows += found or [(name, None)]
+        found = [method for method in methods if name in (method, method.rpartition("-")[0])]
+        rows += [(method, methods[method]) for method in found]
+        if not found:
+            rows.append((name, None))
     return rows
 
 

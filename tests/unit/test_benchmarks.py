@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from idedup_tasks.benchmarks.methods import HASHES, Method, Process, choose_meth
 from idedup_tasks.benchmarks.page import PAPER_CLAIM, PAPER_MATRIX, render
 from idedup_tasks.benchmarks.peers.frames import signs
 from idedup_tasks.benchmarks.run import GRID, measure, measures_of, run_benchmark, write_results
+from idedup_tasks.descriptors import load_card
 from idedup_tasks.group.linkage import average_clusters
 from idedup_tasks.training.measure import average_linkage
 
@@ -372,8 +374,21 @@ def test_other_faults_are_named(tmp_path: Path) -> None:
         choose_methods(["sift"])
     with pytest.raises(BenchmarkError, match="--peer-python"):
         choose_methods(["fastdup"])
-    with pytest.raises(BenchmarkError, match="two methods are called 'phash'"):
+    with pytest.raises(BenchmarkError, match="phash is among the methods twice"):
         choose_methods(["phash", "phash"])
+
+
+def test_descriptors_of_one_name_go_by_their_model_id(tmp_path: Path) -> None:
+    shipped = load_card()
+    for file in shipped.folder.glob("mobilenet_v3*"):
+        (tmp_path / file.name).symlink_to(file)
+    other = replace(shipped, gem_p=shipped.gem_p + 1, folder=tmp_path)
+    (tmp_path / "mobilenet_v3.json").unlink()
+    first, second, third = choose_methods(
+        ["mobilenet_v3", str(other.write()), "ahash"], None, "cpu"
+    )
+    assert first.name == shipped.model_id("cpu") != second.name == other.model_id("cpu")
+    assert third.name == "ahash"
 
 
 # --- processes ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image
@@ -66,13 +66,13 @@ def serve(encoder: Encoder, about: dict[str, Any], out: BinaryIO) -> None:
     out.close()
 
 
-def write_line(out: BinaryIO, content: Any) -> None:
+def write_line(out: IO[bytes], content: Any) -> None:
     """A value as one line of JSON."""
     out.write(json.dumps(content).encode() + b"\n")
     out.flush()
 
 
-def write_images(out: BinaryIO, images: list[Image.Image]) -> None:
+def write_images(out: IO[bytes], images: list[Image.Image]) -> None:
     """A batch of RGB images; an empty one is the end."""
     write_line(out, [image.size for image in images])
     for image in images:
