@@ -9,7 +9,7 @@ from typing import Any
 from idedup_tasks.report.charts import Bar, Chart, Label, Line, nice_ticks
 
 # Classes of colours that the page knows for lines; more series than these share them.
-COLOURS = 8
+COLOURS = 12
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 16.0, 34.0
 
 
@@ -18,7 +18,7 @@ def comparison(title: str, values: Mapping[str, float], note: str = "") -> Chart
     ordered = sorted(values.items(), key=lambda item: (-item[1], item[0]))
     best, value = ordered[0]
     chart = Chart(title, f"Best is {best} with {value:.3f}.", 24.0 * len(ordered) + 8, note=note)
-    left = 14 + 6.6 * max(len(name) for name in values)
+    left = 14 + 7.4 * max(len(name) for name in values)
     for i, (name, value) in enumerate(ordered):
         y, wide = 6 + 24.0 * i, max(1.0, value * (chart.width - left - 48))
         chart.bars.append(Bar(left, y, wide, 16, "exact", f"{name}: {value:.4f}"))
@@ -33,7 +33,7 @@ def precision_recall(results: Mapping[str, Mapping[str, Any]]) -> Chart:
         "Precision and recall",
         f"Curves of {len(results)} methods; the further up and right, the better.",
         300,
-        note="Down: precision; across: recall. Each copy is compared with every reference.",
+        note="Up: precision; across: recall. Each copy is compared with every reference.",
     )
     series = {
         name: (

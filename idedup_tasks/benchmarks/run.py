@@ -73,7 +73,7 @@ def run_benchmark(
         "benchmark_id": benchmark_id or f"{dataset.name.replace(' ', '_')}-{stamp}",
         "created_at": created.isoformat(timespec="seconds"),
         "idedup": version("idedup"),
-        "machine": f"{platform.processor() or platform.machine()}, {usable_cores()} cores",
+        "machine": f"{_processor()}, {usable_cores()} cores",
         "dataset": _counts(dataset),
         "methods": results,
         "not_run": not_run,
@@ -137,6 +137,16 @@ def _training_curves(method: Method) -> dict[str, Any] | None:
             curves: dict[str, Any] = json.loads((method.folder / file).read_text("utf-8"))
             return curves
     return None
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _counts(dataset: Dataset) -> dict[str, Any]:
@@ -259,7 +269,7 @@ def _groups(dataset: Dataset, encoding: Encoding, about: Mapping[str, Any]) -> d
         if t != own
     ]
     best = max([{"threshold": own, **figures}, *tries], key=lambda tried: tried["pairwise_f1"])
-    return {"made_by": f"connected components from {own:g}", **figures, "best_components": best}
+    return {"made_by": f"connected components from {own:.4g}", **figures, "best_components": best}
 
 
 def _group_figures(labels: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
