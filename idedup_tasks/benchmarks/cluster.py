@@ -32,6 +32,14 @@ _STAGES = ("ingest", "prefilter", "embed", "index", "group")
 _PATIENCE_S = 120.0
 
 
+def import_stages() -> None:
+    """Import what the stages need."""
+    import openvino  # noqa: F401
+
+    for stage in _STAGES:
+        pipeline.stage_module(stage)
+
+
 @contextmanager
 def dask_cluster(workers: int, folder: Path) -> Iterator[str]:
     """A scheduler and workers as processes of this machine; yields the scheduler's address."""
@@ -58,6 +66,7 @@ def dask_cluster(workers: int, folder: Path) -> Iterator[str]:
             )
             with Client(address, timeout=_PATIENCE_S, set_as_default=False) as client:
                 client.wait_for_workers(workers, timeout=_PATIENCE_S)
+                client.run(import_stages)  # workers live long: that is not part of the work
             yield address
         finally:
             for process in reversed(started):
