@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -17,9 +18,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
+from result_rows import a_run, duplicate, keeper
 
 import idedup_tasks
 from idedup_tasks import api, cli
@@ -99,6 +102,9 @@ def test_the_summary_agrees_with_the_truth(truth: dict[str, Any]) -> None:
     assert set(summary["stages"]) == {"ingest", "prefilter", "embed", "index", "group", "report"}
     assert all(stage["seconds"] > 0 for stage in summary["stages"].values())
     assert summary["stages"]["ingest"]["images_per_second"] > 0
+    groups = pq.read_table(truth["output"] / "groups.parquet")
+    assert summary["counts"]["uncertain"] == sum(groups["uncertain"].to_pylist())
+    assert summary["stages"]["group"]["suggestion"]["because"].startswith("fewer than 500")
 
 
 def test_each_group_has_one_keeper_and_each_duplicate_its_evidence(truth: dict[str, Any]) -> None:
@@ -115,6 +121,27 @@ def test_each_group_has_one_keeper_and_each_duplicate_its_evidence(truth: dict[s
         assert row["is_keeper"] or (row["method"] and row["score"] and row["score_to_keeper"])
     firsts = {row["group_id"]: row for row in reversed(rows)}
     assert all(row["is_keeper"] for row in firsts.values())
+
+
+def test_uncertain_members_follow_the_keeper(tmp_path: Path) -> None:
+    run = a_run(tmp_path, grouping={"uncertain_margin": 0.1})
+    content = [
+        keeper("03"),
+        duplicate("01", "03", "03", "03", "near", score=0.9, score_to_keeper=0.9),
+        duplicate("02", "03", "03", "03", "near", score=0.9, score_to_keeper=0.7),
+        duplicate("04", "03", "03", "03", "exact"),
+    ]
+    with run.lake.create("results.parquet") as stream:
+        pq.write_table(pa.Table.from_pylist(content, schema=RESULTS), stream)
+    rows = api._groups(run, "results.parquet").to_pylist()
+    assert [(Path(r["uri"]).stem, r["uncertain"]) for r in rows] == [
+        *(("03", False), ("02", True), ("01", False), ("04", False))
+    ]
+    written = io.BytesIO()
+    api._write_csv(api._groups(run, "results.parquet"), written)
+    assert [line[-1] for line in csv.reader(written.getvalue().decode().splitlines())] == [
+        *("uncertain", "false", "true", "false", "false")
+    ]
 
 
 def test_the_csv_is_the_parquet_file_and_holds_no_formula(truth: dict[str, Any]) -> None:
@@ -212,6 +239,57 @@ def test_query_finds_an_edit_that_the_library_does_not_hold(
     Image.fromarray(noise).resize((300, 300), Image.Resampling.NEAREST).save(tmp_path / "new.png")
     assert cli.main(["query", str(tmp_path / "new.png"), "--scan", str(truth["output"])]) == 0
     assert capsys.readouterr().out == "Nothing like it is there.\n"
+
+
+def test_explain_says_and_draws_why(
+    truth: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pq.read_table(truth["output"] / "images.parquet").to_pylist()
+    ids = {Path(row["uri"]).name: row["image_id"] for row in rows}
+    scan = ["--scan", str(truth["output"])]
+    twin = ids["coffee (copy).png"]
+    drawn = tmp_path / "why.html"
+    assert cli.main(["explain", ids["coffee.png"], twin, *scan, "-o", str(drawn)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Exact duplicates: the two files have the same bytes.\n")
+    assert "In the collection: one group; " in said and f"Drawn: {drawn}" in said
+    assert drawn.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+    # A file beside an image of the collection; the collection has decided nothing about it.
+    photo = str(truth["source"] / "chelsea.png")
+    assert cli.main(["explain", photo, ids["coffee.png"], *scan, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["relation"] is None and found["decided"] is None and found["common"] is None
+    assert found["verdict"].startswith("Not called duplicates: the cosine of ")
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "code", "said"),
+    [
+        (("{0}", "chelsea.png"), ["-o", "why.pdf"], 2, "why.pdf is neither .html nor .png"),
+        (("0" * 32, "chelsea.png"), [], 2, f"has no image {'0' * 32}"),
+        (("{rejected}", "chelsea.png"), [], 2, "was rejected: "),
+        (("notes.jpg", "chelsea.png"), [], 1, ""),
+        (("nowhere.jpg", "chelsea.png"), [], 1, "nowhere.jpg"),
+    ],
+)
+def test_bad_use_of_explain_is_one_sentence(
+    names: tuple[str, str],
+    options: list[str],
+    code: int,
+    said: str,
+    truth: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = pq.read_table(truth["output"] / "images.parquet").to_pylist()
+    rejected = next(row["image_id"] for row in rows if row["status"] == "rejected")
+    given = [
+        str(truth["source"] / name) if name.endswith("g") else name.format("0", rejected=rejected)
+        for name in names
+    ]
+    scan = ["--scan", str(truth["output"])]
+    assert cli.main(["explain", *given, *scan, *options]) == code
+    assert said in sentence(capsys)
 
 
 def test_preview_shows_what_would_change_and_changes_nothing(
@@ -394,7 +472,16 @@ def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["scan"], ["query"], ["preview"], ["train"], ["db", "upgrade"], ["collections", "check"]],
+    [
+        [],
+        ["scan"],
+        ["query"],
+        ["explain"],
+        ["preview"],
+        ["train"],
+        ["db", "upgrade"],
+        ["collections", "check"],
+    ],
     ids=" ".join,
 )
 def test_help_is_there(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
 
 from idedup_tasks.pipeline import Run
+from idedup_tasks.report.results import RESULTS, uncertain
 from idedup_tasks.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,6 +211,33 @@ def test_member_evidence(warehouse: Warehouse, run: Run) -> None:
     )
     assert last["score_to_keeper"] == 0.7 and last["is_keeper"] is False
     assert len(warehouse.query("members", collection="photos", group_id="01", limit=2)) == 2
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.05, 0.1601, 1.0])
+def test_uncertain_members(warehouse: Warehouse, tmp_path: Path, margin: float) -> None:
+    """The view and the tables of a scan mark the same members: those near what decided."""
+    scores = [(0.65, 0.65), (0.6999, 0.9), (0.7, 0.7), (0.9, 0.3), (0.9, 0.8101)]
+    content = [keeper("00"), duplicate("01", "00", "00", "00", "exact")]
+    content.append(duplicate("02", "00", "00", "00", "perceptual") | {"score": 0.9062})
+    for number, (score, to_keeper) in enumerate(scores, 3):
+        row = duplicate(f"{number:02d}", "00", "00", "00", "near")
+        content.append(row | {"score": score, "score_to_keeper": to_keeper})
+    run = a_run(tmp_path, grouping={"uncertain_margin": margin})
+    warehouse.apply(run, a_candidate(run), batches(content))
+    found = by(view(warehouse, "member_evidence"), "image_id")
+    marked = [name for name, row in sorted(found.items()) if row["uncertain"]]
+    rows = pa.Table.from_pylist(content, schema=RESULTS)
+    wanted = uncertain(rows, margin).to_pylist()
+    assert marked == [r["image_id"] for r, doubt in zip(content, wanted, strict=True) if doubt]
+    expected = {0.0: ["06"], 0.05: ["03", "04", "06"], 0.1601: ["03", "04", "05", "06"]}
+    assert marked == expected.get(margin, ["03", "04", "05", "06", "07"])
+    listed = warehouse.query("uncertain", collection="photos", limit=2)
+    assert listed[0]["image_id"] == "06" and listed[0]["uncertain"] is True
+    assert listed[0]["uncertain_members"] == len(marked)
+    members = warehouse.query("members", collection="photos", group_id="00", limit=20)
+    # The keeper, then the uncertain ones, then the rest.
+    doubts = [False] + [True] * len(marked) + [False] * (7 - len(marked))
+    assert [m["uncertain"] for m in members] == doubts
 
 
 def test_rejects_by_reason(warehouse: Warehouse, run: Run) -> None:

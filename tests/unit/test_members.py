@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 
+from idedup_tasks.group import _reached
 from idedup_tasks.group.clusters import Clusters
-from idedup_tasks.group.members import Images, Qualities, choose_keepers, evidence, group_of
+from idedup_tasks.group.members import (
+    Images,
+    Members,
+    Qualities,
+    choose_keepers,
+    evidence,
+    group_of,
+)
+from idedup_tasks.settings import Thresholds
 
 # In order of arrival: a; b, a's bytes again; c, a perceptual twin of a; d, c's bytes again;
 # e, near a; f, alone; g, blank; h, the same blank bytes.
@@ -110,3 +119,16 @@ def test_the_image_id_breaks_ties() -> None:
     )
     chosen = choose_keepers(GROUP, qualities, ("resolution", "bytes"), ())
     assert chosen[[6, 7]].tolist() == [7, 7]
+
+
+def test_the_threshold_is_the_one_that_decided() -> None:
+    """A match is one from the candidate threshold on; below it, only the cut holds the group."""
+    none = np.full(5, -1)
+    relation = np.array(["near", "near", "exact", "perceptual", ""])
+    score = np.array([0.8, 0.7999, 1.0, 0.9375, np.nan])
+    members = Members(none, none, none, relation, score, score)
+    for candidate, cut, decided in ((0.8, 0.75, [0.8, 0.75]), (0.7, 0.75, [0.75, 0.75])):
+        thresholds = Thresholds(pair=0.85, candidate=candidate, cut=cut, phash_distance=4)
+        reached = _reached(members, thresholds)
+        assert reached[:4].tolist() == [*decided, 1.0, 1 - 4 / 64]
+        assert np.isnan(reached[4])

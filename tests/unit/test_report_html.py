@@ -195,6 +195,60 @@ def test_page_says_what_was_found(tmp_path: Path) -> None:
     assert titles[4].startswith("How the group was put together: Average linkage of 3 images")
 
 
+def test_uncertain_members_are_shown_first(tmp_path: Path) -> None:
+    content = [
+        keeper("01", key="keep.tif"),
+        duplicate("02", "01", "01", "01", "near", key="sure.jpg"),
+        duplicate("03", "02", "01", "01", "near", key="doubtful.jpg", score_to_keeper=0.66),
+    ]
+    html, page = report(a_run(tmp_path), content)
+    words = page.words
+    assert "Near 2 duplicates, 200 bytes 1 uncertain" in words
+    assert "To look at first" in words
+    assert "Similarity of the two 0.66; a match counts from 0.65." in words
+    assert "idedup explain 01 03 -c photos -o why.html" in words
+    group = words[words.index("Group 1: 3 images") :]
+    assert group.index("keep.tif") < group.index("doubtful.jpg") < group.index("sure.jpg")
+    assert html.count('class="tag uncertain"') == 2
+    assert {"#uncertain"} <= {a["href"] for a in page.all("a")}
+
+
+def test_without_doubts_nothing_is_said_of_them(tmp_path: Path) -> None:
+    _, page = report(a_run(tmp_path, grouping={"uncertain_margin": 0.0}), a_collection())
+    assert "uncertain" not in page.words.replace("what is uncertain", "")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "because", "said"),
+    [
+        (0.57, "", "From 0.57 on, pairs of this collection stand out"),
+        (
+            None,
+            "too few pairs stand out",
+            "No threshold is suggested from this collection: too few",
+        ),
+    ],
+)
+def test_a_suggested_threshold(
+    tmp_path: Path, threshold: float | None, because: str, said: str
+) -> None:
+    run = a_run(tmp_path)
+    warehouse = Warehouse(f"sqlite:///{tmp_path}/warehouse.db")
+    warehouse.upgrade()
+    best = [0, 300, 200, *[0] * 46, 1]
+    found = {"threshold": threshold, "because": because, "images": 501, "best_matches": best}
+    candidate = a_candidate(run, "group", active=501, groups=0, suggestion=found)
+    warehouse.record_stage(run, "group", datetime(2026, 1, 2, tzinfo=UTC), 1.0, candidate)
+    warehouse.apply(run, a_candidate(run), batches([image("01")]))
+    page = Page(render(run, warehouse))
+    assert said in page.words
+    [label] = [
+        a["aria-label"] for a in page.all("svg") if "Most similar" in (a["aria-label"] or "")
+    ]
+    assert "501 sampled images" in (label or "")
+    assert ("suggested 0.57" in page.words) == (threshold is not None)
+
+
 def test_page_needs_nothing_else_and_runs_nothing(tmp_path: Path) -> None:
     html, page = report(a_run(tmp_path), a_collection())
     policy = page.all("meta")[1]
