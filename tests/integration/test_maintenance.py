@@ -17,6 +17,7 @@ from typing import Any
 
 import builders
 import pytest
+import yaml
 from builders import Bench, Picture, current_state, differences, walk
 
 import idedup_tasks.index
@@ -563,3 +564,55 @@ def test_copies_taken_at_different_moments_are_named_and_mended(
     walk(run)
     assert maintenance.check(run) == []
     assert differences(current_state(run), expected) == {}
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(
+    filled: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """`idedup maintain …` over the filled collection: exit code and what was said."""
+    from idedup_tasks.cli import main
+
+    settings = filled.collection.model_dump(mode="json")
+    (filled.home / "drawn.yaml").write_text(yaml.safe_dump(settings))
+    monkeypatch.setenv("IDEDUP_HOME", str(filled.home))
+    monkeypatch.setenv("IDEDUP_COLLECTIONS", str(filled.home))
+    for name in ("IDEDUP_LAKE", "IDEDUP_WAREHOUSE"):
+        monkeypatch.delenv(name, raising=False)
+    settle(filled)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = main(["maintain", *arguments])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def test_the_commands_say_what_they_found_and_did(
+    filled: Bench, command: Callable[..., tuple[int, str]]
+) -> None:
+    code, said = command("check")
+    assert (code, said) == (0, "drawn: lake, index and warehouse agree\n")
+    code, said = command("compact", "--collection", "drawn")
+    assert code == 0 and "drawn: images: " in said and "files became 3" in said
+    code, said = command("vacuum")
+    assert (code, said) == (0, "drawn: nothing to delete\n")
+    code, said = command("vacuum", "--days", "1", "--delete")
+    assert code == 1 and "give 2 days or more" in said
+    code, said = command("check", "--collection", "other")
+    assert code == 2 and "There is no collection other" in said and "has drawn" in said
+    (filled.source / "0.png").unlink()
+    code, said = command("source")
+    assert (code, said) == (1, "drawn: 2026-01-01: 1 vanished (0.png)\n")
+    code, said = command("source", "--repair", "--allow-removals")
+    assert code == 0 and said.endswith("drawn: the lake has what the source has\n")
+    path = _a_file(filled.run(), "groups")
+    path.unlink()
+    code, said = command("check")
+    assert code == 1 and f"{path.name} is missing" in said
+    code, said = command("check", "--repair")
+    assert code == 0 and said.endswith("drawn: lake, index and warehouse agree\n")

@@ -14,6 +14,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
@@ -22,7 +24,7 @@ import pytest
 from botocore.config import Config
 from builders import Bench, Picture, current_state, differences, walk
 
-from idedup_tasks import pipeline
+from idedup_tasks import maintenance, pipeline
 from idedup_tasks.lake import Conflict, Lake, TableChange
 from idedup_tasks.pipeline import Run
 from idedup_tasks.settings import Collection, Places
@@ -164,6 +166,47 @@ def test_source_and_lake_on_a_store(
     counts = walk(run(None))["ingest"]["counts"]
     assert (counts["read"], counts["reused"]) == (0, 6)
     assert builders.versions(run(None)) == versions
+
+
+def test_a_store_is_maintained_as_a_folder_is(
+    store: object,
+    environment: None,
+    drawn: None,
+    unguarded: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for stage in ("ingest", "embed"):
+        monkeypatch.setattr(f"idedup_tasks.{stage}.CHUNK", 1)
+    _fill(store)
+    home = tmp_path / "home"
+    home.mkdir()
+    warehouse = f"sqlite:///{home}/warehouse.db"
+    bench = Bench(tmp_path, home, _collection("s3://photos/in")).upgraded()
+    places = Places(home=home, lake="s3://lake/idedup", warehouse=warehouse, collections=home)
+    run = Run(bench.collection, "run", None, places, progress=lambda *_: None)
+    walk(run)
+    expected, held = current_state(run), {f.path for f in run.lake.files_under("")}
+    assert held >= {"lake.json", "candidates/run/report.json"}
+    done = {c.table: c for c in maintenance.compact(run)}
+    assert (done["images"].before, done["images"].after) == (6, 3)
+    walk(run)
+    maintenance.vacuum(run, delete=True, now=datetime.now(UTC) + timedelta(days=10))
+    left = {f.path for f in run.lake.files_under("images") if f.path.endswith(".parquet")}
+    assert left == {f"images/{f.path}" for f in run.lake.snapshot("images").files()}
+    assert differences(current_state(run), expected) == {}
+    assert maintenance.compare_source(run) == maintenance.check(run) == []
+    run.lake.remove(f"groups/{run.lake.snapshot('groups').files()[0].path}")
+    found = maintenance.check(run)
+    assert ["is missing" in str(d) for d in found] == [True]
+    assert maintenance.repair(run, found) == []
+    assert differences(current_state(run), expected) == {}
+
+
+def test_of_many_that_ask_a_store_for_its_id_one_writes(store: object, environment: None) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = {*threads.map(lambda _: Lake("s3://lake/idedup", "photos").id, range(16))}
+    assert len(found) == 1
 
 
 def test_the_store_refuses_the_second_of_two_commits(
