@@ -34,7 +34,7 @@ from idedup_tasks.sample import make_sample
 from idedup_tasks.settings import STAGES, Places
 
 # The first test waits for all services too.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 FIRST_DAY = date(2026, 1, 1)
 SCENES = 20
@@ -187,7 +187,7 @@ def _killer(scheduler: str) -> Iterator[list[int]]:
 
 
 def _run_everything(airflow: LocalAirflow) -> dict[str, Any]:
-    dag_id, deadline = "image_dedup_sample", time.monotonic() + 600
+    dag_id, deadline = "image_dedup_sample", time.monotonic() + 1200
     while True:
         try:
             airflow.pause(dag_id, False)
