@@ -31,9 +31,9 @@ def window_transforms(
     quarter = np.zeros(n, int)
     if strong:
         kind = rng.random(n)
-        crops = kind < 0.55
-        area[crops] = np.exp(rng.uniform(np.log(0.15), 0, crops.sum()))
-        zooms = kind > 0.83
+        crops = kind < 0.6
+        area[crops] = np.exp(rng.uniform(np.log(0.13), 0, crops.sum()))
+        zooms = kind > 0.85
         area[zooms] = 1 / rng.uniform(0.2, 0.95, zooms.sum())
         rotated = rng.random(n)
         rotation = np.where(rotated < 0.3, rng.uniform(-30, 30, n), rotation)
@@ -200,11 +200,11 @@ def degrade(view: np.ndarray, strong: bool, rng: np.random.Generator) -> np.ndar
     side = len(view)
     if strong and rng.random() < 0.12:
         image = image.filter(ImageFilter.BoxBlur(float(rng.uniform(0.5, 0.03 * side))))
-    if strong and rng.random() < 0.22:
-        small = int(np.exp(rng.uniform(np.log(0.35 * side), np.log(side))))
+    if strong and rng.random() < 0.3:
+        small = int(np.exp(rng.uniform(np.log(0.3 * side), np.log(side))))
         image = image.resize((small, small), Image.Resampling.BILINEAR, reducing_gap=2.0)
     if rng.random() < (0.55 if strong else 0.3):
-        quality = int(np.exp(rng.uniform(np.log(4), np.log(70)))) if strong else 75
+        quality = int(np.exp(rng.uniform(np.log(3), np.log(70)))) if strong else 75
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=quality)
         image = Image.open(buffer)
