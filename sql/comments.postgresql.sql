@@ -439,6 +439,10 @@ COMMENT ON VIEW rejects_by_run IS
 COMMENT ON COLUMN rejects_by_run.collection IS 'Name of the collection';
 COMMENT ON COLUMN rejects_by_run.run_id IS 'Name of the run, as the scheduler gave it';
 COMMENT ON COLUMN rejects_by_run.started_at IS 'When the run began';
+COMMENT ON COLUMN rejects_by_run.window_start IS
+    'Start of the interval of arrivals; null: all arrivals';
+COMMENT ON COLUMN rejects_by_run.window_end IS
+    'End of the interval, exclusive; null: all arrivals';
 COMMENT ON COLUMN rejects_by_run.reason_code IS 'Why it was rejected, as one word';
 COMMENT ON COLUMN rejects_by_run.images IS 'Files';
 COMMENT ON COLUMN rejects_by_run.bytes IS 'Their bytes';

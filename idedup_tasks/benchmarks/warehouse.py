@@ -16,12 +16,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from idedup_tasks.lake import Candidate
@@ -51,51 +52,57 @@ def results(rows: int, changed: float = 0.0, seed: int = 0) -> Iterator[pa.Recor
         bad = (number % 200 == 199) & ~grouped
         rng = np.random.default_rng([seed, start])
         size = rng.integers(10_000, 5_000_000, len(number))
-        size += np.random.default_rng([seed, start, 1]).random(len(number)) < changed
-        ids = pa.array([f"{i:032x}" for i in number])
-        keepers = pa.array([f"{i:032x}" for i in number - place])
-        day = number * _DAYS // rows
-        days = [f"{_START + timedelta(days=int(d)):%Y-%m-%d}" for d in range(_DAYS)]
         kind = rng.integers(0, 3, len(number))
         score = np.where(kind == 0, 1.0, np.round(rng.uniform(0.7, 1.0, len(number)), 4))
-        keys = [f"folder {i % 40}/{i}.jpg" for i in number]
-
+        size += rng.random(len(number)) < changed
+        ids, keepers = _padded(number, 32), _padded(number - place, 32)
+        folder, file = _text(number % 40), _text(number)
+        key = pc.binary_join_element_wise("folder ", folder, "/", file, ".jpg", "")
+        moment = (number * (86_400_000_000 * _DAYS // rows)).astype("timedelta64[us]")
+        arrived = pa.array(np.datetime64(_START.replace(tzinfo=None), "us") + moment)
         status = np.where(bad, "rejected", np.where(duplicate & (kind < 2), "collapsed", "active"))
         verdict = np.where(grouped, np.where(place == 0, "keeper", "duplicate"), "unique")
-        moments = (number * (86_400_000_000 * _DAYS // rows)).astype("timedelta64[us]")
+        relation = _where(duplicate, pa.array(_RELATIONS[kind]))
         columns = {
             "image_id": ids,
-            "arrival": pa.array([days[d] for d in day]),
-            "key": pa.array(keys),
-            "uri": pa.array([f"s3://bucket/{key}" for key in keys]),
-            "arrived_at": pa.array(np.datetime64("2026-01-01", "us") + moments).cast(
-                pa.timestamp("us", "UTC")
-            ),
+            "arrival": pc.strftime(arrived, format="%Y-%m-%d"),
+            "key": key,
+            "uri": pc.binary_join_element_wise("s3://bucket/", key, ""),
+            "arrived_at": arrived.cast(pa.timestamp("us", "UTC")),
             "bytes": pa.array(size),
-            "sha256": _where(~bad, [f"{i:064x}" for i in number], pa.string()),
-            "width": _where(~bad, np.full(len(number), 4000), pa.int32()),
-            "height": _where(~bad, np.full(len(number), 3000), pa.int32()),
-            "format": _where(~bad, _FORMATS[number % 4], pa.string()),
+            "sha256": _where(~bad, _padded(number, 64)),
+            "width": _where(~bad, pa.repeat(pa.scalar(4000, pa.int32()), len(number))),
+            "height": _where(~bad, pa.repeat(pa.scalar(3000, pa.int32()), len(number))),
+            "format": _where(~bad, pa.array(_FORMATS[number % 4])),
             "taken_at": pa.nulls(len(number), pa.timestamp("us", "UTC")),
-            "low_information": _where(~bad, np.zeros(len(number), bool), pa.bool_()),
+            "low_information": _where(~bad, pa.repeat(False, len(number))),
             "status": pa.array(status),
-            "reason_code": _where(bad, np.full(len(number), "damaged"), pa.string()),
-            "reason": _where(bad, np.full(len(number), "cannot be read"), pa.string()),
-            "verdict": _where(~bad, verdict, pa.string()),
-            "group_id": _where(grouped, keepers.to_numpy(zero_copy_only=False), pa.string()),
-            "relation": _where(duplicate, _RELATIONS[kind], pa.string()),
-            "method": _where(duplicate, _RELATIONS[kind], pa.string()),
-            "matched_id": _where(duplicate, keepers.to_numpy(zero_copy_only=False), pa.string()),
-            "score": _where(duplicate, score, pa.float64()),
-            "threshold": _where(duplicate, np.full(len(number), 0.7), pa.float64()),
-            "keeper_id": _where(grouped, keepers.to_numpy(zero_copy_only=False), pa.string()),
-            "score_to_keeper": _where(duplicate, score, pa.float64()),
+            "reason_code": _where(bad, pa.repeat("damaged", len(number))),
+            "reason": _where(bad, pa.repeat("cannot be read", len(number))),
+            "verdict": _where(~bad, pa.array(verdict)),
+            "group_id": _where(grouped, keepers),
+            "relation": relation,
+            "method": relation,
+            "matched_id": _where(duplicate, keepers),
+            "score": _where(duplicate, pa.array(score)),
+            "threshold": _where(duplicate, pa.repeat(0.7, len(number))),
+            "keeper_id": _where(grouped, keepers),
+            "score_to_keeper": _where(duplicate, pa.array(score)),
         }
         yield pa.RecordBatch.from_pydict(columns, schema=RESULTS)
 
 
-def _where(mask: np.ndarray, values: Any, type_: pa.DataType) -> pa.Array:
-    return pa.array(values, type_, mask=~mask)
+def _text(number: np.ndarray) -> pa.Array:
+    return pa.array(number).cast(pa.string())
+
+
+def _padded(number: np.ndarray, width: int) -> pa.Array:
+    return pc.utf8_lpad(_text(number), width, "0")
+
+
+def _where(mask: np.ndarray, values: pa.Array) -> pa.Array:
+    """The values where the mask holds, null elsewhere."""
+    return pc.if_else(pa.array(mask), values, pa.scalar(None, values.type))
 
 
 def measure(warehouse: Warehouse, run: Run, rows: int) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ SELECT
     run_summary.collection,
     run_summary.run_id,
     run_summary.started_at,
+    run_summary.window_start,
+    run_summary.window_end,
     coalesce(image.reason_code, 'unknown') AS reason_code,
     count(*) AS images,
     CAST(sum(image.bytes) AS BIGINT) AS bytes
@@ -16,4 +18,4 @@ INNER JOIN image
         AND (run_summary.window_end IS NULL OR image.arrived_at < run_summary.window_end)
 GROUP BY
     run_summary.collection, run_summary.run_id, run_summary.started_at,
-    coalesce(image.reason_code, 'unknown');
+    run_summary.window_start, run_summary.window_end, coalesce(image.reason_code, 'unknown');

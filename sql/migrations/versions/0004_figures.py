@@ -1,4 +1,4 @@
-"""Figures to plan by, after a large load.
+"""An index on what could not be read; figures to plan by, after a large load.
 
 Revision ID: 0004
 Revises: 0003
@@ -18,6 +18,9 @@ depends_on = None
 
 def upgrade() -> None:
     connection = op.get_bind()
+    files = [Path(__file__).with_suffix(".sql")]
     if connection.dialect.name == "postgresql":
-        for statement in statements(Path(__file__).with_suffix(".postgresql.sql")):
+        files.append(Path(__file__).with_suffix(".postgresql.sql"))
+    for file in files:
+        for statement in statements(file):
             connection.exec_driver_sql(statement)
