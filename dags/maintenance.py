@@ -71,9 +71,9 @@ with DAG(
 
     @task_group
     def collection(file: str) -> None:
-        source = task(maintenance.compare_source, task_id="source")(file)
+        source = task(task_id="source")(maintenance.compare_source)(file)
         # A source that is out of reach is no reason not to look at the rest.
-        check = task(maintenance.check, trigger_rule=TriggerRule.ALL_DONE)(file)
+        check = task(trigger_rule=TriggerRule.ALL_DONE)(maintenance.check)(file)
         source >> check >> task(maintenance.compact)(file) >> task(maintenance.vacuum)(file)
 
     collection.expand(file=task(maintenance.collection_files)())

@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import BaseNotifier, DeadlineAlert, DeadlineReference, SyncCallback
+from airflow.sdk import BaseNotifier
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.module_loading import import_string
 
 from idedup_tasks.settings import (

@@ -339,8 +339,8 @@ def test_the_source_is_compared_period_by_period(filled: Bench) -> None:
 
 
 def test_neighbouring_periods_share_a_window() -> None:
-    def moment(*parts: int) -> datetime:
-        return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type]
+    def moment(year: int, month: int, day: int, hour: int = 0) -> datetime:
+        return datetime(year, month, day, hour, tzinfo=UTC)
 
     days = ["2026-01-31", "2026-02-01", "2026-02-03"]
     assert list(windows(days, "day")) == [
