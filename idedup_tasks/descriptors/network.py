@@ -216,6 +216,7 @@ def load_network(path: Path, architecture: str, dim: int, gem_p: float) -> Descr
     """Build the network and fill it from a safetensors file (float16 or float32), in eval mode."""
     network = DescriptorNetwork(architecture, dim, gem_p)
     state = load_file(path)
-    network.background = state.pop("background", None)
+    background = state.pop("background", None)
     network.load_state_dict(state)
+    network.background = background
     return network.eval()

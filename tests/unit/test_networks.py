@@ -66,6 +66,9 @@ def saved(architecture: str, folder: Path) -> Path:
         mean, spread = seen[1].mean(0), seen[1].std(0).clamp(min=1e-6)
         last.weight /= spread[:, None]
         last.bias.copy_((last.bias - mean) / spread)
+        if architecture == "mobilenet_v3_small":
+            # As the shipped one may have.
+            network.background = torch.nn.functional.normalize(torch.randn(64, 256))
     weights = folder / f"{architecture}.safetensors"
     half = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     save_file({k: v.contiguous() for k, v in half.items()}, weights)
