@@ -197,6 +197,25 @@ def test_a_collection_whose_dag_may_not_be_read_is_not_shown(
     assert "small" not in text and "reject_ratio" not in text
 
 
+def test_uncertain_members_are_counted_and_marked(
+    visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+    from result_rows import a_candidate, a_run, batches, duplicate, keeper
+
+    run = a_run(tmp_path, name="doubtful")
+    content = [keeper("0a"), duplicate("0b", "0a", "0a", "0a", "near", score_to_keeper=0.6)]
+    content.append(duplicate("0c", "0a", "0a", "0a", "near"))
+    Warehouse(Places.from_environment().warehouse).apply(run, a_candidate(run), batches(content))
+    manager = type(get_auth_manager())
+    readable = {"image_dedup_doubtful"}
+    monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda *_, **__: readable)
+    text = visitor("viewer").get("/idedup/").text
+    assert '<b class="warn">1</b>uncertain, to look at first' in text
+    assert re.findall(r"images/(0[abc])", text) == ["0a", "0b", "0c"]
+    assert text.count('<b class="warn">uncertain</b>') == 1
+
+
 def test_without_a_warehouse_there_is_a_sentence(
     visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
