@@ -105,13 +105,12 @@ def _where(mask: np.ndarray, values: pa.Array) -> pa.Array:
     return pc.if_else(pa.array(mask), values, pa.scalar(None, values.type))
 
 
-def measure(warehouse: Warehouse, run: Run, rows: int) -> list[dict[str, Any]]:
+def measure(warehouse: Warehouse, run: Run, rows: int) -> Iterator[dict[str, Any]]:
     """Apply the results three times; what was touched, and rows of the four tables a second."""
     clock = time.perf_counter()
     for _ in results(rows):
         pass
     making = time.perf_counter() - clock
-    found = []
     for name, changed in (("empty", 0.0), ("unchanged", 0.0), ("1 % changed", 0.01)):
         candidate = Candidate("report", run.run_id, [], {}, {})
         clock = time.perf_counter()
@@ -120,11 +119,10 @@ def measure(warehouse: Warehouse, run: Run, rows: int) -> list[dict[str, Any]]:
         about = {"collection": run.collection.name}
         with warehouse._connection() as connection:
             state = sum(warehouse._count(connection, table, about) for table in STATE_TABLES)
-        found.append(
+        yield (
             {"into": name, "seconds": round(seconds, 1), "making_rows": round(making, 1), **done}
             | {"state_rows": state, "state_rows_per_second": round(state / seconds)}
         )
-    return found
 
 
 def explain(warehouse: Warehouse, run: Run) -> Iterator[tuple[str, float, str]]:
