@@ -197,19 +197,26 @@ BACKGROUND_TEMPERATURE = 0.04
 BACKGROUND_SHARE = 0.7
 
 
-def apart_from(background: Tensor, vectors: Tensor) -> Tensor:
-    """Unit vectors (n, dim) less what each shares with its nearest in the background (m, dim).
+def shared_with(background: Tensor, vectors: Tensor) -> Tensor:
+    """What unit vectors (n, dim) share with the images of their kind: (n, dim), to be subtracted.
 
     Images of one kind (receipts, shirts, a road through a windscreen) lie close together although
-    none is a copy of another. The mean of the background near an image, weighted by a softmax of
-    the cosines, stands for its kind; most of it is subtracted and the rest made a unit vector
-    again, so that what remains tells images of a kind apart. In effect this is score normalisation
-    (Pizzi et al. 2022), which subtracts from a pair's score each image's similarity to a
-    background, but it leaves vectors whose cosine needs no correction.
+    none is a copy of another. The mean of the background (m, dim) near an image, weighted by a
+    softmax of the cosines, stands for its kind.
     """
     background = background.float()
     weights = (vectors @ background.T / BACKGROUND_TEMPERATURE).softmax(1)
-    return functional.normalize(vectors - BACKGROUND_SHARE * weights @ background)
+    return BACKGROUND_SHARE * weights @ background
+
+
+def apart_from(background: Tensor, vectors: Tensor) -> Tensor:
+    """Unit vectors (n, dim) less what they share with a background, made unit vectors again.
+
+    What remains tells images of a kind apart. In effect this is score normalisation (Pizzi et al.
+    2022), which subtracts from a pair's score each image's similarity to a background, but it
+    leaves vectors whose cosine needs no correction.
+    """
+    return functional.normalize(vectors - shared_with(background, vectors))
 
 
 def load_network(path: Path, architecture: str, dim: int, gem_p: float) -> DescriptorNetwork:
@@ -218,5 +225,6 @@ def load_network(path: Path, architecture: str, dim: int, gem_p: float) -> Descr
     state = load_file(path)
     background = state.pop("background", None)
     network.load_state_dict(state)
-    network.background = background
+    # In float32 here: OpenVINO 2026.4 crashes compiling a half-precision constant of the network.
+    network.background = None if background is None else background.float()
     return network.eval()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from idedup_tasks.descriptors.card import DescriptorCard, DescriptorError
+from idedup_tasks.descriptors.network import shared_with
 from idedup_tasks.descriptors.torch_runtime import load_card_network
 
 # Side of the input for looking closely, in multiples of the side that vectors are made at: the
@@ -61,9 +62,13 @@ class PlaceNetwork:
         shares = features.pow(power) / (places * pooled.pow(power - 1))
         parts = functional.linear(shares.permute(1, 2, 0), self._head.weight)
         parts = parts + self._head.bias / places
-        whole = parts.sum((0, 1))
-        length = whole.norm()
-        return Parts((whole / length).numpy(), (parts / length).numpy())
+        parts = parts / parts.sum((0, 1)).norm()
+        background = self._network.background
+        if background is not None:
+            # Every place gives up as much of what the image shares with its kind.
+            parts = parts - shared_with(background, parts.sum((0, 1))[None])[0] / places
+            parts = parts / parts.sum((0, 1)).norm()
+        return Parts(parts.sum((0, 1)).numpy(), parts.numpy())
 
     @torch.inference_mode()
     def closely(self, image: Image.Image) -> np.ndarray:
