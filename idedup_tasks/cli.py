@@ -598,8 +598,8 @@ def upgrade() -> None:
     """Create the warehouse's tables, or bring them to this release; harmless to repeat.
 
     The warehouse is the database that IDEDUP_WAREHOUSE names (a SQLAlchemy URL), by default SQLite
-    under IDEDUP_HOME. IDEDUP_WAREHOUSE_OWNER goes before it: the same database as the role that owns
-    it, where tasks may only write rows.
+    under IDEDUP_HOME. IDEDUP_WAREHOUSE_OWNER goes before it: the same database as the role that
+    owns it, where tasks may only write rows.
     """
     from idedup_tasks.warehouse import Warehouse
 
