@@ -18,10 +18,10 @@ from idedup_tasks.training.photos import TrainingError
 
 PAIR_PRECISION = 0.99
 PERCEPTUAL_PRECISION = 0.999
-GROUP_PRECISION = 0.985
+GROUP_PRECISION = 0.99
 
-CANDIDATES = [round(0.30 + 0.05 * i, 2) for i in range(14)]
-CUTS = [round(0.24 + 0.02 * i, 2) for i in range(38)]
+CANDIDATES = [round(0.20 + 0.05 * i, 2) for i in range(16)]
+CUTS = [round(0.16 + 0.02 * i, 2) for i in range(42)]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Calibration:
 def group_levels(vectors: np.ndarray, truth: np.ndarray) -> tuple[float, float, list[list[float]]]:
     """(candidate, cut) of the best groups, and the grid [candidate, cut, precision, recall, F1].
 
-    Best is the highest pairwise F1 among those with precision >= 0.985, or among all where none
+    Best is the highest pairwise F1 among those with precision >= 0.99, or among all where none
     has it; of settings within 0.001 the highest candidate wins, since it compares fewest pairs.
     """
     cosines = vectors @ vectors.T

@@ -397,7 +397,8 @@ def ship(candidate: Path, photos: Path, folder: Path = WEIGHTS_FOLDER) -> bool:
         if micro_ap(current, copies) >= micro_ap(candidate, copies):
             return False
     # The sidecar last: until then the digests tell that files are of different weights.
-    for file in (card.weights, card.quantiser, f"{card.name}_calibration.json", candidate.name):
+    files = (card.weights, card.quantiser, f"{card.name}_calibration.json", "training.json")
+    for file in (*files, candidate.name):
         shutil.copy(card.folder / file, folder / file)
     return True
 
