@@ -662,10 +662,18 @@ def explain(
     shown = [second.thumbnail if t is None else second.thumbnail.transpose(t) for t in DIHEDRAL]
     vectors = descriptor.encode([first.thumbnail, *shown])
     cosines = cosine(np.broadcast_to(vectors[0], vectors[1:].shape), vectors[1:])
-    best = int(cosines.argmax())
     margin = settings.grouping.uncertain_margin
-    if cosines[best] < max(cosines[0] + margin, thresholds.cut):
-        best = 0  # unrelated pictures are like each other in one position or another by chance
+    # Unrelated pictures are like each other in one position or another by chance.
+    alike = cosines >= max(thresholds.cut, float(cosines.max()) - margin)
+    network = PlaceNetwork(load_card(settings.descriptor))
+    placed = {
+        turn: explanation.find_where(network, first.thumbnail, second.thumbnail, DIHEDRAL[turn])
+        for turn in {0, *np.flatnonzero(alike).tolist()}
+    }
+    # The cosine hardly knows a mirrored copy from its original; where their places are, does.
+    scores = {t: w.common.score if w.common is not None else 0.0 for t, w in placed.items()}
+    best = max(sorted(placed), key=lambda turn: scores[turn])
+    where = placed[best]
 
     hashes = dihedral_variants([second.thumbnail], settings.prefilter.hash)[0]
     if not settings.prefilter.mirrored:
@@ -673,8 +681,6 @@ def explain(
     own = perceptual_hash([first.thumbnail], settings.prefilter.hash)
     distance = int(np.bitwise_count(hashes ^ own).min())
 
-    network = PlaceNetwork(load_card(settings.descriptor))
-    where = explanation.find_where(network, first.thumbnail, second.thumbnail, DIHEDRAL[best])
     common_cosine = None
     if where.common is not None:
         parts = [

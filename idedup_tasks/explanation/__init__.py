@@ -2,7 +2,7 @@
 
 >>> found = idedup_tasks.explain("a.jpg", "b.jpg")
 >>> found.verdict
-'Near duplicates: the cosine of 0.8312 reaches the pair threshold of 0.5964.'
+'Near duplicates: the cosine of 0.8312 reaches the pair threshold of 0.4051.'
 >>> found.where.similarity_a  # float32 (96, 96): what of the first image the second shows
 >>> found.save(Path("why.html"))
 """

@@ -36,6 +36,13 @@ def _images(run: Run) -> dict[str, dict[str, Any]]:
     return {r["key"]: r for r in run.lake.snapshot("images").read(columns).to_pylist()}
 
 
+def _duplicates(run: Run) -> set[str]:
+    """Keys of the duplicates, as the warehouse has them."""
+    path = run.places.warehouse.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as database:
+        return {k for (k,) in database.execute("SELECT key FROM image WHERE verdict = 'duplicate'")}
+
+
 def _reconciled(run: Run, walked: dict[str, dict[str, Any]], files: int) -> dict[str, Any]:
     """Invariant 4, from the last count back to the first, and in the warehouse."""
     counts = {stage: walked[stage]["counts"] for stage in STAGES}
@@ -117,9 +124,12 @@ def test_generated_odd_files(tmp_path: Path) -> None:
     counts = _reconciled(bench.run(), walked, len(files))
     found = {name: row["reason_code"] for name, row in _images(bench.run()).items()}
     assert found == {name: reason for name, (_, reason) in files.items()}
-    # The same bytes under another extension; no near-blank picture is anything's duplicate.
+    # The same bytes under another extension, and with garbage behind them; no near-blank picture
+    # is anything's duplicate.
     assert counts["report"]["duplicates_exact"] == 1
-    assert counts["report"]["duplicates_near"] + counts["report"]["duplicates_perceptual"] == 1
+    repeats = _duplicates(bench.run())
+    assert len({"plain.png", "misnamed.jpg", "trailing.png"} & repeats) == 2
+    assert not repeats & {"dot.png", "blank.png", "strip.png"}
 
 
 def test_a_thousand_with_two_percent_broken(tmp_path: Path) -> None:
@@ -144,7 +154,8 @@ def test_a_thousand_with_two_percent_broken(tmp_path: Path) -> None:
     assert counts["report"]["duplicates_exact"] == 100
     duplicates = sum(counts["report"][f"duplicates_{r}"] for r in ("exact", "perceptual", "near"))
     assert duplicates >= 280
-    assert counts["report"]["groups"] >= 100
+    # A hundred pictures have copies; a few of these drawings look like another one.
+    assert counts["report"]["groups"] >= 90
 
 
 @pytest.mark.parametrize("day", [None, 0])
