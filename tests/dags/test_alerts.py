@@ -114,7 +114,9 @@ def test_more_duplicates_than_usual_are_told(folder: Path, recorded: Path, tmp_p
     assert run.state == "success"
     [[kind, text]] = told(recorded)
     assert kind == "jump"
-    assert "duplicate_rate 1" in text and "duplicate_rate_limit 0.2" in text
+    assert "duplicate_rate 1" in text
+    # A few of the drawings are like another: usual is more than none, and far from all.
+    assert 0.2 <= float(text.split("duplicate_rate_limit ")[1].split(",")[0]) < 0.9
 
 
 def test_a_missed_deadline_is_told(folder: Path, recorded: Path) -> None:

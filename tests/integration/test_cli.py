@@ -31,10 +31,12 @@ from idedup_tasks.report.results import RESULTS
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
 # Names that have broken tables, spreadsheets and shells before.
 ODD_NAMES = ("=1+1.jpg", "+a;b.jpg", 'say "no", twice.jpg', "line\nbreak.jpg", "名前 ü.jpg")
+# What they show: pictures that are like nothing else.
+OTHERS = ("rocket.jpg", "hubble_deep_field.jpg", "retina.jpg", "page.png", "camera.png")
 
 
 def make_folder(folder: Path) -> dict[str, set[str]]:
-    """Three photographs with honest edits, noise that is like nothing, and two broken files.
+    """Three photographs with honest edits, others that are like nothing, and two broken files.
 
     Returns:
         Names of the files that belong together, by photograph.
@@ -52,11 +54,8 @@ def make_folder(folder: Path) -> dict[str, set[str]]:
         photo.save(folder / f"{stem}-q60.jpg", quality=60)
         ImageOps.scale(photo, 0.6).save(folder / f"{stem}-small.jpg", quality=90)
         truth[stem] = {f"{stem}{end}" for end in (".png", " (copy).png", "-q60.jpg", "-small.jpg")}
-    rng = np.random.default_rng(7)
-    for n, name in enumerate(ODD_NAMES):
-        coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        picture = Image.fromarray(coarse).resize((300, 240 + n), Image.Resampling.NEAREST)
-        picture.save(folder / name)
+    for n, (name, other) in enumerate(zip(ODD_NAMES, OTHERS, strict=True)):
+        Image.open(shipped / other).convert("RGB").resize((300, 240 + n)).save(folder / name)
     shutil.copy(folder / ODD_NAMES[0], folder / "-twin of =1+1.jpg")
     (folder / "notes.jpg").write_text("not a picture")
     (folder / "empty.png").touch()
