@@ -212,6 +212,15 @@ def places_of_scan(output: Path) -> Places:
     )
 
 
+def size_text(count: float) -> str:
+    """Bytes in units of thousands, as people read them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
 def collection_name(address: str) -> str:
     """A collection's name made from its source: the last part, and a digest to tell namesakes."""
     slug = re.sub(r"[^a-z0-9]+", "-", address.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")

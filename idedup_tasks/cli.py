@@ -216,14 +216,14 @@ def _show_scan(result: api.ScanResult) -> None:
         table.add_row(
             f"{kind} duplicates",
             f"{counts[f'duplicates_{kind}']:,}",
-            _size(counts[f"reclaimable_{kind}"]),
+            api.size_text(counts[f"reclaimable_{kind}"]),
         )
     duplicates = sum(counts[f"duplicates_{kind}"] for kind in _KINDS)
     reclaimable = sum(counts[f"reclaimable_{kind}"] for kind in _KINDS)
-    table.add_row("all duplicates", f"{duplicates:,}", _size(reclaimable))
+    table.add_row("all duplicates", f"{duplicates:,}", api.size_text(reclaimable))
     table.add_row("groups", f"{counts['groups']:,}", "")
     table.add_row("rejected", f"{counts['rejected']:,}", "")
-    table.add_row("all files", f"{counts['images']:,}", f"of {_size(counts['bytes'])}")
+    table.add_row("all files", f"{counts['images']:,}", f"of {api.size_text(counts['bytes'])}")
     console.print(table)
     stages = _table("stage", "seconds", "gate", "images/s")
     for name in STAGES:
@@ -294,7 +294,7 @@ def query(
             match.relation,
             f"{match.score:.4f}",
             f"{match.width} × {match.height}",
-            _size(match.bytes),
+            api.size_text(match.bytes),
             match.verdict or "",
             escape(match.uri),
         )
@@ -387,8 +387,8 @@ def preview(
     table.add_row("duplicates", f"{found.before.duplicates:,}", f"{found.after.duplicates:,}")
     table.add_row(
         "reclaimable",
-        _size(found.before.reclaimable_bytes),
-        _size(found.after.reclaimable_bytes),
+        api.size_text(found.before.reclaimable_bytes),
+        api.size_text(found.after.reclaimable_bytes),
     )
     console.print(table)
     console.print()
@@ -586,7 +586,7 @@ def _show_benchmark(results: Mapping[str, Any]) -> None:
             f"{groups['pairwise_f1']:.3f}" if groups else "",
             f"{result['ms_per_image']:.2f}",
             f"{result['cpu_ms_per_image']:.2f}",
-            _size(result["peak_bytes"]),
+            api.size_text(result["peak_bytes"]),
         )
     console = _stdout()
     console.print(table)
@@ -677,14 +677,6 @@ def _table(*headings: str, left: Sequence[str] = ()) -> Table:
 
 def _print_json(content: list[dict[str, Any]] | Mapping[str, Any]) -> None:
     typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} TB"
 
 
 if __name__ == "__main__":

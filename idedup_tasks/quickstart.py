@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from idedup_tasks.api import collection_name
+from idedup_tasks.api import collection_name, size_text
 from idedup_tasks.local_airflow import AirflowError, LocalAirflow
 from idedup_tasks.sample import arrival_days, make_sample
 from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
@@ -143,8 +143,8 @@ def _make_home(places: Places) -> None:
     free = shutil.disk_usage(places.home).free
     if free < _FREE_BYTES:
         raise UsageError(
-            f"{places.home} has {_bytes(free)} of free disk, and a run needs "
-            f"{_bytes(_FREE_BYTES)}: make room, or set IDEDUP_HOME to another folder."
+            f"{places.home} has {size_text(free)} of free disk, and a run needs "
+            f"{size_text(_FREE_BYTES)}: make room, or set IDEDUP_HOME to another folder."
         )
 
 
@@ -250,14 +250,14 @@ def show_result(
         table.add_row(
             f"{kind} duplicates",
             f"{totals[f'duplicates_{kind}']:,}",
-            _bytes(totals[f"reclaimable_{kind}"]),
+            size_text(totals[f"reclaimable_{kind}"]),
         )
     table.add_row(
-        "all duplicates", f"{totals['duplicates']:,}", _bytes(totals["reclaimable_bytes"])
+        "all duplicates", f"{totals['duplicates']:,}", size_text(totals["reclaimable_bytes"])
     )
     table.add_row("groups", f"{totals['groups']:,}", "")
     table.add_row("rejected", f"{totals['rejected']:,}", "")
-    table.add_row("images", f"{totals['images']:,}", f"of {_bytes(totals['bytes'])}")
+    table.add_row("images", f"{totals['images']:,}", f"of {size_text(totals['bytes'])}")
     console.print(table)
     stages = [s for run_id in run_ids for s in _stages(warehouse, collection.name, run_id)]
     console.print(_stage_table(stages))
@@ -332,14 +332,6 @@ def agreement(
         pairs(group for group in found.values() if group is not None),
         pairs(both),
     )
-
-
-def _bytes(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} TB"
 
 
 def _wait_for_interrupt(airflow: LocalAirflow) -> None:

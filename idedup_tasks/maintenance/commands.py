@@ -37,7 +37,7 @@ def compact(collection: _Collection = None) -> None:
         for table in done:
             typer.echo(
                 f"{run.collection.name}: {table.table}: {table.before} files became {table.after} "
-                f"({_size(table.bytes)})"
+                f"({api.size_text(table.bytes)})"
             )
         if not done:
             typer.echo(f"{run.collection.name}: nothing to compact")
@@ -68,7 +68,7 @@ def vacuum(
         )
         for kind in found:
             typer.echo(
-                f"{run.collection.name}: {kind.files:,} {kind.kind}, {_size(kind.bytes)}, such "
+                f"{run.collection.name}: {kind.files:,} {kind.kind}, {api.size_text(kind.bytes)}, such "
                 f"as {kind.example}"
             )
         if not found:
@@ -151,12 +151,3 @@ def _runs(name: str | None, allow_removals: bool = False) -> Iterator[Run]:
     for collection in found.values():
         if name in (None, collection.name):
             yield Run(collection, run_id, None, places, allow_removals=allow_removals)
-
-
-def _size(count: float) -> str:
-    """Bytes in units of thousands, as people read them."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} TB"
