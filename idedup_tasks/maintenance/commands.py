@@ -68,8 +68,8 @@ def vacuum(
         )
         for kind in found:
             typer.echo(
-                f"{run.collection.name}: {kind.files:,} {kind.kind}, {api.size_text(kind.bytes)}, such "
-                f"as {kind.example}"
+                f"{run.collection.name}: {kind.files:,} {kind.kind}, {api.size_text(kind.bytes)}, "
+                f"such as {kind.example}"
             )
         if not found:
             typer.echo(f"{run.collection.name}: nothing to delete")
