@@ -6,6 +6,7 @@ patches, text, frames, JPEG) works on its array.
 
 import io
 import string
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -13,7 +14,15 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
+from idedup_tasks.training.photos import PhotoCache
+
 GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+
+
+# Of the strong views, so many are cropped only, and so many only made tiny and compressed hard:
+# what is left of a photograph after either is little, and other edits upon it would leave nothing.
+CROPPED_ONLY = 0.25
+COMPRESSED_ONLY = 0.12
 
 
 def window_transforms(
@@ -194,6 +203,31 @@ def draw_frame(view: np.ndarray, rng: np.random.Generator) -> None:
         view[:top], view[side - bottom :] = colour, colour
 
 
+def crop_only(maps: np.ndarray, spans: np.ndarray, rng: np.random.Generator) -> None:
+    """Replace windows by upright ones of 13 to 100 % of the area and the same proportions."""
+    scale = np.sqrt(np.exp(rng.uniform(np.log(0.13), 0, len(maps)))).astype(np.float32)
+    maps[:] = 0
+    maps[:, 0, 0] = maps[:, 1, 1] = scale
+    maps[:, :, 2] = rng.uniform(-1, 1, (len(maps), 2)) * (1 - scale)[:, None]
+    spans[:] = scale
+
+
+def compress_only(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A view (side, side, 3) at a fifth to a half of its side as JPEG of quality 3 to 30."""
+    side = len(view)
+    small = int(side * np.exp(rng.uniform(np.log(0.2), np.log(0.5))))
+    image = Image.fromarray(view).resize((small, small), Image.Resampling.BICUBIC)
+    image = recompress(image, int(np.exp(rng.uniform(np.log(3), np.log(30)))))
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def recompress(image: Image.Image, quality: int) -> Image.Image:
+    """The image as JPEG of the given quality has it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer)
+
+
 def degrade(view: np.ndarray, strong: bool, rng: np.random.Generator) -> np.ndarray:
     """Blur, loss of resolution and JPEG compression of one view (side, side, 3)."""
     image = Image.fromarray(view)
@@ -205,9 +239,7 @@ def degrade(view: np.ndarray, strong: bool, rng: np.random.Generator) -> np.ndar
         image = image.resize((small, small), Image.Resampling.BILINEAR, reducing_gap=2.0)
     if rng.random() < (0.55 if strong else 0.3):
         quality = int(np.exp(rng.uniform(np.log(3), np.log(70)))) if strong else 75
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=quality)
-        image = Image.open(buffer)
+        image = recompress(image, quality)
     if image.width != side:
         image = image.resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(image)
@@ -218,11 +250,28 @@ def augment(
 ) -> Tensor:
     """One random view of each photograph: uint8 (n, 3, s, s) to uint8 (n, 3, side, side)."""
     maps, spans = window_transforms(aspects, strong, rng)
+    kind = rng.random(len(pixels)) if strong else np.ones(len(pixels))
+    cropped = kind < CROPPED_ONLY
+    compressed = ~cropped & (kind < CROPPED_ONLY + COMPRESSED_ONLY)
+    if cropped.any():
+        windows, widths = maps[cropped], spans[cropped]
+        crop_only(windows, widths, rng)
+        maps[cropped], spans[cropped] = windows, widths
+    maps[compressed] = np.eye(2, 3, dtype=np.float32)
+    spans[compressed] = 1
     views = look_through(torch.from_numpy(pixels), torch.from_numpy(maps), spans, side, rng)
-    arrays = recolour(views, strong, rng).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    single = torch.from_numpy(cropped | compressed)[:, None, None, None]
+    views = torch.where(single, views, recolour(views.clone(), strong, rng))
+    arrays = views.byte().permute(0, 2, 3, 1).contiguous().numpy()
     finished = np.empty_like(arrays)
     masks = [text_mask(side, side, rng) for _ in range(8)] if strong else []
     for i, original in enumerate(arrays):
+        if cropped[i]:
+            finished[i] = degrade(original, False, rng)
+            continue
+        if compressed[i]:
+            finished[i] = compress_only(original, rng)
+            continue
         view = original.copy()
         if strong:
             if rng.random() < 0.3:
@@ -233,3 +282,14 @@ def augment(
                 write_text(view, masks[rng.integers(len(masks))], rng)
         finished[i] = degrade(view, strong, rng)
     return torch.from_numpy(finished).permute(0, 3, 1, 2)
+
+
+def view_batches(
+    photos: PhotoCache, rows: np.ndarray, side: int, strong_views: int, rng: np.random.Generator
+) -> Iterator[list[Tensor]]:
+    """A mild and some strong views of the photographs in `rows`, each uint8 (n, 3, side, side), in
+    batches of about 64."""
+    for batch in np.array_split(rows, max(1, len(rows) // 64)):
+        pixels, aspects = np.array(photos.pixels[batch]), photos.aspects[batch]
+        kinds = [False] + [True] * strong_views
+        yield [augment(pixels, aspects, side, strong, rng) for strong in kinds]

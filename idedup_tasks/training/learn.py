@@ -24,11 +24,19 @@ from torch.nn import Parameter
 from torch.utils.data import DataLoader, Dataset
 
 from idedup_tasks.descriptors.network import ARCHITECTURES, DescriptorNetwork
-from idedup_tasks.training.augment import augment
+from idedup_tasks.training.augment import augment, view_batches
 from idedup_tasks.training.pairs import Pairs
 from idedup_tasks.training.photos import PhotoCache, TrainingError
 
 VALIDATION_PHOTOS = 500
+
+# Hard negatives: up to so many photographs each get their nearest others, by the averaged weights,
+# and get them anew every so many steps. What is nearer than SAME_PICTURE may be one picture twice,
+# which must not be pushed apart.
+MINED_PHOTOS = 20_000
+MINING_STEPS = 1000
+NEIGHBOURS = 12
+SAME_PICTURE = 0.85
 
 # A checkpoint whenever either has passed: a run that is killed loses no more than that.
 CHECKPOINT_STEPS = 100
@@ -58,6 +66,7 @@ class Recipe:
     input_sides: input sides that calibration chooses from.
     images: photographs in a batch; "copies" sees each as one mild and `strong_views` strongly
         edited views.
+    hard: share of a batch that is drawn from neighbours of the others, once these are known.
     cooldown: the last share of the steps, over which the learning rate falls; before it the rate is
         constant, so that a run can be lengthened: more steps continue the same checkpoint.
     average: decay of the moving average of the weights, per step; 0: no average.
@@ -71,8 +80,9 @@ class Recipe:
     minutes: float | None = None
     epochs: int = 0
     patience: int = 0
-    images: int = 64
-    strong_views: int = 2
+    images: int = 128
+    strong_views: int = 1
+    hard: float = 0.5
     sides: tuple[tuple[int, float], ...] = ((96, 0.3), (128, 0.5), (160, 0.2))
     input_sides: tuple[int, ...] = (128, 160, 192, 224)
     learning_rate: float = 1e-3
@@ -118,7 +128,6 @@ COMPARED = Recipe(
     steps=UNLIMITED,
     minutes=20,
     images=64,
-    strong_views=1,
     sides=((64, 1.0),),
     input_sides=(64, 96),
 )
@@ -136,6 +145,7 @@ RECIPES = {
         epochs=50,
         patience=5,
         images=64,
+        hard=0.0,
         sides=((224, 1.0),),
         input_sides=(224,),
         cooldown=0.0,
@@ -243,23 +253,35 @@ OBJECTIVES: dict[str, Objective] = {"copies": Copies(), "pairs": Pairs()}
 
 
 class ViewBatches(Dataset):
-    """Batch number `step` of the run, a function of the seed and the step alone."""
+    """Batch number `step` of the run, a function of seed, step and neighbours alone."""
 
-    def __init__(self, photos: PhotoCache, recipe: Recipe, first_step: int, until: int) -> None:
+    def __init__(
+        self,
+        photos: PhotoCache,
+        recipe: Recipe,
+        first_step: int,
+        until: int,
+        neighbours: np.ndarray | None = None,
+    ) -> None:
         self.photos = photos
         self.recipe = recipe
         self.first_step = first_step
         self.until = until
+        self.neighbours = neighbours
 
     def __len__(self) -> int:
         return max(0, self.until - self.first_step)
+
+    def rows(self, step: int) -> np.ndarray:
+        """The photographs of a batch."""
+        return batch_rows(len(self.photos.aspects), self.recipe, step, self.neighbours)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if index >= len(self):
             raise IndexError(index)
         step = self.first_step + index
         rng = np.random.default_rng([self.recipe.seed, step])
-        rows = np.sort(batch_rows(len(self.photos.aspects), self.recipe, step))
+        rows = np.sort(self.rows(step))
         # In the order of the file for reading, then shuffled: neighbours are pasted into each
         # other, and files in order come from one source.
         rng_order = rng.permutation(len(rows))
@@ -272,12 +294,54 @@ class ViewBatches(Dataset):
         return torch.cat(views), torch.from_numpy(np.tile(rows, len(views)))
 
 
-def batch_rows(photos: int, recipe: Recipe, step: int) -> np.ndarray:
-    """Which photographs batch `step` holds: each once an epoch, in random order."""
-    per_epoch = max(1, photos // recipe.images)
-    epoch, place = divmod(step, per_epoch)
+def batch_rows(
+    photos: int, recipe: Recipe, step: int, neighbours: np.ndarray | None = None
+) -> np.ndarray:
+    """Which photographs batch `step` holds: each once an epoch, in random order.
+
+    With `neighbours` (photos, k), -1 for none, the share `recipe.hard` of the batch is drawn from
+    those of the rest: one of each, then a second, and what is missing at random.
+    """
+    drawn = 0 if neighbours is None else int(recipe.hard * recipe.images)
+    taken = recipe.images - drawn
+    epoch, place = divmod(step, max(1, photos // taken))
     order = np.random.default_rng([recipe.seed, 1, epoch]).permutation(photos)
-    return order[place * recipe.images : (place + 1) * recipe.images]
+    rows = order[place * taken : (place + 1) * taken]
+    if neighbours is None:
+        return rows
+    rng = np.random.default_rng([recipe.seed, 4, step])
+    near = rng.permuted(neighbours[rows], axis=1).T.ravel()
+    others = np.concatenate([near[near >= 0], rng.permutation(photos)])
+    others = others[~np.isin(others, rows)]
+    _, first = np.unique(others, return_index=True)
+    return np.concatenate([rows, others[np.sort(first)[:drawn]]])
+
+
+def nearest_photographs(
+    network: DescriptorNetwork, photos: PhotoCache, recipe: Recipe, side: int
+) -> np.ndarray:
+    """The NEIGHBOURS nearest other photographs of each: rows int32 (n, NEIGHBOURS), -1 for none.
+
+    Of more than MINED_PHOTOS, that many are chosen at random; the others have none.
+    """
+    import faiss
+
+    rng = np.random.default_rng([recipe.seed, 5])
+    rows = np.sort(rng.permutation(len(photos.aspects))[:MINED_PHOTOS])
+    vectors = np.concatenate(
+        [network(mild).numpy() for mild, *_ in view_batches(photos, rows, side, 0, rng)]
+    )
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    # Room for what is too near: some have many pictures of one thing.
+    cosines, found = index.search(vectors, min(len(rows), 4 * NEIGHBOURS))
+    found[(cosines > SAME_PICTURE) | (found == np.arange(len(rows))[:, None])] = -1
+    # A stable sort brings those left to the front, nearest first.
+    found = np.take_along_axis(found, np.argsort(found < 0, axis=1, kind="stable"), 1)
+    nearest = np.full((len(photos.aspects), NEIGHBOURS), -1, np.int32)
+    kept = found[:, :NEIGHBOURS]
+    nearest[rows, : kept.shape[1]] = np.where(kept >= 0, rows[kept], -1)
+    return nearest
 
 
 def contrastive_loss(vectors: Tensor, photos: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
@@ -346,7 +410,7 @@ class Learner:
     """The state of a run: network, moving average, optimizer, curves and step.
 
     `epoch` has loss and accuracy of each step of the epoch at hand, `seconds` the measured time of
-    a step where the recipe has a time budget.
+    a step where the recipe has a time budget, `neighbours` what hard negatives are drawn from.
     """
 
     def __init__(self, recipe: Recipe, init: str | None) -> None:
@@ -356,6 +420,8 @@ class Learner:
         self.seconds: float | None = None
         self.epoch: list[tuple[float, float]] = []
         self.curves = Curves()
+        self.neighbours: np.ndarray | None = None
+        self.mines_at_once = init is not None
         self.network = initial_network(recipe, init).to(memory_format=torch.channels_last)
         self.network.train()
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -416,6 +482,15 @@ class Learner:
         tired = patience > 0 and self.curves.without_gain() >= patience
         return self.step >= self.recipe.steps or tired
 
+    @torch.inference_mode()
+    def mine(self, photos: PhotoCache) -> None:
+        """Find neighbours anew, if it is time: every MINING_STEPS, at the start only where there
+        are weights to start from."""
+        due = self.step % MINING_STEPS == 0 and (self.step > 0 or self.mines_at_once)
+        if self.recipe.hard > 0 and due:
+            side = self.recipe.side(self.step)
+            self.neighbours = nearest_photographs(self.averaged, photos, self.recipe, side)
+
     def plan(self, seconds: float) -> None:
         """Fix the number of steps from the measured time of one."""
         self.seconds = seconds
@@ -427,6 +502,8 @@ class Learner:
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        if self.neighbours is not None:
+            tensors["neighbours"] = torch.from_numpy(self.neighbours)
         tensors = {k: v.contiguous().clone() for k, v in tensors.items()}
         metadata = {
             "step": str(self.step),
@@ -458,6 +535,8 @@ class Learner:
                 f"dimensions; give another output folder or remove it ({str(error)[:200]})"
             ) from error
         self.step = int(metadata["step"])
+        if "neighbours" in tensors:
+            self.neighbours = tensors["neighbours"].numpy()
         self.curves = Curves(**json.loads(metadata["curves"]))
         self.epoch = [tuple(pair) for pair in json.loads(metadata.get("epoch", "[]"))]
         seconds = json.loads(metadata.get("seconds", "null"))
@@ -502,8 +581,16 @@ def learn(
 
     def run(until: int) -> list[float]:
         """Learn up to a step; returns the moments at which steps ended."""
+        ends: list[float] = []
+        while learner.step < until and not learner.finished():
+            learner.mine(photos)
+            mined_again = (learner.step // MINING_STEPS + 1) * MINING_STEPS
+            ends += run_batches(min(until, mined_again))
+        return ends
+
+    def run_batches(until: int) -> list[float]:
         ends, saved = [], time.monotonic()
-        batches = ViewBatches(photos, learner.recipe, learner.step, until)
+        batches = ViewBatches(photos, learner.recipe, learner.step, until, learner.neighbours)
         for views, ids in DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4):
             loss, accuracy = learner.learn(views, ids)
             if not math.isfinite(loss):

@@ -35,7 +35,7 @@ from idedup_tasks.descriptors.card import (
 from idedup_tasks.descriptors.registry import add_card, registered_card, registrations
 from idedup_tasks.settings import Places
 from idedup_tasks.settings import Thresholds as CheckedThresholds
-from idedup_tasks.training.augment import augment
+from idedup_tasks.training.augment import view_batches
 from idedup_tasks.training.calibrate import calibrate
 from idedup_tasks.training.copies import CopySet, make_copies
 from idedup_tasks.training.learn import RECIPES, Curves, Learner, Recipe, learn
@@ -284,13 +284,12 @@ def calibrate_card(
     curves = card.folder / f"{card.name}_calibration.json"
     curves.write_text(json.dumps(calibration.curves) + "\n", "utf-8")
     rng = np.random.default_rng(0)
-    vectors = []
-    for first in range(0, len(learnt.aspects), 256):
-        batch = slice(first, first + 256)
-        pixels, aspects = np.array(learnt.pixels[batch]), learnt.aspects[batch]
-        for strong in (False, True):
-            views = augment(pixels, aspects, card.input_size, strong, rng)
-            vectors.append(descriptor.encode(list(views.permute(0, 2, 3, 1).numpy())))
+    rows = np.arange(len(learnt.aspects))
+    vectors = [
+        descriptor.encode(list(view.permute(0, 2, 3, 1).numpy()))
+        for views in view_batches(learnt, rows, card.input_size, 1, rng)
+        for view in views
+    ]
     quantiser = card.folder / card.quantiser
     save_arrays({"centroids": train_quantiser(np.concatenate(vectors))}, quantiser)
     quantiser.chmod(0o644)

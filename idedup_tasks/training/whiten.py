@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from idedup_tasks.descriptors.network import DescriptorNetwork
-from idedup_tasks.training.augment import augment
+from idedup_tasks.training.augment import view_batches
 from idedup_tasks.training.photos import PhotoCache
 from idedup_tasks.training.quantiser import train_quantiser
 
@@ -68,18 +68,15 @@ def refit_head(network: DescriptorNetwork, photos: PhotoCache, side: int, seed: 
         return
     rng = np.random.default_rng([seed, 3])
     rows = np.sort(rng.permutation(len(photos.aspects))[:PHOTOGRAPHS])
-    features = []
-    for batch in np.array_split(rows, max(1, len(rows) // 64)):
-        pixels, aspects = np.array(photos.pixels[batch]), photos.aspects[batch]
-        views = [
-            network.pool(augment(pixels, aspects, side, strong, rng))
-            for strong in [False] + [True] * STRONG_VIEWS
+    features = np.concatenate(
+        [
+            torch.stack([network.pool(view) for view in views], 1).numpy()
+            for views in view_batches(photos, rows, side, STRONG_VIEWS, rng)
         ]
-        features.append(torch.stack(views, 1).numpy())
-    stacked = np.concatenate(features)
-    if not np.ptp(stacked, axis=(0, 1)).any():
+    )
+    if not np.ptp(features, axis=(0, 1)).any():
         return
-    weight, bias = discriminant_projection(stacked, network.head.out_features)
+    weight, bias = discriminant_projection(features, network.head.out_features)
     network.head.weight.copy_(torch.from_numpy(weight))
     network.head.bias.copy_(torch.from_numpy(bias))
 
@@ -94,9 +91,7 @@ def fit_background(network: DescriptorNetwork, photos: PhotoCache, side: int, se
     if not isinstance(network.head, nn.Linear):
         return
     network.background = None
+    rows = np.arange(len(photos.aspects))
     rng = np.random.default_rng([seed, 4])
-    vectors = []
-    for batch in np.array_split(np.arange(len(photos.aspects)), max(1, len(photos.aspects) // 64)):
-        pixels, aspects = np.array(photos.pixels[batch]), photos.aspects[batch]
-        vectors.append(network(augment(pixels, aspects, side, False, rng)).numpy())
+    vectors = [network(mild).numpy() for mild, *_ in view_batches(photos, rows, side, 0, rng)]
     network.background = torch.from_numpy(train_quantiser(np.concatenate(vectors)))

@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 from idedup_tasks.benchmarks.edits import EDITS  # noqa: E402
 from idedup_tasks.descriptors import load_card, load_descriptor, load_quantiser  # noqa: E402
 from idedup_tasks.training import RECIPES, Recipe, TrainingError, learn, ship, train  # noqa: E402
+from idedup_tasks.training import augment as augment_module  # noqa: E402
 from idedup_tasks.training.augment import augment, window_transforms  # noqa: E402
 from idedup_tasks.training.copies import make_copies  # noqa: E402
 from idedup_tasks.training.learn import contrastive_loss  # noqa: E402
@@ -73,6 +74,31 @@ def test_cache_holds_the_decoded_photographs_and_is_reused(tmp_path):
 def test_a_folder_without_photographs_is_an_error(tmp_path):
     with pytest.raises(TrainingError, match="no photographs"):
         photo_files(tmp_path)
+
+
+def test_a_strong_view_may_be_cropped_only_or_compressed_only(tmp_path, monkeypatch):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 12)), tmp_path / "cache")
+    pixels, rng = np.array(cache.pixels), np.random.default_rng(0)
+    whole = augment(pixels, cache.aspects, 176, False, rng).float()
+    monkeypatch.setattr(augment_module, "CROPPED_ONLY", 0.0)
+    monkeypatch.setattr(augment_module, "COMPRESSED_ONLY", 1.0)
+    tiny = augment(pixels, cache.aspects, 176, True, rng).float()
+    # The same picture at the same place, coarser.
+    original = torch.from_numpy(pixels).float()
+    centred = [x - x.mean((1, 2, 3), keepdim=True) for x in (original, tiny)]
+    alike = torch.nn.functional.cosine_similarity(*(x.flatten(1) for x in centred))
+    assert alike.min() > 0.6 and not torch.equal(tiny, whole)
+    monkeypatch.setattr(augment_module, "CROPPED_ONLY", 1.0)
+    crops = augment(pixels, cache.aspects, 176, True, rng).float()
+    low, high = crops.amin((2, 3)), crops.amax((2, 3))
+    slack = 25  # JPEG
+    assert (low >= original.amin((2, 3)) - slack).all()
+    assert (high <= original.amax((2, 3)) + slack).all()
+    maps, spans = np.zeros((500, 2, 3), np.float32), np.zeros(500, np.float32)
+    augment_module.crop_only(maps, spans, rng)
+    corners = np.array([[x, y, 1] for x in (-1, 1) for y in (-1, 1)]).T
+    assert np.abs(maps @ corners).max() <= 1 + 1e-5
+    assert 0.13 <= (spans**2).min() < 0.2 and 0.9 < (spans**2).max() <= 1
 
 
 @pytest.mark.parametrize("strong", [False, True])
@@ -163,7 +189,7 @@ sys.path.insert(0, {tests!r})
 from test_training import TINY
 from dataclasses import replace
 folder = Path({folder!r})
-learn.CHECKPOINT_STEPS = 2
+learn.CHECKPOINT_STEPS, learn.MINING_STEPS = 2, 3
 cache = photos.cache_photos(photos.photo_files(folder), folder / "cache")
 def progress(step, loss, accuracy):
     if step == 5:
@@ -173,7 +199,8 @@ learn.learn(cache, cache, replace(TINY, steps=8), folder / "killed.safetensors",
 """
 
 
-def test_a_killed_run_continues_to_the_same_weights_and_curves(tmp_path):
+def test_a_killed_run_continues_to_the_same_weights_and_curves(tmp_path, monkeypatch):
+    monkeypatch.setattr(learn, "MINING_STEPS", 3)
     cache = cache_photos(photo_files(save_pictures(tmp_path, 12)), tmp_path / "cache")
     code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -189,11 +216,53 @@ def test_a_killed_run_continues_to_the_same_weights_and_curves(tmp_path):
     recipe = replace(TINY, steps=8)
     resumed = learn.Learner(recipe, None)
     resumed.restore(checkpoint)
-    assert resumed.step == 4
+    assert resumed.step == 4 and resumed.neighbours.shape == (12, learn.NEIGHBOURS)
     whole = learn.learn(cache, cache, recipe, tmp_path / "whole.safetensors")
     parts = learn.learn(cache, cache, recipe, checkpoint)
     same_weights(whole, parts)
     assert parts.curves == whole.curves and len(whole.curves.epoch) == 3
+
+
+def test_half_of_a_batch_are_neighbours_of_the_other_half():
+    recipe = replace(TINY, images=8)
+    # Photograph i is like i + 20, i + 21 and i + 22 of 60.
+    near = (np.arange(60)[:, None] + [20, 21, 22]) % 60
+    seen: list[int] = []
+    for step in range(15):
+        rows = learn.batch_rows(60, recipe, step, near)
+        assert len(set(rows)) == 8
+        np.testing.assert_array_equal(rows, learn.batch_rows(60, recipe, step, near))
+        seen += list(rows[:4])
+        likes = set(near[rows[:4]].ravel())
+        assert all(row in likes for row in rows[4:])
+    assert sorted(seen) == list(range(60))
+    # Without any that may be used, the batch is full all the same.
+    none = np.full((60, 3), -1)
+    assert len(set(learn.batch_rows(60, recipe, 0, none))) == 8
+    assert len(set(learn.batch_rows(8, recipe, 0, none[:8]))) == 8
+
+
+def test_neighbours_are_the_nearest_that_are_not_the_same_picture(tmp_path, monkeypatch):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 30)), tmp_path / "cache")
+    angles = np.sort(np.random.default_rng(1).uniform(0, 6, 30))
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    given = iter(np.array_split(vectors, 1))
+    network = lambda views: torch.from_numpy(next(given))  # noqa: E731
+    found = learn.nearest_photographs(network, cache, TINY, 32)
+    cosines = vectors @ vectors.T
+    for row in range(30):
+        allowed = [j for j in np.argsort(-cosines[row]) if cosines[row, j] <= learn.SAME_PICTURE]
+        kept = [j for j in found[row] if j >= 0]
+        assert row not in kept and kept == allowed[: learn.NEIGHBOURS]
+
+
+def test_of_many_photographs_only_some_are_mined(tmp_path, monkeypatch):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 30)), tmp_path / "cache")
+    monkeypatch.setattr(learn, "MINED_PHOTOS", 10)
+    network = lambda views: torch.nn.functional.normalize(views.float().mean((2, 3)) - 127)  # noqa: E731
+    found = learn.nearest_photographs(network, cache, TINY, 32)
+    mined = np.flatnonzero((found >= 0).any(1))
+    assert 0 < len(mined) <= 10 and set(found[found >= 0]) <= set(mined)
 
 
 def test_a_damaged_checkpoint_is_an_error(tmp_path):
