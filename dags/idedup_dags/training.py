@@ -63,7 +63,7 @@ def calibrate(prepared: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[s
         recipe, output = recipe_of(settings), Path(prepared["output"])
         split = decoded(photos_of(settings), output, recipe, log.info)
         card, copies = load_card(trained["sidecar"]), make_copies(split.aside)
-        sidecar = calibrate_card(card, copies, split.learnt, log.info, recipe.input_sides)
+        sidecar = calibrate_card(card, copies, split.learnt, recipe.input_sides, log.info)
         done = load_card(str(sidecar))
     return {
         "sidecar": str(sidecar),

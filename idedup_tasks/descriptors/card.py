@@ -63,8 +63,9 @@ class DescriptorCard:
     """What the JSON sidecar of a weights file says.
 
     `input_size` is the side of the square input in pixels, `gem_p` the exponent of the generalised
-    mean pooling, `weights_sha256` the digest of the safetensors file of that name beside the
-    sidecar, `figures` what was measured with these weights.
+    mean pooling, `scales` the sizes relative to it at which an image is seen, `weights_sha256` the
+    digest of the safetensors file of that name beside the sidecar, `figures` what was measured with
+    these weights.
     """
 
     name: str
@@ -79,6 +80,7 @@ class DescriptorCard:
     quantiser_sha256: str
     figures: dict[str, Any]
     folder: Path
+    scales: tuple[float, ...] = (1.0,)
 
     def model_id(self, device: str = "auto") -> str:
         """`<name>-<8 hex digits>` of weights, preprocessing, runtime and precision."""
@@ -92,6 +94,8 @@ class DescriptorCard:
             "runtime": runtime,
             "weights": self.weights_sha256,
         }
+        if self.scales != (1.0,):
+            identity["scales"] = self.scales
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 
@@ -130,7 +134,8 @@ def load_card(name: str = DEFAULT_DESCRIPTOR) -> DescriptorCard:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         thresholds = Thresholds(**content.pop("thresholds"))
-        return DescriptorCard(thresholds=thresholds, folder=path.parent, **content)
+        scales = tuple(content.pop("scales", (1.0,)))
+        return DescriptorCard(thresholds=thresholds, folder=path.parent, scales=scales, **content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DescriptorError(
             f"{path} is no descriptor's sidecar ({error}); give the JSON file that `idedup train` "

@@ -160,8 +160,10 @@ class DescriptorNetwork(nn.Module):
 
     Pooling is GeM, the p-th root of the mean p-th power over positions, clamped at 1e-6
     (Radenović et al., Fine-tuning CNN Image Retrieval with No Human Annotation, eq. 5); with
-    `gem_p` 1 it is the plain mean. Where there is a `background`, vectors of unrelated photographs
-    float32 (m, dim), what an image shares with it is taken away: see `apart_from`.
+    `gem_p` 1 it is the plain mean. Each image is seen at all `scales` of its side, and what is
+    pooled at each is averaged (section 4.3 there), so that a crop, which shows things larger, is
+    met at its own scale. Where there is a `background`, vectors of unrelated photographs float32
+    (m, dim), what an image shares with it is taken away: see `apart_from`.
     """
 
     mean: Tensor
@@ -174,6 +176,7 @@ class DescriptorNetwork(nn.Module):
         self.features = chosen.features(published)
         self.head = chosen.head(chosen.channels, dim)
         self.gem_p = gem_p
+        self.scales: tuple[float, ...] = (1.0,)
         mean, std = ((0.0,), (255.0,)) if chosen.zero_to_one else (MEAN, STD)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
@@ -181,7 +184,22 @@ class DescriptorNetwork(nn.Module):
 
     def pool(self, images: Tensor) -> Tensor:
         """Pooled features float32 (n, channels) of 8-bit RGB images."""
-        features = self.features((images.float() - self.mean) / self.std).float()
+        pixels = (images.float() - self.mean) / self.std
+        pooled = [self.generalised_mean(self.features_at(pixels, scale)) for scale in self.scales]
+        return torch.stack(pooled).mean(0)
+
+    def features_at(self, pixels: Tensor, scale: float) -> Tensor:
+        """Features float32 (n, channels, rows, columns) of normalised pixels at a scale."""
+        if scale != 1:
+            # A constant also where the network is traced.
+            side = round(int(pixels.shape[-1]) * scale)
+            pixels = functional.interpolate(
+                pixels, (side, side), mode="bilinear", antialias=True, align_corners=False
+            )
+        return self.features(pixels).float()
+
+    def generalised_mean(self, features: Tensor) -> Tensor:
+        """Features float32 (n, channels, rows, columns) pooled over places: (n, channels)."""
         if self.gem_p == 1:
             return features.mean((2, 3))
         # The root in float32: powers of float16 features overflow.
@@ -220,9 +238,12 @@ def apart_from(background: Tensor, vectors: Tensor) -> Tensor:
     return functional.normalize(vectors - shared_with(background, vectors))
 
 
-def load_network(path: Path, architecture: str, dim: int, gem_p: float) -> DescriptorNetwork:
+def load_network(
+    path: Path, architecture: str, dim: int, gem_p: float, scales: tuple[float, ...]
+) -> DescriptorNetwork:
     """Build the network and fill it from a safetensors file (float16 or float32), in eval mode."""
     network = DescriptorNetwork(architecture, dim, gem_p)
+    network.scales = scales
     state = load_file(path)
     background = state.pop("background", None)
     network.load_state_dict(state)

@@ -87,6 +87,8 @@ def _converted(card: DescriptorCard) -> Path:
         # OpenVINO 2026 traces with torch.jit, which PyTorch 2.14 calls deprecated.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+        # The sides that an image is scaled to are constants, as they are meant to be.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         model = openvino.convert_model(network, example_input=example, input=example.shape)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:

@@ -47,4 +47,4 @@ class TorchRuntime:
 def load_card_network(card: DescriptorCard) -> DescriptorNetwork:
     """The PyTorch network of a card, its weights file checked against the recorded digest."""
     path = checked_file(card, card.weights, card.weights_sha256)
-    return load_network(path, card.architecture, card.dim, card.gem_p)
+    return load_network(path, card.architecture, card.dim, card.gem_p, card.scales)

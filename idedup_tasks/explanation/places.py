@@ -6,6 +6,7 @@ pooling, v = (1/n sum_i f_i^p)^(1/p), lies between the two and is homogeneous of
 Euler's theorem v is exactly the sum over places i of f_i dv/df_i = f_i^p / (n v^(p-1)). The head is
 linear: each place's part of v gives a vector, those of all places add up to the image's vector, and
 the cosine of two images is the sum of the products of all places of one with all of the other.
+What a network sees at a smaller scale counts for the places that it covers at the full one.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from idedup_tasks.descriptors.network import shared_with
 from idedup_tasks.descriptors.torch_runtime import load_card_network
 
 # Side of the input for looking closely, in multiples of the side that vectors are made at: the
-# network then sees places a third as large.
-_CLOSER = 3
+# network then sees smaller places.
+_CLOSER = 2.5
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,18 @@ class PlaceNetwork:
     @torch.inference_mode()
     def parts(self, image: Image.Image) -> Parts:
         """What the image's vector is made of; at the side that vectors are made at."""
-        features = self._features(image, self.input_size)
-        places = features.shape[1] * features.shape[2]
-        power = self._network.gem_p
-        pooled = features.pow(power).mean((1, 2), keepdim=True).pow(1 / power)
-        shares = features.pow(power) / (places * pooled.pow(power - 1))
+        pixels = self._pixels(image, self.input_size)
+        power, scales = self._network.gem_p, self._network.scales
+        whole = self._features(pixels, 1.0).shape[1:]
+        shares = torch.zeros(())
+        for scale in scales:
+            features = self._features(pixels, scale)
+            pooled = features.pow(power).mean((1, 2), keepdim=True).pow(1 / power)
+            spots = features[0].numel()
+            own = features.pow(power) / (spots * pooled.pow(power - 1)) / len(scales)
+            down, across = (cover(n, m) for n, m in zip(own.shape[1:], whole, strict=True))
+            shares = shares + down.T @ own @ across
+        places = whole.numel()
         parts = functional.linear(shares.permute(1, 2, 0), self._head.weight)
         parts = parts + self._head.bias / places
         parts = parts / parts.sum((0, 1)).norm()
@@ -74,13 +82,25 @@ class PlaceNetwork:
     def closely(self, image: Image.Image) -> np.ndarray:
         """What is seen at each place, (rows, columns, dim) float32: unit vectors, made by the head
         from the features of that place alone."""
-        features = self._features(image, _CLOSER * self.input_size)
+        features = self._features(self._pixels(image, round(_CLOSER * self.input_size)), 1.0)
         return functional.normalize(self._head(features.permute(1, 2, 0)), dim=2).numpy()
 
-    def _features(self, image: Image.Image, side: int) -> Tensor:
+    def _pixels(self, image: Image.Image, side: int) -> Tensor:
+        """Normalised pixels (1, 3, side, side)."""
         small = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
-        scaled = (pixels.float() - self._network.mean) / self._network.std
-        features = self._network.features(scaled)[0].float()
+        return (pixels.float() - self._network.mean) / self._network.std
+
+    def _features(self, pixels: Tensor, scale: float) -> Tensor:
+        features = self._network.features_at(pixels, scale)[0]
         # As in pooling, where only the plain mean can take what is negative.
         return features if self._network.gem_p == 1 else features.clamp(min=1e-6)
+
+
+def cover(coarse: int, fine: int) -> Tensor:
+    """Which share of each of `coarse` equal parts of a line lies in each of `fine`: (coarse, fine)
+    float32, whose rows sum to one."""
+    edges = torch.arange(fine + 1) / fine
+    starts = torch.arange(coarse)[:, None] / coarse
+    inside = (edges[None, :] - starts).clamp(0, 1 / coarse) * coarse
+    return inside.diff(dim=1)

@@ -62,8 +62,10 @@ class Recipe:
         run that is stopped and continued makes the same steps at the same rates.
     epochs: at most so many (0: as many as there are steps).
     patience: epochs without better validation accuracy after which to stop (0: never).
-    sides: (input side in pixels, share of the steps) from first to last.
-    input_sides: input sides that calibration chooses from.
+    sides: input sides in pixels while learning; steps take them in turn.
+    input_sides: input sides that calibration chooses from; head and background are fitted at the
+        first.
+    scales: sizes relative to the input side at which the finished network sees each image.
     images: photographs in a batch; "copies" sees each as one mild and `strong_views` strongly
         edited views.
     hard: share of a batch that is drawn from neighbours of the others, once these are known.
@@ -83,8 +85,9 @@ class Recipe:
     images: int = 128
     strong_views: int = 1
     hard: float = 0.5
-    sides: tuple[tuple[int, float], ...] = ((96, 0.3), (128, 0.5), (160, 0.2))
-    input_sides: tuple[int, ...] = (128, 160, 192, 224)
+    sides: tuple[int, ...] = (96, 128, 160)
+    input_sides: tuple[int, ...] = (192,)
+    scales: tuple[float, ...] = (1.0, 0.6667, 0.5)
     learning_rate: float = 1e-3
     cooldown: float = 0.25
     weight_decay: float = 0.01
@@ -95,12 +98,7 @@ class Recipe:
 
     def side(self, step: int) -> int:
         """Input side at a step."""
-        done = 0.0
-        for side, share in self.sides:
-            done += share * self.steps
-            if step < done:
-                return side
-        return self.sides[-1][0]
+        return self.sides[step % len(self.sides)]
 
     def rate(self, step: int) -> float:
         """Learning rate at a step: linear warm-up over 100 steps (or a tenth of a shorter run),
@@ -111,15 +109,10 @@ class Recipe:
         return self.learning_rate * warm * max(0.01, min(1.0, left))
 
     def steps_in(self, seconds_per_step: float) -> int:
-        """How many steps fit into `minutes`, from the time of a step at the first side.
-
-        The time of a step is taken to grow with the pixels of its input.
-        """
+        """How many steps fit into `minutes`."""
         if self.minutes is None:
             return self.steps
-        first, _ = self.sides[0]
-        mean = sum(share * (side / first) ** 2 for side, share in self.sides)
-        fitting = round(60 * self.minutes / (seconds_per_step * mean))
+        fitting = round(60 * self.minutes / seconds_per_step)
         return min(self.steps, max(MEASURED_STEPS, fitting))
 
 
@@ -128,8 +121,9 @@ COMPARED = Recipe(
     steps=UNLIMITED,
     minutes=20,
     images=64,
-    sides=((64, 1.0),),
+    sides=(64,),
     input_sides=(64, 96),
+    scales=(1.0,),
 )
 
 RECIPES = {
@@ -146,8 +140,9 @@ RECIPES = {
         patience=5,
         images=64,
         hard=0.0,
-        sides=((224, 1.0),),
+        sides=(224,),
         input_sides=(224,),
+        scales=(1.0,),
         cooldown=0.0,
         weight_decay=1e-4,
         average=0.0,
@@ -177,7 +172,7 @@ def recipe_for(
     if steps is not None or minutes is not None:
         recipe = replace(recipe, steps=UNLIMITED if steps is None else steps, minutes=minutes)
     if side is not None:
-        recipe = replace(recipe, sides=((side, 1.0),), input_sides=(side,))
+        recipe = replace(recipe, sides=(side,), input_sides=(side,))
     return recipe if images is None else replace(recipe, images=images)
 
 
@@ -318,7 +313,7 @@ def batch_rows(
 
 
 def nearest_photographs(
-    network: DescriptorNetwork, photos: PhotoCache, recipe: Recipe, side: int
+    network: DescriptorNetwork, photos: PhotoCache, recipe: Recipe
 ) -> np.ndarray:
     """The NEIGHBOURS nearest other photographs of each: rows int32 (n, NEIGHBOURS), -1 for none.
 
@@ -329,7 +324,7 @@ def nearest_photographs(
     rng = np.random.default_rng([recipe.seed, 5])
     rows = np.sort(rng.permutation(len(photos.aspects))[:MINED_PHOTOS])
     vectors = np.concatenate(
-        [network(mild).numpy() for mild, *_ in view_batches(photos, rows, side, 0, rng)]
+        [network(mild).numpy() for mild, *_ in view_batches(photos, rows, recipe.sides[-1], 0, rng)]
     )
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
@@ -488,8 +483,7 @@ class Learner:
         are weights to start from."""
         due = self.step % MINING_STEPS == 0 and (self.step > 0 or self.mines_at_once)
         if self.recipe.hard > 0 and due:
-            side = self.recipe.side(self.step)
-            self.neighbours = nearest_photographs(self.averaged, photos, self.recipe, side)
+            self.neighbours = nearest_photographs(self.averaged, photos, self.recipe)
 
     def plan(self, seconds: float) -> None:
         """Fix the number of steps from the measured time of one."""
@@ -633,5 +627,5 @@ def validation_views(validation: PhotoCache, recipe: Recipe) -> tuple[Tensor, Te
     rows = np.sort(rng.permutation(len(validation.aspects))[:VALIDATION_PHOTOS])
     pixels, aspects = np.array(validation.pixels[rows]), validation.aspects[rows]
     once = replace(recipe, strong_views=1)
-    views = OBJECTIVES[recipe.objective].views(pixels, aspects, once, recipe.sides[-1][0], rng)
+    views = OBJECTIVES[recipe.objective].views(pixels, aspects, once, recipe.sides[-1], rng)
     return views[0], views[1]

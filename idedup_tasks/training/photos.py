@@ -17,8 +17,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 # One photograph in six chooses thresholds and weights, and is never learnt from.
 SET_ASIDE = 6
 
-# Side of the square that a photograph is kept as: a little above the default's largest side.
-CACHE_SIDE = 176
+# Side of the square that a photograph is kept as: the default's input side.
+CACHE_SIDE = 192
 
 
 class TrainingError(Exception):

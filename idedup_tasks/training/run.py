@@ -51,10 +51,6 @@ from idedup_tasks.training.photos import (
 from idedup_tasks.training.quantiser import train_quantiser
 from idedup_tasks.training.whiten import fit_background, refit_head
 
-# Sides tried at inference: larger ones than trained at often serve better (Touvron et al.,
-# Fixing the train-test resolution discrepancy, 2019).
-INPUT_SIDES = RECIPES[DEFAULT_DESCRIPTOR].input_sides
-
 # Neither thresholds nor a comparison mean anything on fewer photographs set aside.
 FEWEST_SET_ASIDE = 100
 
@@ -110,7 +106,7 @@ def train(
     recipe = recipe or RECIPES[name]
     split = preprocess(photos, output, recipe, say)
     card = fit(split, output, init, recipe, name, say)
-    return calibrate_card(card, make_copies(split.aside), split.learnt, say, recipe.input_sides)
+    return calibrate_card(card, make_copies(split.aside), split.learnt, recipe.input_sides, say)
 
 
 def preprocess(
@@ -128,7 +124,7 @@ def preprocess(
             f"than {FEWEST_SET_ASIDE}; give about {6 * FEWEST_SET_ASIDE} photographs or more"
         )
     say(f"{len(files)} photographs, {len(aside)} of them set aside for calibration")
-    side = max(CACHE_SIDE, *(side for side, _ in recipe.sides))
+    side = max(CACHE_SIDE, *recipe.sides)
     learnt = cache_photos([f for f in files if not is_set_aside(f)], output / "cache", side)
     return Split(learnt, cache_photos(aside, output / "cache", side), aside)
 
@@ -147,8 +143,9 @@ def fit(
     )
     write_curves(learner.curves, output)
     say(f"{learner.step} steps learnt; fitting the head and the background")
-    refit_head(learner.averaged, split.learnt, recipe.sides[-1][0], recipe.seed)
-    fit_background(learner.averaged, split.learnt, recipe.sides[-1][0], recipe.seed)
+    learner.averaged.scales = recipe.scales
+    refit_head(learner.averaged, split.learnt, recipe.input_sides[0], recipe.seed)
+    fit_background(learner.averaged, split.learnt, recipe.input_sides[0], recipe.seed)
     card = write_weights(learner, output, name)
     card.figures["training"] |= {"photographs": len(split.learnt.aspects), "init": init}
     card.write()
@@ -248,7 +245,7 @@ def write_weights(learner: Learner, output: Path, name: str) -> DescriptorCard:
         name=name,
         architecture=recipe.architecture,
         dim=recipe.dim,
-        input_size=recipe.sides[-1][0],
+        input_size=recipe.input_sides[0],
         gem_p=recipe.gem_p,
         weights=weights.name,
         weights_sha256=file_sha256(weights),
@@ -258,6 +255,7 @@ def write_weights(learner: Learner, output: Path, name: str) -> DescriptorCard:
         quantiser_sha256="",
         figures={"training": training},
         folder=output,
+        scales=learner.averaged.scales,
     )
 
 
@@ -265,17 +263,17 @@ def calibrate_card(
     card: DescriptorCard,
     copies: CopySet,
     learnt: PhotoCache,
+    sides: Sequence[int],
     say: Callable[[str], None] = print,
-    sides: Sequence[int] | None = None,
 ) -> Path:
-    """Choose the input side (of INPUT_SIDES unless given), thresholds and quantiser of weights.
+    """Choose the input side (of `sides`), thresholds and quantiser of weights.
 
     Writes and returns the sidecar.
     """
-    card, by_side = choose_side(card, copies, sides or INPUT_SIDES, say)
+    card, by_side = choose_side(card, copies, sides, say)
     path = card.write()
+    calibration = calibrate(card, copies)
     descriptor = load_descriptor(str(path), "cpu")
-    calibration = calibrate(descriptor, copies)
     say(f"calibrated: {calibration.thresholds}")
     figures = card.figures | {
         "calibration": calibration.figures,
@@ -309,7 +307,11 @@ def choose_side(
     sides: Sequence[int],
     say: Callable[[str], None] = print,
 ) -> tuple[DescriptorCard, dict[str, float]]:
-    """The card with the input side of the highest µAP on the copies, and the µAP of each side."""
+    """The card with the input side of the highest µAP on the copies, and the µAP of each side.
+
+    Larger ones than trained at often serve better (Touvron et al., Fixing the train-test resolution
+    discrepancy, 2019).
+    """
     best, scores = card, {}
     for side in sides:
         tried = replace(card, input_size=side)

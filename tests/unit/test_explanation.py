@@ -53,11 +53,15 @@ def inside(box: Box, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("power", [3.0, 1.0])
-def test_the_parts_of_an_image_add_up_to_its_vector(power: float) -> None:
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.6667, 0.5)])
+def test_the_parts_of_an_image_add_up_to_its_vector(
+    power: float, scales: tuple[float, ...]
+) -> None:
     import torch
 
     network = PlaceNetwork(load_card())
     network._network.gem_p = power
+    network._network.scales = scales
     image = photograph("coffee")
     found = network.parts(image)
     side = (network.input_size, network.input_size)

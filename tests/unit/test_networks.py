@@ -69,6 +69,7 @@ def saved(architecture: str, folder: Path) -> Path:
         if architecture == "mobilenet_v3_small":
             # As the shipped one may have.
             network.background = torch.nn.functional.normalize(torch.randn(64, 256))
+            network.scales = (1.0, 0.6667, 0.5)
     weights = folder / f"{architecture}.safetensors"
     half = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     save_file({k: v.contiguous() for k, v in half.items()}, weights)
@@ -85,6 +86,7 @@ def saved(architecture: str, folder: Path) -> Path:
         quantiser_sha256="",
         figures={},
         folder=folder,
+        scales=network.scales,
     ).write()
 
 
@@ -147,6 +149,21 @@ def test_papers_network_takes_pixels_between_zero_and_one() -> None:
     assert seen[0].min() == 0 and seen[0].max() == 1
 
 
+def test_scales_are_pooled_together() -> None:
+    torch.manual_seed(0)
+    network = DescriptorNetwork("mobilenet_v3_small", 256, 3.0).eval()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        once = network.pool(images)
+        network.scales = (1.0, 0.5)
+        both = network.pool(images)
+        half = torch.nn.functional.interpolate(
+            images.float(), (32, 32), mode="bilinear", antialias=True
+        )
+        network.scales = (1.0,)
+        torch.testing.assert_close(both, (once + network.pool(half)) / 2, atol=1e-4, rtol=1e-4)
+
+
 def test_model_id_is_a_digest_of_what_decides_a_vector() -> None:
     card = load_card()
     identity = {
@@ -158,8 +175,11 @@ def test_model_id_is_a_digest_of_what_decides_a_vector() -> None:
         "runtime": "openvino",
         "weights": file_sha256(WEIGHTS_FOLDER / card.weights),
     }
+    if card.scales != (1.0,):
+        identity["scales"] = card.scales
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     assert card.model_id("cpu") == f"{card.name}-{digest[:8]}"
+    assert replace(card, scales=(1.0, 0.25)).model_id("cpu") != card.model_id("cpu")
 
 
 def test_a_file_that_is_no_sidecar_is_an_error(tmp_path: Path) -> None:
@@ -214,7 +234,7 @@ def test_a_budget_in_time_or_steps_replaces_the_recipes() -> None:
     by_steps = recipe_for("lenet", steps=7)
     assert (by_steps.steps, by_steps.minutes) == (7, None)
     both = recipe_for("lenet", steps=7, minutes=2, side=48, images=9)
-    assert (both.steps, both.minutes, both.sides, both.images) == (7, 2, ((48, 1.0),), 9)
+    assert (both.steps, both.minutes, both.sides, both.images) == (7, 2, (48,), 9)
     with pytest.raises(TrainingError, match=r"vgg.*mobilenet_v3"):
         recipe_for("vgg")
 
@@ -224,12 +244,12 @@ def test_compared_networks_have_the_same_budget() -> None:
     assert compared == [replace(RECIPES["unet"], architecture="")] * 3
 
 
-def test_steps_that_fit_allow_for_larger_sides() -> None:
-    recipe = Recipe(minutes=1, steps=UNLIMITED, sides=((32, 0.5), (64, 0.5)))
-    # Half of the steps take 0.1 s, half four times as long.
-    assert recipe.steps_in(0.1) == pytest.approx(60 / 0.25)
+def test_steps_that_fit_a_budget() -> None:
+    recipe = Recipe(minutes=1, steps=UNLIMITED)
+    assert recipe.steps_in(0.25) == 240
     assert replace(recipe, steps=50).steps_in(0.1) == 50
     assert replace(recipe, minutes=None, steps=50).steps_in(9.0) == 50
+    assert [Recipe(sides=(32, 64)).side(step) for step in range(3)] == [32, 64, 32]
 
 
 # --- the paper's pairs -------------------------------------------------------------------------

@@ -14,12 +14,17 @@ import pytest
 from PIL import Image
 
 torch = pytest.importorskip("torch")
+from safetensors.torch import save_file  # noqa: E402
 
 from idedup_tasks.benchmarks.edits import EDITS  # noqa: E402
 from idedup_tasks.descriptors import load_card, load_descriptor, load_quantiser  # noqa: E402
+from idedup_tasks.descriptors.card import file_sha256  # noqa: E402
+from idedup_tasks.descriptors.network import apart_from  # noqa: E402
+from idedup_tasks.descriptors.torch_runtime import load_card_network  # noqa: E402
 from idedup_tasks.training import RECIPES, Recipe, TrainingError, learn, ship, train  # noqa: E402
 from idedup_tasks.training import augment as augment_module  # noqa: E402
 from idedup_tasks.training.augment import augment, window_transforms  # noqa: E402
+from idedup_tasks.training.calibrate import KINDS, as_unknown  # noqa: E402
 from idedup_tasks.training.copies import make_copies  # noqa: E402
 from idedup_tasks.training.learn import contrastive_loss  # noqa: E402
 from idedup_tasks.training.measure import (  # noqa: E402
@@ -33,7 +38,7 @@ from idedup_tasks.training.whiten import discriminant_projection, refit_head  # 
 
 pytestmark = pytest.mark.training
 
-TINY = Recipe(steps=4, images=4, sides=((32, 1.0),), learning_rate=1e-4, input_sides=(96, 128))
+TINY = Recipe(steps=4, images=4, sides=(32,), learning_rate=1e-4, input_sides=(96, 128))
 
 
 def save_pictures(folder: Path, n: int, seed: int = 0) -> Path:
@@ -79,17 +84,17 @@ def test_a_folder_without_photographs_is_an_error(tmp_path):
 def test_a_strong_view_may_be_cropped_only_or_compressed_only(tmp_path, monkeypatch):
     cache = cache_photos(photo_files(save_pictures(tmp_path, 12)), tmp_path / "cache")
     pixels, rng = np.array(cache.pixels), np.random.default_rng(0)
-    whole = augment(pixels, cache.aspects, 176, False, rng).float()
+    whole = augment(pixels, cache.aspects, 192, False, rng).float()
     monkeypatch.setattr(augment_module, "CROPPED_ONLY", 0.0)
     monkeypatch.setattr(augment_module, "COMPRESSED_ONLY", 1.0)
-    tiny = augment(pixels, cache.aspects, 176, True, rng).float()
+    tiny = augment(pixels, cache.aspects, 192, True, rng).float()
     # The same picture at the same place, coarser.
     original = torch.from_numpy(pixels).float()
     centred = [x - x.mean((1, 2, 3), keepdim=True) for x in (original, tiny)]
     alike = torch.nn.functional.cosine_similarity(*(x.flatten(1) for x in centred))
     assert alike.min() > 0.6 and not torch.equal(tiny, whole)
     monkeypatch.setattr(augment_module, "CROPPED_ONLY", 1.0)
-    crops = augment(pixels, cache.aspects, 176, True, rng).float()
+    crops = augment(pixels, cache.aspects, 192, True, rng).float()
     low, high = crops.amin((2, 3)), crops.amax((2, 3))
     slack = 25  # JPEG
     assert (low >= original.amin((2, 3)) - slack).all()
@@ -153,9 +158,7 @@ def same_weights(one: learn.Learner, other: learn.Learner) -> None:
 @pytest.mark.parametrize("network", RECIPES)
 def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
     cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
-    recipe = replace(
-        RECIPES[network], steps=2, minutes=None, epochs=0, images=4, sides=((32, 1.0),)
-    )
+    recipe = replace(RECIPES[network], steps=2, minutes=None, epochs=0, images=4, sides=(32,))
     before = learn.initial_network(recipe, None).state_dict()
     learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
     after = learner.averaged.state_dict()
@@ -171,7 +174,7 @@ def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
 
 def test_dropout_is_repeated_when_a_run_continues(tmp_path):
     cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
-    pairs = replace(RECIPES["idedupnet"], steps=3, images=4, sides=((32, 1.0),))
+    pairs = replace(RECIPES["idedupnet"], steps=3, images=4, sides=(32,))
     whole = learn.learn(cache, cache, pairs, tmp_path / "whole.safetensors")
     learner = learn.Learner(pairs, None)
     views, ids = learn.ViewBatches(cache, pairs, 0, 1)[0]
@@ -411,6 +414,38 @@ def test_copies_use_every_edit_equally_often(many):
     assert np.bincount(copies.truth).tolist() == [5] * 66
 
 
+def test_unknown_kinds_are_seen_through_a_background_without_them(many):
+    card, photos = load_card(), make_copies(photo_files(many)[:7])
+    copies, originals = as_unknown(card, photos)
+    network = load_card_network(card)
+    background, network.background = network.background, None
+    side = (card.input_size, card.input_size)
+    pixels = [np.asarray(i.resize(side, Image.Resampling.BICUBIC)) for i in photos.originals]
+    with torch.inference_mode():
+        plain = network(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2))
+    centres = torch.from_numpy(train_quantiser(background.numpy(), KINDS)).float()
+    known, kinds = (background @ centres.T).argmax(1), (plain @ centres.T).argmax(1)
+    for row, kind in enumerate(kinds):
+        others = background[known != kind]
+        assert 0 < len(others) < len(background)
+        expected = apart_from(others, plain[row : row + 1])[0]
+        np.testing.assert_allclose(originals[row], expected, atol=1e-4)
+    encoded = load_descriptor(device="cpu").encode(photos.copies)
+    assert copies.shape == encoded.shape
+    assert np.abs(copies - encoded).max() > 1e-3
+    np.testing.assert_allclose(np.linalg.norm(copies, axis=1), 1, atol=1e-5)
+
+
+def test_without_a_background_there_are_no_unknown_kinds(many, tmp_path):
+    card = replace(load_card(), folder=tmp_path)
+    network = load_card_network(load_card())
+    del network.background
+    network.register_buffer("background", None)
+    save_file(network.state_dict(), tmp_path / card.weights)
+    card = replace(card, weights_sha256=file_sha256(tmp_path / card.weights))
+    assert as_unknown(card, make_copies(photo_files(many)[:3])) is None
+
+
 def test_quantiser_finds_separate_clusters():
     rng = np.random.default_rng(0)
     centres = np.eye(8, dtype=np.float32)
@@ -457,6 +492,7 @@ def test_training_gives_a_calibrated_descriptor_that_registers_only_if_better(ma
     assert card.input_size in (96, 128)
     assert 0 < card.thresholds.pair < 1 and card.thresholds.phash_distance >= 0
     assert card.figures["calibration"]["pairs"]["micro_ap"] > 0.5
+    assert card.figures["calibration"]["pairs_of_unknown_kinds"]["micro_ap"] > 0.5
     assert load_quantiser(str(sidecar)).shape[1] == descriptor.dim
     curves = json.loads((tmp_path / "out" / "training.json").read_text())
     assert len(curves["loss"]) == len(curves["epoch"]) > 0
