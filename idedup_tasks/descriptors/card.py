@@ -25,7 +25,7 @@ RUNTIMES = {
 REGISTERED_AS = "cpu"
 
 # Raised whenever the path from decoded image to network input changes.
-PREPROCESSING = "rgb uint8, whole image to a square, Pillow bicubic with antialiasing, version 1"
+PREPROCESSING = "rgb uint8, whole image to a square, Pillow bicubic with antialiasing, version 2"
 
 
 class DescriptorError(Exception):

@@ -20,11 +20,16 @@ from idedup_tasks.settings import Places
 Prepare = Callable[[object], np.ndarray]
 
 
-class OpenVinoRuntime:
-    """One image an inference, one thread an inference, as many at once as there are cores.
+# Images an inference: a fifth faster than one by one, and more gain little.
+BATCH = 4
 
-    Batches of one were within 10 % of the best batch size, and results cannot depend on
-    neighbours or on the number of cores. Preparing an image runs on the same threads.
+
+class OpenVinoRuntime:
+    """Four images an inference, the last ones padded; one thread an inference, as many at once as
+    there are cores.
+
+    With threads and batches of one size, results cannot depend on neighbours or on the number of
+    cores. Preparing an image runs on the same threads.
     """
 
     def __init__(self, card: DescriptorCard) -> None:
@@ -32,6 +37,7 @@ class OpenVinoRuntime:
 
         cores = usable_cores()
         self.dim = card.dim
+        self.side = card.input_size
         self._local = ThreadPoolExecutor(cores, thread_name_prefix="descriptor")
         self._model = openvino.Core().compile_model(
             _converted(card),
@@ -53,10 +59,13 @@ class OpenVinoRuntime:
 
         def work(first: int) -> None:
             request = self._model.create_infer_request()
-            for row in range(first, len(images), workers):
-                pixels = prepare(images[row]).transpose(2, 0, 1)[None]
-                request.infer([np.ascontiguousarray(pixels)])
-                vectors[row] = request.get_output_tensor().data[0]
+            batch = np.zeros((BATCH, 3, self.side, self.side), np.uint8)
+            for start in range(BATCH * first, len(images), BATCH * workers):
+                part = images[start : start + BATCH]
+                for row, image in enumerate(part):
+                    batch[row] = prepare(image).transpose(2, 0, 1)
+                request.infer([batch])
+                vectors[start : start + len(part)] = request.get_output_tensor().data[: len(part)]
 
         list(self._local.map(work, range(workers)))
         return vectors
@@ -72,7 +81,8 @@ def _converted(card: DescriptorCard) -> Path:
     checked_file(card, card.weights, card.weights_sha256)
     folder = Places.from_environment().home / "cache"
     # Replaced when any of what decides its content is.
-    name = f"{card.model_id('cpu')}-openvino-{openvino.__version__.split('-')[0]}"
+    version = openvino.__version__.split("-")[0]
+    name = f"{card.model_id('cpu')}-openvino-{version}-{BATCH}"
     path = folder / f"{name}.xml"
     if path.exists():
         return path
@@ -82,7 +92,7 @@ def _converted(card: DescriptorCard) -> Path:
 
     network = load_card_network(card)
     side = card.input_size
-    example = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+    example = torch.zeros(BATCH, 3, side, side, dtype=torch.uint8)
     with warnings.catch_warnings():
         # OpenVINO 2026 traces with torch.jit, which PyTorch 2.14 calls deprecated.
         warnings.simplefilter("ignore", FutureWarning)

@@ -25,8 +25,10 @@ from idedup_tasks.training.photos import TrainingError
 from idedup_tasks.training.quantiser import train_quantiser
 
 PAIR_PRECISION = 0.99
+UNKNOWN_PAIR_PRECISION = 0.97
 PERCEPTUAL_PRECISION = 0.999
-GROUP_PRECISION = 0.99
+# Of the mean over photographs as they are and as unknown ones.
+GROUP_PRECISION = 0.98
 
 # Kinds that a background is divided into. Of 8 to 32, each gives unknown kinds the precision and
 # recall that photographs have whose whole source (a data set, a shop's receipts) is left out.
@@ -51,7 +53,7 @@ def group_levels(
     """(candidate, cut) of the best groups, and the grid [candidate, cut, precision, recall, F1].
 
     `collections` are vectors (n, dim) and the true group of each; quality is the mean over them.
-    Best is the highest pairwise F1 among those with precision >= 0.99, or among all where none
+    Best is the highest pairwise F1 among those with precision >= 0.98, or among all where none
     has it; of settings within 0.001 the highest candidate wins, since it compares fewest pairs.
     """
     cosines = [vectors @ vectors.T for vectors, _ in collections]
@@ -111,20 +113,21 @@ def thinned(curve: PairCurve, points: int = 200) -> dict[str, list[float]]:
 def calibrate(card: DescriptorCard, photos: CopySet) -> Calibration:
     """Find all four thresholds of a descriptor.
 
-    pair: the lowest similarity with precision >= 0.99, each copy compared with every original;
-    phash_distance: the largest with precision >= 0.999; candidate and cut: see `group_levels`.
-    Where no similarity has the precision, as can be with a network that learnt little, pair is 1
-    and the figures' recall at precision 0.99 is 0. Raises TrainingError where no distance has it.
+    pair: the lowest similarity with precision >= 0.99, each copy compared with every original, and
+    with precision >= 0.97 if every kind were unknown. phash_distance: the largest with precision
+    >= 0.999. candidate and cut: see `group_levels`. Where no similarity has the precision, as can
+    be with a network that learnt little, pair is 1 and the figures' recall at precision 0.99 is 0.
+    Raises TrainingError where no distance has it.
     """
     descriptor = load_descriptor(str(card.folder / f"{card.name}.json"), "cpu")
     seen = [(descriptor.encode(photos.copies), descriptor.encode(photos.originals))]
     unknown = as_unknown(card, photos)
     if unknown is not None:
         seen.append(unknown)
-    scores = [copies @ originals.T for copies, originals in seen]
-    known_curve = pair_curve(scores[0], photos.truth)
-    curve = pair_curve(np.concatenate(scores), np.tile(photos.truth, len(seen)))
-    _, pair = curve.at_precision(PAIR_PRECISION)
+    curve, *curve_of_unknown = (pair_curve(c @ o.T, photos.truth) for c, o in seen)
+    levels = [curve.at_precision(PAIR_PRECISION)]
+    levels += [other.at_precision(UNKNOWN_PAIR_PRECISION) for other in curve_of_unknown]
+    pair = max(threshold for _, threshold in levels)
     hashes = phash_curve(photos)
     _, negative_distance = hashes.at_precision(PERCEPTUAL_PRECISION)
     if not np.isfinite(negative_distance):
@@ -140,12 +143,12 @@ def calibrate(card: DescriptorCard, photos: CopySet) -> Calibration:
     figures = {
         "originals": len(photos.originals),
         "copies": len(photos.copies),
-        "pairs": summary(known_curve),
+        "pairs": summary(curve),
         "groups": dict(zip(("precision", "recall", "f1"), grouped[2:], strict=True)),
         "phash": summary(hashes),
     }
-    if unknown is not None:
-        figures["pairs_of_unknown_kinds"] = summary(pair_curve(scores[1], photos.truth))
+    for other in curve_of_unknown:
+        figures["pairs_of_unknown_kinds"] = summary(other)
     curves = {
         "pairs": thinned(curve),
         "phash": {
