@@ -101,7 +101,7 @@ class DescriptorCard:
 
     def content(self) -> dict[str, Any]:
         """What the sidecar says, as JSON takes it."""
-        content = asdict(self)
+        content = asdict(self) | {"scales": list(self.scales)}
         del content["folder"]
         return content
 
