@@ -675,14 +675,9 @@ def explain(
     # Unrelated pictures are like each other in one position or another by chance.
     alike = cosines >= max(thresholds.cut, float(cosines.max()) - margin)
     network = PlaceNetwork(load_card(settings.descriptor))
-    placed = {
-        turn: explanation.find_where(network, first.thumbnail, second.thumbnail, DIHEDRAL[turn])
-        for turn in {0, *np.flatnonzero(alike).tolist()}
-    }
-    # The cosine hardly knows a mirrored copy from its original; where their places are, does.
-    scores = {t: w.common.score if w.common is not None else 0.0 for t, w in placed.items()}
-    best = max(sorted(placed), key=lambda turn: scores[turn])
-    where = placed[best]
+    turned = {turn: shown[turn] for turn in sorted({0, *np.flatnonzero(alike).tolist()})}
+    best = explanation.best_turn(network, first.thumbnail, turned)
+    where = explanation.find_where(network, first.thumbnail, second.thumbnail, DIHEDRAL[best])
 
     hashes = dihedral_variants([second.thumbnail], settings.prefilter.hash)[0]
     if not settings.prefilter.mirrored:

@@ -92,10 +92,9 @@ class DescriptorCard:
             "precision": precision,
             "preprocessing": PREPROCESSING,
             "runtime": runtime,
+            "scales": self.scales,
             "weights": self.weights_sha256,
         }
-        if self.scales != (1.0,):
-            identity["scales"] = self.scales
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 

@@ -2,7 +2,7 @@
 
 >>> found = idedup_tasks.explain("a.jpg", "b.jpg")
 >>> found.verdict
-'Near duplicates: the cosine of 0.8312 reaches the pair threshold of 0.4051.'
+'Near duplicates: the cosine of 0.8312 reaches the pair threshold of 0.5151.'
 >>> found.where.similarity_a  # float32 (96, 96): what of the first image the second shows
 >>> found.save(Path("why.html"))
 """
@@ -194,6 +194,19 @@ def decide(
         f"Not called duplicates: the cosine of {cosine:.4f} is below the pair threshold of "
         f"{thresholds.pair:g}.{doubt}",
     )
+
+
+def best_turn(network: PlaceNetwork, a: Image.Image, turned: dict[int, Image.Image]) -> int:
+    """Which of the second image's positions fits the first image best; the first of them where
+    none shows a common part.
+
+    The cosine hardly knows a mirrored copy from its original; where their places are, does.
+    """
+    if len(turned) == 1:
+        return next(iter(turned))
+    seen = network.closely(a)
+    scores = {turn: align(seen, network.closely(b)).score for turn, b in turned.items()}
+    return max(scores, key=lambda turn: scores[turn] if scores[turn] >= COMMON else 0.0)
 
 
 def find_where(

@@ -57,14 +57,14 @@ class PlaceNetwork:
     def parts(self, image: Image.Image) -> Parts:
         """What the image's vector is made of; at the side that vectors are made at."""
         pixels = self._pixels(image, self.input_size)
-        power, scales = self._network.gem_p, self._network.scales
-        whole = self._features(pixels, 1.0).shape[1:]
+        power = self._network.gem_p
+        seen = [self._features(pixels, scale) for scale in self._network.scales]
+        whole = max(features.shape[1:] for features in seen)
         shares = torch.zeros(())
-        for scale in scales:
-            features = self._features(pixels, scale)
-            pooled = features.pow(power).mean((1, 2), keepdim=True).pow(1 / power)
+        for features in seen:
+            pooled = self._network.generalised_mean(features[None])[0, :, None, None]
             spots = features[0].numel()
-            own = features.pow(power) / (spots * pooled.pow(power - 1)) / len(scales)
+            own = features.pow(power) / (spots * pooled.pow(power - 1)) / len(seen)
             down, across = (cover(n, m) for n, m in zip(own.shape[1:], whole, strict=True))
             shares = shares + down.T @ own @ across
         places = whole.numel()

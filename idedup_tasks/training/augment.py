@@ -203,13 +203,13 @@ def draw_frame(view: np.ndarray, rng: np.random.Generator) -> None:
         view[:top], view[side - bottom :] = colour, colour
 
 
-def crop_only(maps: np.ndarray, spans: np.ndarray, rng: np.random.Generator) -> None:
-    """Replace windows by upright ones of 13 to 100 % of the area and the same proportions."""
-    scale = np.sqrt(np.exp(rng.uniform(np.log(0.13), 0, len(maps)))).astype(np.float32)
-    maps[:] = 0
-    maps[:, 0, 0] = maps[:, 1, 1] = scale
-    maps[:, :, 2] = rng.uniform(-1, 1, (len(maps), 2)) * (1 - scale)[:, None]
-    spans[:] = scale
+def crop_windows(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Upright windows of 13 to 100 % of the area and the photograph's proportions; as
+    `window_transforms`."""
+    spans = np.sqrt(np.exp(rng.uniform(np.log(0.13), 0, n))).astype(np.float32)
+    maps = spans[:, None, None] * np.eye(2, 3, dtype=np.float32)
+    maps[:, :, 2] = rng.uniform(-1, 1, (n, 2)) * (1 - spans)[:, None]
+    return maps, spans
 
 
 def compress_only(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -253,15 +253,12 @@ def augment(
     kind = rng.random(len(pixels)) if strong else np.ones(len(pixels))
     cropped = kind < CROPPED_ONLY
     compressed = ~cropped & (kind < CROPPED_ONLY + COMPRESSED_ONLY)
-    if cropped.any():
-        windows, widths = maps[cropped], spans[cropped]
-        crop_only(windows, widths, rng)
-        maps[cropped], spans[cropped] = windows, widths
+    maps[cropped], spans[cropped] = crop_windows(int(cropped.sum()), rng)
     maps[compressed] = np.eye(2, 3, dtype=np.float32)
     spans[compressed] = 1
     views = look_through(torch.from_numpy(pixels), torch.from_numpy(maps), spans, side, rng)
     single = torch.from_numpy(cropped | compressed)[:, None, None, None]
-    views = torch.where(single, views, recolour(views.clone(), strong, rng))
+    views = torch.where(single, views, recolour(views, strong, rng))
     arrays = views.byte().permute(0, 2, 3, 1).contiguous().numpy()
     finished = np.empty_like(arrays)
     masks = [text_mask(side, side, rng) for _ in range(8)] if strong else []

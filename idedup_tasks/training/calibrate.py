@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from idedup_tasks.descriptors import Descriptor, DescriptorCard, Thresholds, load_descriptor
+from idedup_tasks.descriptors import Descriptor, DescriptorCard, Thresholds
+from idedup_tasks.descriptors.network import apart_from
+from idedup_tasks.descriptors.torch_runtime import TorchRuntime
 from idedup_tasks.training.copies import CopySet, collection_of, phash_curve
 from idedup_tasks.training.measure import (
     PairCurve,
@@ -80,9 +82,6 @@ def as_unknown(card: DescriptorCard, photos: CopySet) -> tuple[np.ndarray, np.nd
     A copy is of its original's kind. None where the network has no background, or too small a one
     to be divided.
     """
-    from idedup_tasks.descriptors.network import apart_from
-    from idedup_tasks.descriptors.torch_runtime import TorchRuntime
-
     runtime = TorchRuntime(card, "cpu")
     background, runtime.network.background = runtime.network.background, None
     if background is None or len(background) < 4 * KINDS:
@@ -110,8 +109,8 @@ def thinned(curve: PairCurve, points: int = 200) -> dict[str, list[float]]:
     }
 
 
-def calibrate(card: DescriptorCard, photos: CopySet) -> Calibration:
-    """Find all four thresholds of a descriptor.
+def calibrate(card: DescriptorCard, descriptor: Descriptor, photos: CopySet) -> Calibration:
+    """Find all four thresholds of a descriptor, which is the one that `card` describes.
 
     pair: the lowest similarity with precision >= 0.99, each copy compared with every original, and
     with precision >= 0.97 if every kind were unknown. phash_distance: the largest with precision
@@ -119,7 +118,6 @@ def calibrate(card: DescriptorCard, photos: CopySet) -> Calibration:
     be with a network that learnt little, pair is 1 and the figures' recall at precision 0.99 is 0.
     Raises TrainingError where no distance has it.
     """
-    descriptor = load_descriptor(str(card.folder / f"{card.name}.json"), "cpu")
     seen = [(descriptor.encode(photos.copies), descriptor.encode(photos.originals))]
     unknown = as_unknown(card, photos)
     if unknown is not None:

@@ -267,16 +267,12 @@ class ViewBatches(Dataset):
     def __len__(self) -> int:
         return max(0, self.until - self.first_step)
 
-    def rows(self, step: int) -> np.ndarray:
-        """The photographs of a batch."""
-        return batch_rows(len(self.photos.aspects), self.recipe, step, self.neighbours)
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if index >= len(self):
             raise IndexError(index)
         step = self.first_step + index
         rng = np.random.default_rng([self.recipe.seed, step])
-        rows = np.sort(self.rows(step))
+        rows = np.sort(batch_rows(len(self.photos.aspects), self.recipe, step, self.neighbours))
         # In the order of the file for reading, then shuffled: neighbours are pasted into each
         # other, and files in order come from one source.
         rng_order = rng.permutation(len(rows))

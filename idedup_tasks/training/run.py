@@ -272,8 +272,8 @@ def calibrate_card(
     """
     card, by_side = choose_side(card, copies, sides, say)
     path = card.write()
-    calibration = calibrate(card, copies)
     descriptor = load_descriptor(str(path), "cpu")
+    calibration = calibrate(card, descriptor, copies)
     say(f"calibrated: {calibration.thresholds}")
     figures = card.figures | {
         "calibration": calibration.figures,

@@ -173,10 +173,9 @@ def test_model_id_is_a_digest_of_what_decides_a_vector() -> None:
         "precision": "float32",
         "preprocessing": PREPROCESSING,
         "runtime": "openvino",
+        "scales": card.scales,
         "weights": file_sha256(WEIGHTS_FOLDER / card.weights),
     }
-    if card.scales != (1.0,):
-        identity["scales"] = card.scales
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     assert card.model_id("cpu") == f"{card.name}-{digest[:8]}"
     assert replace(card, scales=(1.0, 0.25)).model_id("cpu") != card.model_id("cpu")
