@@ -27,10 +27,9 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import pillow_heif
+import pi_heif
 import rawpy
 from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, JpegImagePlugin
-from pillow_jxl import JpegXLImagePlugin
 
 from idedup_tasks.sources import (
     ObjectUnreadable,
@@ -52,11 +51,10 @@ FORMATS = (
     *("PSD", "DDS", "QOI", "ICO", "CUR", "TGA", "PPM"),
 )
 
-pillow_heif.register_heif_opener()
+pi_heif.register_heif_opener()
 # One image, one thread: the processes of `read_objects` already keep the cores busy.
-pillow_heif.options.DECODE_THREADS = 1
+pi_heif.options.DECODE_THREADS = 1
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-JpegXLImagePlugin.DECODE_THREADS = 0
 # Pillow warns from half of what it refuses; `read_image` refuses by `Limits.max_pixels` itself.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -363,50 +361,11 @@ def _is_cut_off(data: bytes) -> bool:
     )
 
 
-def _jxl_size(data: bytes) -> tuple[int, int]:
-    """Width and height that a JPEG XL header states (ISO/IEC 18181-1, SizeHeader).
-
-    The plugin decodes all pixels when it opens a file, so the pixel limit needs this beforehand.
-    """
-    at = 0
-    while data[:2] != b"\xff\x0a":  # boxes (ISO/IEC 18181-2): find the code stream
-        length, kind = struct.unpack_from(">I4s", data, at)
-        body = at + 8
-        if length == 1:
-            length, body = struct.unpack_from(">Q", data, body)[0], body + 8
-        if kind in (b"jxlc", b"jxlp"):
-            data = data[body + (4 if kind == b"jxlp" else 0) :][:64]
-            break
-        if length < body - at:
-            raise Rejected("corrupt", "The JPEG XL file holds no picture.")
-        at += length
-    bits = int.from_bytes(data[2:16], "little")
-
-    def take(count: int) -> int:
-        nonlocal bits
-        value = bits & ((1 << count) - 1)
-        bits >>= count
-        return value
-
-    small = take(1)
-
-    def side() -> int:
-        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
-
-    height = side()
-    ratio = take(3)
-    ratios = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-    width = height * ratios[ratio - 1][0] // ratios[ratio - 1][1] if ratio else side()
-    return width, height
-
-
 # --- decoding ------------------------------------------------------------------------------------
 
 
 def _decode(data: bytes, format_: str, limits: Limits) -> _Decoded:
-    if format_ == "JXL":
-        _check_pixels(*_jxl_size(data), limits)
-    with Image.open(io.BytesIO(data), formats=[format_]) as image:
+    with _open(data, format_, limits) as image:
         width, height = image.size
         _check_pixels(width, height, limits)
         mode = image.mode
@@ -421,11 +380,9 @@ def _decode(data: bytes, format_: str, limits: Limits) -> _Decoded:
             width, height = image.size  # icons say only now which of their pictures they gave
         exif = _exif(image)
         orientation = _valid_orientation(exif.get(ExifTags.Base.Orientation))
-        # In JPEG XL the code stream's own orientation rules, and is applied, unless the stream is
-        # a JPEG in another coat.
-        rules = format_ != "JXL" or getattr(image, "jpeg", False)
         picture = _to_rgb(image, _thumbnail_size(width, height))
-    if rules:
+    # In JPEG XL the code stream's own orientation rules, and is applied.
+    if format_ != "JXL":
         picture = _upright(picture, orientation)
         if orientation >= 5:
             width, height = height, width
@@ -437,6 +394,26 @@ def _decode(data: bytes, format_: str, limits: Limits) -> _Decoded:
         exif_orientation=orientation if stated is None else _valid_orientation(stated),
         taken_at=_taken_at(exif),
     )
+
+
+def _open(data: bytes, format_: str, limits: Limits) -> Image.Image:
+    if format_ != "JXL":
+        return Image.open(io.BytesIO(data), formats=[format_])
+    try:
+        import pylibjxl
+    except ImportError:
+        raise Rejected(
+            "unsupported",
+            "The file is JPEG XL, which is read where the package pylibjxl is installed (it has "
+            "wheels for Linux on x86-64).",
+        ) from None
+    header = pylibjxl.probe(data)
+    _check_pixels(header["width"], header["height"], limits)
+    with pylibjxl.JXL(threads=1, pool_size=1) as decoder:
+        pixels, metadata = decoder.decode(data, metadata=True)
+    image = Image.fromarray(pixels)  # 8 bits a channel, whatever the file has
+    image.info["exif"] = metadata.get("exif")
+    return image
 
 
 def _shrink_while_decoding(image: Image.Image, data: bytes, size: tuple[int, int]) -> bool:
