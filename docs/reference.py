@@ -19,15 +19,15 @@ from idedup_tasks.settings import Collection
 _INTRODUCTION = """\
 # Collection files
 
-One YAML file in `config/collections` is one collection and one DAG, `image_dedup_<name>`. The
-smallest has two lines:
+One YAML file in `IDEDUP_COLLECTIONS` (`collections` in `IDEDUP_HOME`, unless set) is one collection
+and one DAG, `image_dedup_<name>`. The smallest has two lines:
 
 ```yaml
 name: pictures
 source: ~/Pictures
 ```
 
-`config/examples` has a larger one. A file with a fault becomes a DAG with the tag `invalid-config`
+`config/examples` has larger ones. A file with a fault becomes a DAG with the tag `invalid-config`
 that names file, field and what is expected; the other collections are untouched. Settings are part
 of what every stage compares: change one, and the next run brings the results in line with it.
 

@@ -620,7 +620,7 @@ def check(
 
     Examples:
 
-    - `idedup collections check config/collections`
+    - `idedup collections check pictures.yaml`
     """
     given = paths or [Places.from_environment().collections]
     files = [

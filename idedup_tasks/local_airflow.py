@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import fcntl
 import importlib.metadata
+import importlib.util
 import json
 import os
 import secrets
@@ -35,7 +36,6 @@ import psutil
 
 from idedup_tasks.settings import Places
 
-_ROOT = Path(__file__).resolve().parent.parent
 _AIRFLOW = [sys.executable, "-m", "airflow"]
 # Tasks are forks of the scheduler. What every gate imports, seconds of it, it imports once.
 _SCHEDULER = (
@@ -51,6 +51,7 @@ _COMPONENTS = {
     "dag-processor": [*_AIRFLOW, "dag-processor"],
     "triggerer": [*_AIRFLOW, "triggerer", "--skip-serve-logs"],
 }
+_DAGS = ("image_dedup", "idedup_maintenance", "descriptor_training", "descriptor_benchmark")
 _GRACE_SECONDS = 15
 _Answer = TypeVar("_Answer")
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -113,8 +114,11 @@ class LocalAirflow:
         """Start all four components and wait until they are healthy.
 
         Raises:
-            AirflowError: another one uses this home, or a component does not come up.
+            AirflowError: it is not installed, another one uses this home, or a component does not
+                come up.
         """
+        if importlib.util.find_spec("airflow") is None:
+            raise AirflowError("Airflow is not installed: pip install 'idedup[airflow]' adds it.")
         self.home.mkdir(parents=True, exist_ok=True)
         self._take_home()
         (self.home / "logs").mkdir(exist_ok=True)
@@ -139,7 +143,7 @@ class LocalAirflow:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=dict(environment),
-            cwd=_ROOT,
+            cwd=self.home,
             start_new_session=True,
             # The home stays taken until the guard has ended everything.
             pass_fds=() if self._lock is None else (self._lock.fileno(),),
@@ -196,7 +200,7 @@ class LocalAirflow:
         result = subprocess.run(  # noqa: S603 - fixed arguments
             [*_AIRFLOW, "db", "migrate"],
             env=dict(environment),
-            cwd=_ROOT,
+            cwd=self.home,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -219,13 +223,12 @@ class LocalAirflow:
         settings = {
             "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager"
             ".SimpleAuthManager",
-            "CORE__DAGS_FOLDER": str(_ROOT / "dags"),
+            "CORE__DAGS_FOLDER": str(self._write_dags()),
             "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__FERNET_KEY": held["fernet_key"],
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__PARALLELISM": str(max(2, min(8, os.cpu_count() or 2))),
-            "CORE__PLUGINS_FOLDER": str(_ROOT / "plugins"),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "API__BASE_URL": f"http://127.0.0.1:{port}",
@@ -260,6 +263,16 @@ class LocalAirflow:
             "no_proxy": f"{os.environ.get('no_proxy', '')},127.0.0.1,localhost".lstrip(","),
             **self._further,
         }
+
+    def _write_dags(self) -> Path:
+        """A folder of DAG files as anybody's Airflow has them (docs/installing.md)."""
+        folder = self.home / "dags"
+        folder.mkdir(exist_ok=True)
+        for name in _DAGS:
+            (folder / f"{name}.py").write_text(
+                f"from idedup_dags.{name} import *  # Airflow DAGs\n"
+            )
+        return folder
 
     def _secrets(self) -> dict[str, str]:
         path = self.home / "secrets.json"

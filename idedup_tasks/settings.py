@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from platformdirs import user_data_dir
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -293,17 +294,18 @@ class Places(_Strict):
 
     @classmethod
     def from_environment(cls) -> Places:
-        """`IDEDUP_HOME` (default `.idedup` beside the package), `IDEDUP_LAKE` (a folder or URL),
-        `IDEDUP_WAREHOUSE` (a SQLAlchemy URL), `IDEDUP_COLLECTIONS` (a folder of YAML files),
+        """`IDEDUP_HOME` (default: `idedup` in the user's data folder, `$XDG_DATA_HOME` on Linux),
+        `IDEDUP_LAKE` (a folder or URL), `IDEDUP_WAREHOUSE` (a SQLAlchemy URL),
+        `IDEDUP_COLLECTIONS` (a folder of YAML files, default `IDEDUP_HOME/collections`),
         `IDEDUP_WAREHOUSE_OWNER` (a URL for `idedup db upgrade`, default `IDEDUP_WAREHOUSE`)."""
-        root = Path(__file__).resolve().parent.parent
-        home = Path(os.environ.get("IDEDUP_HOME") or root / ".idedup").expanduser().resolve()
+        home = Path(os.environ.get("IDEDUP_HOME") or user_data_dir("idedup", appauthor=False))
+        home = home.expanduser().resolve()
         return cls(
             home=home,
             lake=os.environ.get("IDEDUP_LAKE") or str(home / "lake"),
             warehouse=os.environ.get("IDEDUP_WAREHOUSE") or f"sqlite:///{home}/warehouse.db",
             collections=Path(
-                os.environ.get("IDEDUP_COLLECTIONS") or root / "config" / "collections"
+                os.environ.get("IDEDUP_COLLECTIONS") or home / "collections"
             ).expanduser(),
             warehouse_owner=os.environ.get("IDEDUP_WAREHOUSE_OWNER") or None,
         )

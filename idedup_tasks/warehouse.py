@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from idedup_tasks.pipeline import Run
     from idedup_tasks.settings import Thresholds
 
-_SQL = Path(__file__).resolve().parent.parent / "sql"
+# Inside the package in a wheel, beside it in a checkout.
+_PACKAGE = Path(__file__).resolve().parent
+_SQL = next(f for f in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if f.is_dir())
 
 _NOT_ALLOWED = "42501"  # SQLSTATE insufficient_privilege
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG, Param, task
+
 from idedup_dags import benchmark
 
 with DAG(
@@ -58,5 +59,5 @@ with DAG(
     tags=["idedup", "descriptor"],
     description="Measures descriptors and hashes: precision, recall, speed, memory",
     doc_md=__doc__,
-) as dag:
+) as descriptor_benchmark:
     task(benchmark.measure, execution_timeout=timedelta(hours=24))()

@@ -30,6 +30,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG, Param, task
+
 from idedup_dags import training
 
 NETWORKS = [
@@ -80,7 +81,7 @@ with DAG(
     tags=["idedup", "descriptor"],
     description="Trains, calibrates, measures and registers a descriptor",
     doc_md=__doc__,
-) as dag:
+) as descriptor_training:
     prepared = task(training.preprocess)()
     trained = task(training.train, execution_timeout=timedelta(days=2))(prepared)
     calibrated = task(training.calibrate)(prepared, trained)

@@ -30,6 +30,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TriggerRule, task, task_group
+
 from idedup_dags import maintenance
 
 
@@ -67,7 +68,7 @@ with DAG(
     tags=["idedup", "maintenance"],
     description="Compaction, vacuum, reconciliation with the source, consistency",
     doc_md=__doc__,
-) as dag:
+) as idedup_maintenance:
 
     @task_group
     def collection(file: str) -> None:

@@ -1,6 +1,6 @@
 """# Duplicates in a collection of images
 
-One DAG per file in `config/collections`. **Purpose:** find exact, perceptual and near-duplicate
+One DAG per file of the collections' folder. **Purpose:** find exact, perceptual and near-duplicate
 images. Nothing at the source is ever changed.
 
 | stage | does | writes |
@@ -39,8 +39,8 @@ import re
 from datetime import UTC, datetime, time, timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, chain, task
-from idedup_dags import alerts, tasks
 
+from idedup_dags import alerts, tasks
 from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
 
 RETRIES = {

@@ -27,7 +27,6 @@ os.environ |= {
     "AIRFLOW__API__SECRET_KEY": "s" * 64,
     "AIRFLOW__API_AUTH__JWT_SECRET": "j" * 64,
     "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-    "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,reader:viewer",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -94,7 +93,9 @@ def source(collections_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished_run(airflow_home: Path, source: Path) -> Any:
     """The DAG run of one `dag.test()` over the small source."""
-    spec = importlib.util.spec_from_file_location("image_dedup", ROOT / "dags/image_dedup.py")
+    spec = importlib.util.spec_from_file_location(
+        "image_dedup", ROOT / "dags/idedup_dags/image_dedup.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["image_dedup"] = module

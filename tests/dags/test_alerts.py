@@ -50,7 +50,9 @@ def dag_of(folder: Path, **settings: Any) -> DAG:
         **settings,
     }
     (folder / "told.yaml").write_text(yaml.safe_dump(given))
-    spec = importlib.util.spec_from_file_location("alerted", ROOT / "dags/image_dedup.py")
+    spec = importlib.util.spec_from_file_location(
+        "alerted", ROOT / "dags/idedup_dags/image_dedup.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

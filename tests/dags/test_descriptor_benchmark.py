@@ -20,7 +20,7 @@ from PIL import Image
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse
 
-FILE = Path(__file__).resolve().parents[2] / "dags/descriptor_benchmark.py"
+FILE = Path(__file__).resolve().parents[2] / "dags/idedup_dags/descriptor_benchmark.py"
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def dag() -> DAG:
     module = importlib.util.module_from_spec(spec)
     sys.modules["descriptor_benchmark"] = module
     spec.loader.exec_module(module)
-    assert isinstance(module.dag, DAG)
-    return module.dag
+    assert isinstance(module.descriptor_benchmark, DAG)
+    return module.descriptor_benchmark
 
 
 def test_it_is_wired_for_operators(dag: DAG) -> None:

@@ -14,12 +14,12 @@ from idedup_tasks import maintenance
 from idedup_tasks.pipeline import Run
 from idedup_tasks.settings import Places, load_collection
 
-ROOT = Path(__file__).resolve().parents[2]
+FILE = Path(__file__).resolve().parents[2] / "dags/idedup_dags/idedup_maintenance.py"
 
 
 @pytest.fixture(scope="module")
 def dag() -> DAG:
-    spec = importlib.util.spec_from_file_location("maintenance_dag", ROOT / "dags/maintenance.py")
+    spec = importlib.util.spec_from_file_location("maintenance_dag", FILE)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,7 +28,7 @@ def dag() -> DAG:
 
 
 def test_it_only_wires_and_is_paused(dag: DAG) -> None:
-    assert len((ROOT / "dags/maintenance.py").read_text().splitlines()) < 100
+    assert len(FILE.read_text().splitlines()) < 100
     assert dag.is_paused_upon_creation and not dag.catchup
     assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
     for part in ("Purpose", "Inputs", "Outputs", "How to backfill", "Triage notes"):

@@ -1,0 +1,1 @@
+from idedup_dags.idedup_maintenance import *  # noqa: F403 - Airflow DAGs
