@@ -20,7 +20,7 @@ from idedup_tasks.descriptors import (
     load_descriptor,
     load_quantiser,
 )
-from idedup_tasks.descriptors.card import WEIGHTS_FOLDER, file_sha256
+from idedup_tasks.descriptors.card import WEIGHTS_FOLDER, file_sha256, resolve_device
 
 PHOTOS = Path(__file__).resolve().parents[2].parent / "shared" / "photos" / "train"
 
@@ -152,6 +152,14 @@ def test_cuda_runtime_agrees_with_the_reference():
     cosines = (vectors * load_descriptor(device="reference").encode(images)).sum(1)
     assert cosines.min() >= 0.999
     np.testing.assert_array_equal(on_gpu.encode(images[-1:])[0], vectors[-1])
+
+
+def test_auto_is_cuda_where_there_are_a_gpu_and_pytorch(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("0000:01:00.0")]))
+    assert resolve_device("auto") == "cuda"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert resolve_device("auto") == "cpu"
 
 
 def test_cuda_without_a_device_is_an_error_not_a_fallback(monkeypatch):
