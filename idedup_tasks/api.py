@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 
 import yaml
 
+from idedup_tasks.extras import require_protocol
 from idedup_tasks.settings import (
     STAGES,
     Collection,
@@ -126,6 +127,7 @@ def scan(
     Raises:
         UsageError: source or output cannot be used.
         SettingsError: the settings file cannot be used.
+        DescriptorError, ExtraMissing: the device or the source's protocol cannot be used here.
         QualityFailure: a gate found the result of a stage wrong; nothing of it was kept.
     """
     from idedup_tasks import pipeline
@@ -133,9 +135,12 @@ def scan(
 
     started, clock = datetime.now(UTC), time.perf_counter()
     address = _address(source)
+    content = _scan_settings(settings, descriptor, device)
+    if not os.environ.get("IDEDUP_DASK_SCHEDULER"):
+        _refuse_device(content.get("device"))
     folder = _output_folder(Path(output), address)
     places = places_of_scan(folder)
-    collection = _scan_collection(places, address, settings, descriptor, device)
+    collection = _scan_collection(places, address, content, settings)
     excluded = _excluded(address, folder)
     _refuse_empty(address, excluded)
     Warehouse(places.warehouse).upgrade()
@@ -241,6 +246,7 @@ def _address(source: str | os.PathLike[str]) -> str:
 
     text = os.fspath(source)
     if not is_local(text):
+        require_protocol(text)
         return text
     # Not resolved: a source that is reached through a link keeps its address.
     path = Path(os.path.abspath(Path(text.removeprefix("file://")).expanduser()))  # noqa: PTH100
@@ -297,16 +303,19 @@ def _refuse_empty(address: str, excluded: tuple[str, ...]) -> None:
         raise UsageError(f"{address} holds no files: name a folder with images in it.")
 
 
-def _scan_collection(
-    places: Places,
-    address: str,
-    settings: str | os.PathLike[str] | None,
-    descriptor: str | None,
-    device: str | None,
-) -> Collection:
-    """The settings of a scan; kept beside its lake, where `query` and `preview` find them."""
+def _refuse_device(device: object) -> None:
+    """Before anything is read or made; what is no device's name is for the settings to refuse."""
+    from idedup_tasks.descriptors.descriptor import check_device
+
+    if device in ("auto", "cpu", "cuda"):
+        check_device(str(device))
+
+
+def _scan_settings(
+    settings: str | os.PathLike[str] | None, descriptor: str | None, device: str | None
+) -> dict[str, Any]:
+    """The fields of a collection that were given for a scan."""
     content: dict[str, Any] = {"quality": {"warn_only": ["reject_ratio"]}}
-    name = collection_name(address)
     if settings is not None:
         path = Path(settings).expanduser()
         try:
@@ -316,10 +325,18 @@ def _scan_collection(
         if not isinstance(given, dict):
             raise SettingsError(f"{path}: expected a mapping of settings, such as `device: cpu`")
         content |= given
-        name = given.get("name", name)
     overrides = {"descriptor": descriptor, "device": device}
-    content |= {k: v for k, v in overrides.items() if v is not None}
-    content |= {"name": name, "source": address, "schedule": None}
+    return content | {k: v for k, v in overrides.items() if v is not None}
+
+
+def _scan_collection(
+    places: Places,
+    address: str,
+    content: dict[str, Any],
+    settings: str | os.PathLike[str] | None,
+) -> Collection:
+    """The settings of a scan; kept beside its lake, where `query` and `preview` find them."""
+    content = {"name": collection_name(address)} | content | {"source": address, "schedule": None}
     places.collections.mkdir(parents=True, exist_ok=True)
     kept = places.collections / f"{collection_name(address)}.yaml"
     text = "# Made by `idedup scan`; every field: docs/collections.md.\n" + yaml.safe_dump(

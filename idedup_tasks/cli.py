@@ -139,7 +139,8 @@ def scan(
         str | None, typer.Option(help="Descriptor by name, or the .json file that training wrote.")
     ] = None,
     device: Annotated[
-        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where the descriptor runs.")
+        Literal["auto", "cpu", "cuda"] | None,
+        typer.Option(help="Where the descriptor runs; cuda needs PyTorch: idedup[gpu]."),
     ] = None,
 ) -> None:
     """Find the duplicates in a folder or bucket.
@@ -327,10 +328,13 @@ def explain(
     - `idedup explain a.jpg b.jpg --output why.html`
     - `idedup explain 0f…e2 9a…41 --scan duplicates -o why.png`
     """
-    from idedup_tasks.explanation import picture
+    from idedup_tasks.explanation import check_drawing, picture
 
-    if output is not None and output.suffix.lower() not in (".html", ".png"):
-        raise api.UsageError(f"{output} is neither .html nor .png: name a file of one of these.")
+    if output is not None:
+        try:
+            check_drawing(output)
+        except ValueError as error:
+            raise api.UsageError(str(error)) from error
     found = api.explain(first, second, collection, scan=scan)
     if output is not None:
         found.save(output)
@@ -455,6 +459,8 @@ def train(
 ) -> None:
     """Train a descriptor on photographs, without labels, and calibrate its thresholds.
 
+    Needs PyTorch: `pip install 'idedup[train]'`.
+
     One photograph in six is set aside to calibrate with. A run that was stopped, however, continues
     from its checkpoint in the output folder; another folder starts afresh. Prints the path of the
     descriptor's sidecar, which `--descriptor` takes, or its model_id where it was registered, which
@@ -526,7 +532,8 @@ def benchmark(
         typer.Option(help="A Python that has imagededup and fastdup (docs/benchmarks.md)."),
     ] = None,
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Where descriptors run.")
+        Literal["auto", "cpu", "cuda"],
+        typer.Option(help="Where descriptors run; cuda needs PyTorch: idedup[gpu]."),
     ] = "auto",
     warehouse: Annotated[
         str | None,

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from idedup_tasks.extras import require
 from idedup_tasks.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def compute(
     Raises:
         ClusterError: the scheduler or all workers are out of reach, or a job kept ending workers.
         SettingsError: the address or the TLS files cannot be used.
+        ExtraMissing: Dask is not installed.
     """
     address = os.environ.get("IDEDUP_DASK_SCHEDULER")
     if address and not here:
@@ -297,6 +299,7 @@ class _Workers:
 
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
+    require("distributed", f"The Dask scheduler {address} in IDEDUP_DASK_SCHEDULER")
     from distributed import Client
 
     security = _security(address)

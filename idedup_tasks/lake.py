@@ -33,6 +33,8 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from idedup_tasks.extras import require_protocol
+
 log = logging.getLogger(__name__)
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -321,6 +323,7 @@ class Lake:
 
     def __init__(self, root: str, collection: str) -> None:
         self.uri = f"{root.rstrip('/')}/{collection}"
+        require_protocol(self.uri)
         # Other processes write here too: a listing is never remembered.
         self._fs, self._path = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
         self._local = "file" in self._fs.protocol

@@ -27,6 +27,8 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+from idedup_tasks.extras import require_protocol
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ESCAPES = re.compile("[\uef80-\uefff]")
 
@@ -155,6 +157,7 @@ def _absolute(path: str) -> str:
 
 
 def _open_filesystem(scheme: str, address: str, options: dict[str, Any]) -> tuple[Any, str]:
+    require_protocol(address)
     try:
         kind = fsspec.get_filesystem_class(scheme)
     except (ValueError, ImportError) as error:

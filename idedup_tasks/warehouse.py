@@ -24,6 +24,7 @@ import pyarrow.csv as pacsv
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from idedup_tasks.extras import require
 from idedup_tasks.lake import Candidate, Conflict
 from idedup_tasks.report.results import RESULTS
 
@@ -104,7 +105,7 @@ class Warehouse:
             or `postgres://` means psycopg.
 
     Every method raises WarehouseError, with one sentence and never a password, when the database
-    cannot be reached or `upgrade` has not been run.
+    cannot be reached or `upgrade` has not been run, and ExtraMissing without its driver.
     """
 
     def __init__(self, url: str) -> None:
@@ -195,6 +196,7 @@ class Warehouse:
     @cached_property
     def _engine(self) -> sa.Engine:
         if self.dialect == "postgresql":
+            require(self._url.get_driver_name(), f"The warehouse {self.address}")
             # Times are sent and read as UTC whatever the server's zone is.
             arguments = {"options": "-c timezone=UTC", "connect_timeout": 10}
             query = {k: v for k, v in self._url.query.items() if k != "options"}

@@ -14,6 +14,7 @@ from PIL import Image
 
 from idedup_tasks.benchmarks.peers.frames import answer_channel, serve, signs, write_line
 from idedup_tasks.descriptors import DescriptorError, load_card, load_descriptor
+from idedup_tasks.extras import ExtraMissing
 from idedup_tasks.prefilter.hashes import HashKind, perceptual_hash
 
 HASHES: tuple[HashKind, ...] = get_args(HashKind)
@@ -69,7 +70,7 @@ def main(name: str, device: str) -> None:
     out = answer_channel()
     try:
         encoder = Hash(name) if name in HASHES else Described(name, device)
-    except DescriptorError as error:
+    except (DescriptorError, ExtraMissing) as error:
         write_line(out, {"error": str(error)})
         return
     serve(encoder, encoder.about, out)

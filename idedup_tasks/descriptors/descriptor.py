@@ -1,5 +1,6 @@
 """A descriptor ready for use: images in, unit vectors out."""
 
+import ctypes
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +15,7 @@ from idedup_tasks.descriptors.card import (
     load_card,
     resolve_device,
 )
+from idedup_tasks.extras import require
 
 if TYPE_CHECKING:
     from idedup_tasks.descriptors.runtime import Prepare
@@ -76,12 +78,13 @@ def load_descriptor(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> Des
 
     `name` is a shipped descriptor ("mobilenet_v3"), or the path of the JSON file that training
     wrote. `device` is "cpu" (OpenVINO, float32), "cuda" (PyTorch, float16), "reference" (PyTorch
-    on the CPU, float32) or "auto": cuda where an NVIDIA GPU is visible, else cpu. Raises
-    DescriptorError where weights are missing or damaged or the device cannot be used; it never
-    falls back to other weights or another device, because that would be another model_id.
+    on the CPU, float32) or "auto": see `resolve_device`. Raises
+    DescriptorError where weights are missing or damaged or the device cannot be used, ExtraMissing
+    where PyTorch is wanted and not installed; it never falls back to other weights or another
+    device, because that would be another model_id.
     """
     card = load_card(name)
-    device = resolve_device(device)
+    device = check_device(device)
     runtime: Runtime
     if device == "cpu":
         from idedup_tasks.descriptors.runtime import OpenVinoRuntime
@@ -92,3 +95,37 @@ def load_descriptor(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> Des
 
         runtime = TorchRuntime(card, "cuda" if device == "cuda" else "cpu")
     return Descriptor(card, device, runtime)
+
+
+def check_device(device: str) -> str:
+    """Make sure that a device can be used on this machine; returns it, with "auto" resolved.
+
+    Raises DescriptorError where a GPU is wanted and there is none, ExtraMissing where PyTorch is.
+    """
+    device = resolve_device(device)
+    if device == "cuda":
+        # Before PyTorch, whose import takes seconds.
+        if not _has_driver():
+            raise DescriptorError(
+                'device "cuda" needs an NVIDIA GPU with its driver, which is not here (and '
+                "PyTorch: pip install 'idedup[gpu]'); give device \"cpu\", whose model_id differs"
+            )
+        require("torchvision", 'device "cuda"', "gpu")
+        import torch
+
+        if not torch.cuda.is_available():
+            raise DescriptorError(
+                f'device "cuda" cannot be used by PyTorch {torch.__version__} here; install one '
+                'for the GPU\'s driver, or give device "cpu", whose model_id differs'
+            )
+    elif device == "reference":
+        require("torchvision", 'device "reference"')
+    return device
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import models
 
+from idedup_tasks.descriptors.card import BACKGROUND_SHARE, BACKGROUND_TEMPERATURE
+
 # ImageNet's statistics, in units of 8-bit pixel values.
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -219,12 +221,6 @@ class DescriptorNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         vectors = functional.normalize(self.head(self.pool(images)).float())
         return vectors if self.background is None else apart_from(self.background, vectors)
-
-
-# Chosen on the photographs set aside; 0.03 to 0.06 and 0.55 to 0.9 differ by 0.02 of recall at
-# most. Other values make other vectors of the same weights: raise card.PREPROCESSING with them.
-BACKGROUND_TEMPERATURE = 0.05
-BACKGROUND_SHARE = 0.7
 
 
 def shared_with(background: Tensor, vectors: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Registered descriptors: `{lake}/models/{model_id}/`, written once and never changed.
 
-A folder holds what `idedup train` wrote: weights, quantiser, calibration, curves and the sidecar.
+A folder holds what `idedup train` wrote: weights, the converted network, quantiser, calibration,
+curves and the sidecar.
 `registration.json` comes last and says with which digests; a folder without it is not there yet.
 The folder is named by the model_id that the descriptor has on a CPU.
 """
@@ -50,10 +51,12 @@ def add_card(card: DescriptorCard, details: Mapping[str, Any], root: str | None 
     location = f"{lake.uri}/{model_id}"
     if lake.exists(f"{model_id}/{REGISTRATION}"):
         return location
-    files = [
-        checked_file(card, card.weights, card.weights_sha256),
-        checked_file(card, card.quantiser, card.quantiser_sha256),
-    ]
+    recorded = {
+        card.weights: card.weights_sha256,
+        card.quantiser: card.quantiser_sha256,
+        **card.converted,
+    }
+    files = [checked_file(card, file, sha256) for file, sha256 in recorded.items()]
     further = (f"{card.name}_calibration.json", "training.json", "training.png")
     files += [path for name in further if (path := card.folder / name).is_file()]
     files.append(card.folder / f"{card.name}.json")

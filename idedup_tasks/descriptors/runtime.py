@@ -5,28 +5,29 @@ that an image's vector depends on no other image, on its place in a batch or on 
 threads. The runtimes agree within cosine 0.999 (tests/unit/test_descriptors.py).
 """
 
-import tempfile
-import warnings
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from idedup_tasks.cluster import usable_cores
-from idedup_tasks.descriptors.card import DescriptorCard, checked_file
-from idedup_tasks.settings import Places
+from idedup_tasks.descriptors.card import DescriptorCard, DescriptorError, checked_file
+
+if TYPE_CHECKING:
+    import openvino
 
 Prepare = Callable[[object], np.ndarray]
 
-
-# Images an inference: a fifth faster than one by one, and more gain little.
-BATCH = 4
+# What the tensor of the features at the full scale is called in a converted network.
+FEATURES = "features"
 
 
 class OpenVinoRuntime:
-    """Four images an inference, the last ones padded; one thread an inference, as many at once as
-    there are cores.
+    """A fixed number of images an inference, the last ones padded; one thread an inference, as
+    many at once as there are cores.
 
     With threads and batches of one size, results cannot depend on neighbours or on the number of
     cores. Preparing an image runs on the same threads.
@@ -37,10 +38,11 @@ class OpenVinoRuntime:
 
         cores = usable_cores()
         self.dim = card.dim
-        self.side = card.input_size
         self._local = ThreadPoolExecutor(cores, thread_name_prefix="descriptor")
+        network = converted_network(card)
+        self._shape = tuple(network.inputs[0].shape)
         self._model = openvino.Core().compile_model(
-            _converted(card),
+            network,
             "CPU",
             {
                 "NUM_STREAMS": cores,
@@ -55,13 +57,13 @@ class OpenVinoRuntime:
     def run(self, images: Sequence[object], prepare: Prepare) -> np.ndarray:
         """Vectors float32 (n, dim) of n images."""
         vectors = np.empty((len(images), self.dim), np.float32)
-        workers = usable_cores()
+        workers, size = usable_cores(), self._shape[0]
 
         def work(first: int) -> None:
             request = self._model.create_infer_request()
-            batch = np.zeros((BATCH, 3, self.side, self.side), np.uint8)
-            for start in range(BATCH * first, len(images), BATCH * workers):
-                part = images[start : start + BATCH]
+            batch = np.zeros(self._shape, np.uint8)
+            for start in range(size * first, len(images), size * workers):
+                part = images[start : start + size]
                 for row, image in enumerate(part):
                     batch[row] = prepare(image).transpose(2, 0, 1)
                 request.infer([batch])
@@ -71,39 +73,48 @@ class OpenVinoRuntime:
         return vectors
 
 
-def _converted(card: DescriptorCard) -> Path:
-    """OpenVINO's own form of the network, converted once and kept under IDEDUP_HOME.
+class FeatureMaps:
+    """A converted network up to its features, for images of any side, on the CPU in float32."""
 
-    Importing PyTorch and converting takes seconds, which each task of each run would pay.
+    def __init__(self, card: DescriptorCard) -> None:
+        import openvino
+
+        network = converted_network(card)
+        outputs = (output for node in network.get_ops() for output in node.outputs())
+        features = next(output for output in outputs if FEATURES in output.get_tensor().names)
+        [pixels] = network.get_parameters()
+        pixels.set_element_type(openvino.Type.f32)
+        pixels.set_partial_shape(openvino.PartialShape([1, 3, -1, -1]))
+        self._model = openvino.Core().compile_model(
+            openvino.Model([features], [pixels], card.name),
+            "CPU",
+            {"INFERENCE_PRECISION_HINT": "f32"},
+        )
+
+    def of(self, pixels: np.ndarray) -> np.ndarray:
+        """Features float32 (channels, rows, columns) of RGB pixels (height, width, 3), 0 to 255."""
+        [features] = self._model([pixels.transpose(2, 0, 1)[None].astype(np.float32)]).values()
+        return np.array(features[0])
+
+
+def converted_network(card: DescriptorCard) -> openvino.Model:
+    """The network as it was converted when the descriptor was made, its files checked.
+
+    Raises DescriptorError where there is none, or OpenVINO cannot read it.
     """
     import openvino
 
-    checked_file(card, card.weights, card.weights_sha256)
-    folder = Places.from_environment().home / "cache"
-    # Replaced when any of what decides its content is.
-    version = openvino.__version__.split("-")[0]
-    name = f"{card.model_id('cpu')}-openvino-{version}-{BATCH}"
-    path = folder / f"{name}.xml"
-    if path.exists():
-        return path
-    import torch
-
-    from idedup_tasks.descriptors.torch_runtime import load_card_network
-
-    network = load_card_network(card)
-    side = card.input_size
-    example = torch.zeros(BATCH, 3, side, side, dtype=torch.uint8)
-    with warnings.catch_warnings():
-        # OpenVINO 2026 traces with torch.jit, which PyTorch 2.14 calls deprecated.
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        # The sides that an image is scaled to are constants, as they are meant to be.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        model = openvino.convert_model(network, example_input=example, input=example.shape)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        openvino.save_model(model, Path(scratch) / path.name, compress_to_fp16=False)
-        # The .xml last: where it is, both are whole.
-        for written in (path.with_suffix(".bin"), path):
-            (Path(scratch) / written.name).replace(written)
-    return path
+    if not card.converted:
+        raise DescriptorError(
+            f"descriptor {card.name!r} in {card.folder} has no converted network, which `idedup "
+            "train` writes beside the weights once they are calibrated: train it to the end"
+        )
+    files = [checked_file(card, file, sha256) for file, sha256 in card.converted.items()]
+    try:
+        return openvino.Core().read_model(*files)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DescriptorError(
+            f"{files[0]} cannot be read by OpenVINO {openvino.__version__} ({reason}); install "
+            "2025.0 or later, or train the descriptor with the version that is here"
+        ) from error

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from idedup_tasks.descriptors.card import DescriptorCard, DescriptorError, checked_file
+from idedup_tasks.descriptors.card import DescriptorCard, checked_file
 from idedup_tasks.descriptors.network import DescriptorNetwork, load_network
 from idedup_tasks.descriptors.runtime import Prepare, usable_cores
 
@@ -17,11 +17,6 @@ class TorchRuntime:
     """PyTorch in batches of 64, the last one padded: float16 on CUDA, float32 on a CPU."""
 
     def __init__(self, card: DescriptorCard, device: str) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise DescriptorError(
-                f"descriptor {card.name!r} was asked to run on cuda, which PyTorch cannot use "
-                'here; give device "cpu", whose model_id differs'
-            )
         self.device = torch.device(device)
         self.dim = card.dim
         self.network = load_card_network(card).to(self.device)

@@ -4,11 +4,12 @@
 >>> found.verdict
 'Near duplicates: the cosine of 0.8312 reaches the pair threshold of 0.5151.'
 >>> found.where.similarity_a  # float32 (96, 96): what of the first image the second shows
->>> found.save(Path("why.html"))
+>>> found.save("why.html")
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,20 +125,29 @@ class Explanation:
             "points": [asdict(point) for point in self.where.points],
         }
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as something to look at: a PNG, or an HTML file that needs nothing else.
 
+        Args:
+            path: the file, in a folder that is there.
+
         Raises:
-            ValueError: the name ends in neither .png nor .html.
+            ValueError: the name ends in neither .html nor .png.
         """
         from idedup_tasks.explanation import picture
 
-        if path.suffix.lower() == ".png":
-            picture.draw(self).save(path, "PNG")
-        elif path.suffix.lower() == ".html":
-            path.write_text(picture.page(self), encoding="utf-8")
+        file = Path(path)
+        check_drawing(file)
+        if file.suffix.lower() == ".png":
+            picture.draw(self).save(file, "PNG")
         else:
-            raise ValueError(f"{path} is neither .png nor .html: name a file of one of these.")
+            file.write_text(picture.page(self), encoding="utf-8")
+
+
+def check_drawing(path: Path) -> None:
+    """Raises ValueError where an explanation cannot be drawn into a file of that name."""
+    if path.suffix.lower() not in (".html", ".png"):
+        raise ValueError(f"{path} is neither .html nor .png: name a file of one of these.")
 
 
 def decide(

@@ -14,14 +14,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional
+from safetensors.numpy import load_file
 
-from idedup_tasks.descriptors.card import DescriptorCard, DescriptorError
-from idedup_tasks.descriptors.network import shared_with
-from idedup_tasks.descriptors.torch_runtime import load_card_network
+from idedup_tasks.descriptors.card import (
+    BACKGROUND_SHARE,
+    BACKGROUND_TEMPERATURE,
+    DescriptorCard,
+    DescriptorError,
+    checked_file,
+)
+from idedup_tasks.descriptors.runtime import FeatureMaps
 
 # Side of the input for looking closely, in multiples of the side that vectors are made at: the
 # network then sees smaller places.
@@ -44,63 +47,81 @@ class PlaceNetwork:
     """A descriptor's network, on the CPU in float32, asked what it sees where."""
 
     def __init__(self, card: DescriptorCard) -> None:
-        network = load_card_network(card)
-        if not isinstance(network.head, nn.Linear):
+        state = load_file(checked_file(card, card.weights, card.weights_sha256))
+        if "head.weight" not in state:
             raise DescriptorError(
                 f"The descriptor {card.name} cannot be explained by places: its head is not linear."
             )
         self.input_size = card.input_size
-        self._network = network
-        self._head = network.head
+        self._power, self._scales = card.gem_p, card.scales
+        self._weight, self._bias = (
+            state[f"head.{name}"].astype(np.float32) for name in ("weight", "bias")
+        )
+        background = state.get("background")
+        self._background = None if background is None else background.astype(np.float32)
+        self._maps = FeatureMaps(card)
 
-    @torch.inference_mode()
     def parts(self, image: Image.Image) -> Parts:
         """What the image's vector is made of; at the side that vectors are made at."""
         pixels = self._pixels(image, self.input_size)
-        power = self._network.gem_p
-        seen = [self._features(pixels, scale) for scale in self._network.scales]
+        seen = [self._features(scaled(pixels, scale)) for scale in self._scales]
         whole = max(features.shape[1:] for features in seen)
-        shares = torch.zeros(())
+        shares = np.zeros((len(seen[0]), *whole), np.float32)
         for features in seen:
-            pooled = self._network.generalised_mean(features[None])[0, :, None, None]
-            spots = features[0].numel()
-            own = features.pow(power) / (spots * pooled.pow(power - 1)) / len(seen)
+            raised = features**self._power
+            pooled = raised.mean((1, 2), keepdims=True) ** (1 / self._power)
+            own = raised / (features[0].size * pooled ** (self._power - 1)) / len(seen)
             down, across = (cover(n, m) for n, m in zip(own.shape[1:], whole, strict=True))
-            shares = shares + down.T @ own @ across
-        places = whole.numel()
-        parts = functional.linear(shares.permute(1, 2, 0), self._head.weight)
-        parts = parts + self._head.bias / places
-        parts = parts / parts.sum((0, 1)).norm()
-        background = self._network.background
-        if background is not None:
+            shares += down.T @ own @ across
+        places = shares[0].size
+        parts = shares.transpose(1, 2, 0) @ self._weight.T + self._bias / places
+        parts = parts / np.linalg.norm(parts.sum((0, 1)))
+        if self._background is not None:
             # Every place gives up as much of what the image shares with its kind.
-            parts = parts - shared_with(background, parts.sum((0, 1))[None])[0] / places
-            parts = parts / parts.sum((0, 1)).norm()
-        return Parts(parts.sum((0, 1)).numpy(), parts.numpy())
+            parts = parts - shared_with(self._background, parts.sum((0, 1))) / places
+            parts = parts / np.linalg.norm(parts.sum((0, 1)))
+        return Parts(parts.sum((0, 1)), parts)
 
-    @torch.inference_mode()
     def closely(self, image: Image.Image) -> np.ndarray:
         """What is seen at each place, (rows, columns, dim) float32: unit vectors, made by the head
         from the features of that place alone."""
-        features = self._features(self._pixels(image, round(_CLOSER * self.input_size)), 1.0)
-        return functional.normalize(self._head(features.permute(1, 2, 0)), dim=2).numpy()
+        features = self._features(self._pixels(image, round(_CLOSER * self.input_size)))
+        seen = features.transpose(1, 2, 0) @ self._weight.T + self._bias
+        return seen / np.linalg.norm(seen, axis=2, keepdims=True)
 
-    def _pixels(self, image: Image.Image, side: int) -> Tensor:
-        """Normalised pixels (1, 3, side, side)."""
+    def _pixels(self, image: Image.Image, side: int) -> np.ndarray:
+        """RGB pixels float32 (side, side, 3), 0 to 255."""
         small = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
-        return (pixels.float() - self._network.mean) / self._network.std
+        return np.asarray(small, np.float32)
 
-    def _features(self, pixels: Tensor, scale: float) -> Tensor:
-        features = self._network.features_at(pixels, scale)[0]
+    def _features(self, pixels: np.ndarray) -> np.ndarray:
+        """Features float32 (channels, rows, columns)."""
+        features = self._maps.of(pixels)
         # As in pooling, where only the plain mean can take what is negative.
-        return features if self._network.gem_p == 1 else features.clamp(min=1e-6)
+        return features if self._power == 1 else features.clip(min=1e-6)
 
 
-def cover(coarse: int, fine: int) -> Tensor:
+def scaled(pixels: np.ndarray, scale: float) -> np.ndarray:
+    """Pixels float32 (side, side, 3) as the network sees them at a scale: bilinear, antialiased."""
+    if scale == 1:
+        return pixels
+    side = round(len(pixels) * scale)
+    planes = [Image.fromarray(plane) for plane in pixels.transpose(2, 0, 1)]
+    small = [plane.resize((side, side), Image.Resampling.BILINEAR) for plane in planes]
+    return np.stack([np.asarray(plane) for plane in small], axis=2)
+
+
+def shared_with(background: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """What a unit vector (dim,) shares with the images of its kind, as `network.shared_with`."""
+    cosines = background @ vector
+    weights = np.exp((cosines - cosines.max()) / BACKGROUND_TEMPERATURE)
+    return BACKGROUND_SHARE * (weights / weights.sum()) @ background
+
+
+def cover(coarse: int, fine: int) -> np.ndarray:
     """Which share of each of `coarse` equal parts of a line lies in each of `fine`: (coarse, fine)
     float32, whose rows sum to one."""
-    edges = torch.arange(fine + 1) / fine
-    starts = torch.arange(coarse)[:, None] / coarse
-    inside = (edges[None, :] - starts).clamp(0, 1 / coarse) * coarse
-    return inside.diff(dim=1)
+    edges = np.arange(fine + 1) / fine
+    starts = np.arange(coarse)[:, None] / coarse
+    inside = (edges[None, :] - starts).clip(0, 1 / coarse) * coarse
+    return np.diff(inside, axis=1).astype(np.float32)

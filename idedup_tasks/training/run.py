@@ -32,6 +32,7 @@ from idedup_tasks.descriptors.card import (
     file_sha256,
     shipped_descriptors,
 )
+from idedup_tasks.descriptors.conversion import convert
 from idedup_tasks.descriptors.registry import add_card, registered_card, registrations
 from idedup_tasks.settings import Places
 from idedup_tasks.settings import Thresholds as CheckedThresholds
@@ -94,12 +95,13 @@ def train(
 ) -> Path:
     """Train on a folder of photographs, calibrate, fit the quantiser; return the JSON sidecar.
 
-    `output` receives weights, quantiser, sidecar, calibration and training curves (JSON, PNG), and
-    the checkpoint that a run which was stopped continues from. `recipe` is by default that of the
-    network `name`. `init` is None, a safetensors file, the name of a descriptor, or "imagenet"
-    (torchvision's weights: downloads). One photograph in six, chosen by its name, is set aside for
-    calibration and never learnt from. Load the result with `load_descriptor(str(path))`;
-    `register` puts it into the lake, where collections find it by its model_id.
+    `output` receives weights, the converted network, quantiser, sidecar, calibration and training
+    curves (JSON, PNG), and the checkpoint that a run which was stopped continues from. `recipe` is
+    by default that of the network `name`. `init` is None, a safetensors file, the name of a
+    descriptor, or "imagenet" (torchvision's weights: downloads). One photograph in six, chosen by
+    its name, is set aside for calibration and never learnt from. Load the result with
+    `load_descriptor(str(path))`; `register` puts it into the lake, where collections find it by its
+    model_id.
 
     Raises TrainingError where the photographs are too few or `init` does not fit.
     """
@@ -266,11 +268,12 @@ def calibrate_card(
     sides: Sequence[int],
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Choose the input side (of `sides`), thresholds and quantiser of weights.
+    """Choose the input side (of `sides`), thresholds and quantiser of weights, and convert them.
 
     Writes and returns the sidecar.
     """
     card, by_side = choose_side(card, copies, sides, say)
+    card = convert(card)
     path = card.write()
     descriptor = load_descriptor(str(path), "cpu")
     calibration = calibrate(card, descriptor, copies)
@@ -314,7 +317,7 @@ def choose_side(
     """
     best, scores = card, {}
     for side in sides:
-        tried = replace(card, input_size=side)
+        tried = convert(replace(card, input_size=side))
         path = tried.write()
         descriptor = load_descriptor(str(path), "cpu")
         similarities = descriptor.encode(copies.copies) @ descriptor.encode(copies.originals).T
@@ -398,8 +401,8 @@ def ship(candidate: Path, photos: Path, folder: Path = WEIGHTS_FOLDER) -> bool:
         if micro_ap(current, copies) >= micro_ap(candidate, copies):
             return False
     # The sidecar last: until then the digests tell that files are of different weights.
-    files = (card.weights, card.quantiser, f"{card.name}_calibration.json", "training.json")
-    for file in (*files, candidate.name):
+    files = (card.weights, *card.converted, card.quantiser)
+    for file in (*files, f"{card.name}_calibration.json", "training.json", candidate.name):
         shutil.copy(card.folder / file, folder / file)
     return True
 

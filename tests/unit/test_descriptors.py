@@ -20,7 +20,7 @@ from idedup_tasks.descriptors import (
     load_descriptor,
     load_quantiser,
 )
-from idedup_tasks.descriptors.card import WEIGHTS_FOLDER
+from idedup_tasks.descriptors.card import WEIGHTS_FOLDER, file_sha256, resolve_device
 
 PHOTOS = Path(__file__).resolve().parents[2].parent / "shared" / "photos" / "train"
 
@@ -154,6 +154,14 @@ def test_cuda_runtime_agrees_with_the_reference():
     np.testing.assert_array_equal(on_gpu.encode(images[-1:])[0], vectors[-1])
 
 
+def test_auto_is_cuda_where_there_are_a_gpu_and_pytorch(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("0000:01:00.0")]))
+    assert resolve_device("auto") == "cuda"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert resolve_device("auto") == "cpu"
+
+
 def test_cuda_without_a_device_is_an_error_not_a_fallback(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -205,14 +213,53 @@ def test_quantiser_is_of_these_weights():
 
 
 @pytest.mark.parametrize("damage", ["missing", "other"])
-def test_weights_missing_or_other_than_recorded_are_an_error(copied_weights, damage):
-    weights = copied_weights.with_suffix(".safetensors")
+@pytest.mark.parametrize(
+    ("suffix", "device"), [(".safetensors", "reference"), (".xml", "cpu"), (".bin", "cpu")]
+)
+def test_weights_missing_or_other_than_recorded_are_an_error(
+    copied_weights, suffix, device, damage
+):
+    weights = copied_weights.with_suffix(suffix)
     if damage == "missing":
         weights.unlink()
     else:
         weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(DescriptorError, match=weights.name):
+        load_descriptor(str(copied_weights), device)
+
+
+def test_the_converted_network_is_of_these_weights(descriptor, copied_weights):
+    pytest.importorskip("torch")
+    from idedup_tasks.descriptors.conversion import convert
+
+    shipped = load_card(str(copied_weights))
+    converted = convert(shipped)
+    assert converted.converted.keys() == shipped.converted.keys()
+    again = load_descriptor(str(converted.write()), "cpu")
+    images = stored_photographs(5)
+    np.testing.assert_array_equal(again.encode(images), descriptor.encode(images))
+    assert again.model_id == descriptor.model_id
+
+
+def test_a_descriptor_that_was_never_converted_says_what_does_it(copied_weights):
+    content = json.loads(copied_weights.read_text())
+    del content["converted"]
+    copied_weights.write_text(json.dumps(content))
+    with pytest.raises(DescriptorError, match=r"no converted network.*`idedup train`"):
         load_descriptor(str(copied_weights), "cpu")
+
+
+def test_a_network_that_openvino_cannot_read_is_named_with_the_versions_that_can(copied_weights):
+    network = copied_weights.with_suffix(".xml")
+    network.write_text(network.read_text().replace('version="opset4"', 'version="opset99"'))
+    content = json.loads(copied_weights.read_text())
+    content["converted"][network.name] = file_sha256(network)
+    copied_weights.write_text(json.dumps(content))
+    with pytest.raises(
+        DescriptorError, match=r"mobilenet_v3\.xml cannot be read.*2025\.0"
+    ) as found:
+        load_descriptor(str(copied_weights), "cpu")
+    assert "\n" not in str(found.value)
 
 
 def test_quantiser_of_other_weights_is_an_error(copied_weights):
@@ -232,5 +279,7 @@ def test_unknown_names_say_what_there_is():
 
 def test_weights_are_small_and_never_pickled():
     files = [f for f in WEIGHTS_FOLDER.iterdir() if f.is_file()]
-    assert {f.suffix for f in files} <= {".safetensors", ".json", ".md", ".png"}
-    assert sum(f.stat().st_size for f in files) <= 8_000_000
+    # OpenVINO's form is a list of operations (.xml) and their constants in float32 (.bin).
+    assert {f.suffix for f in files} <= {".safetensors", ".xml", ".bin", ".json", ".md", ".png"}
+    assert max(f.stat().st_size for f in files) <= 9_000_000
+    assert sum(f.stat().st_size for f in files) <= 14_000_000

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import builders
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from safetensors.torch import load_file, save_file
 
 import idedup_tasks
 from idedup_tasks.descriptors import load_card, load_descriptor
-from idedup_tasks.descriptors.card import DescriptorError
+from idedup_tasks.descriptors.card import DescriptorError, file_sha256
+from idedup_tasks.descriptors.network import DescriptorNetwork
+from idedup_tasks.descriptors.torch_runtime import load_card_network
 from idedup_tasks.explanation import Explanation, decide, find_where, picture
 from idedup_tasks.explanation.alignment import Box, align
 from idedup_tasks.explanation.places import PlaceNetwork
 from idedup_tasks.settings import Thresholds
+
+if TYPE_CHECKING:
+    import torch
 
 THRESHOLDS = Thresholds(pair=0.6, candidate=0.55, cut=0.45, phash_distance=8)
 
@@ -59,17 +66,69 @@ def test_the_parts_of_an_image_add_up_to_its_vector(
 ) -> None:
     import torch
 
-    network = PlaceNetwork(load_card())
-    network._network.gem_p = power
-    network._network.scales = scales
+    card = replace(load_card(), gem_p=power, scales=scales)
     image = photograph("coffee")
-    found = network.parts(image)
-    side = (network.input_size, network.input_size)
-    pixels = np.asarray(image.resize(side, Image.Resampling.BICUBIC))
+    found = PlaceNetwork(card).parts(image)
     with torch.inference_mode():
-        whole = network._network(torch.tensor(pixels).permute(2, 0, 1)[None])[0].numpy()
-    np.testing.assert_allclose(found.vector, whole, atol=1e-5)
-    np.testing.assert_allclose(found.parts.sum(axis=(0, 1)), whole, atol=1e-5)
+        whole = load_card_network(card)(pixels(image, card.input_size))[0].numpy()
+    np.testing.assert_allclose(found.vector, whole, atol=2e-6)
+    np.testing.assert_allclose(found.parts.sum(axis=(0, 1)), whole, atol=2e-6)
+
+
+def pixels(image: Image.Image, side: int) -> torch.Tensor:
+    """What a network is given of an image: uint8 (1, 3, side, side)."""
+    import torch
+
+    small = image.resize((side, side), Image.Resampling.BICUBIC)
+    return torch.tensor(np.asarray(small)).permute(2, 0, 1)[None]
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "scene"])
+def test_places_are_those_of_the_pytorch_network(name: str, network: PlaceNetwork) -> None:
+    import torch
+    from torch.nn import functional
+
+    card, image = load_card(), photograph(name)
+    reference = load_card_network(card)
+    side = round(2.5 * card.input_size)
+    with torch.inference_mode():
+        normalised = (pixels(image, side).float() - reference.mean) / reference.std
+        features = reference.features_at(normalised, 1.0)[0].clamp(min=1e-6)
+        expected = functional.normalize(reference.head(features.permute(1, 2, 0)), dim=2)
+    seen = network.closely(image)
+    assert seen.shape == (15, 15, card.dim) and seen.dtype == np.float32
+    np.testing.assert_allclose(seen, expected.numpy(), atol=1e-5)
+
+
+def test_a_place_gives_what_the_vector_changes_by_with_it(tmp_path: Path) -> None:
+    """Euler's theorem, by PyTorch's gradients: of one scale, and without a background."""
+    import torch
+
+    shipped = load_card()
+    for file in shipped.converted:
+        shutil.copy(shipped.folder / file, tmp_path)
+    state = load_file(shipped.folder / shipped.weights)
+    del state["background"]
+    save_file(state, tmp_path / shipped.weights)
+    card = replace(
+        shipped,
+        scales=(1.0,),
+        folder=tmp_path,
+        weights_sha256=file_sha256(tmp_path / shipped.weights),
+    )
+    image, reference = photograph("coffee"), load_card_network(card)
+    with torch.inference_mode():
+        normalised = (pixels(image, card.input_size).float() - reference.mean) / reference.std
+        features = reference.features_at(normalised, 1.0)
+    features = features.clone().requires_grad_()
+    towards = torch.tensor(np.random.default_rng(0).normal(size=card.dim), dtype=torch.float32)
+    head = reference.head
+    vector = head(reference.generalised_mean(features))[0]
+    (vector @ towards).backward()
+    places = features[0, 0].numel()
+    whole = (features * features.grad)[0].sum(0) + (head.bias @ towards) / places
+    found = PlaceNetwork(card).parts(image).parts @ towards.numpy()
+    np.testing.assert_allclose(found, (whole / vector.norm()).detach().numpy(), atol=1e-5)
 
 
 def test_what_is_explained_is_what_the_workflow_compares(network: PlaceNetwork) -> None:
@@ -170,15 +229,19 @@ def test_verdicts(arguments: Any, relation: str | None, uncertain: bool, said: s
     assert said in found[2]
 
 
-def test_a_network_without_places_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from idedup_tasks.explanation import places
-
-    class Coder:
-        head = object()
-
-    monkeypatch.setattr(places, "load_card_network", lambda card: Coder())
+def test_a_network_without_places_is_refused(tmp_path: Path) -> None:
+    network = DescriptorNetwork("idedupnet", 256, 1.0)
+    save_file(network.state_dict(), tmp_path / "idedupnet.safetensors")
+    card = replace(
+        load_card(),
+        name="idedupnet",
+        architecture="idedupnet",
+        folder=tmp_path,
+        weights="idedupnet.safetensors",
+        weights_sha256=file_sha256(tmp_path / "idedupnet.safetensors"),
+    )
     with pytest.raises(DescriptorError, match="its head is not linear"):
-        PlaceNetwork(load_card())
+        PlaceNetwork(card)
 
 
 @pytest.fixture(scope="module")
@@ -204,13 +267,15 @@ def test_the_drawings(mirrored: Explanation, tmp_path: Path) -> None:
     mirrored.save(tmp_path / "why.png")
     with Image.open(tmp_path / "why.png") as drawn:
         assert drawn.width >= 900 and drawn.height > 1000
-    mirrored.save(tmp_path / "why.html")
+    mirrored.save(str(tmp_path / "why.html"))
     page = (tmp_path / "why.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;&amp;.jpg" in page and "<b>&" not in page
     assert page.count("data:image/jpeg;base64,") == 6
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
-    with pytest.raises(ValueError, match=r"neither \.png nor \.html"):
-        mirrored.save(tmp_path / "why.pdf")
+    for name in ("why.pdf", "why"):
+        with pytest.raises(ValueError, match=rf"{name} is neither \.html nor \.png: name a file"):
+            mirrored.save(str(tmp_path / name))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["why.html", "why.png"]
 
 
 def test_a_heat_map_is_lighter_where_it_is_higher() -> None:

@@ -29,6 +29,7 @@ from idedup_tasks.descriptors import (  # noqa: E402
     registry,
 )
 from idedup_tasks.descriptors.card import file_sha256  # noqa: E402
+from idedup_tasks.descriptors.conversion import convert  # noqa: E402
 from idedup_tasks.descriptors.network import DescriptorNetwork  # noqa: E402
 from idedup_tasks.pipeline import Run  # noqa: E402
 from idedup_tasks.settings import Collection, Places  # noqa: E402
@@ -68,7 +69,7 @@ def card(tmp_path: Path) -> DescriptorCard:
     save_file(network.state_dict(), folder / "lenet.safetensors")
     centroids = np.eye(64, dtype=np.float16)[:8]
     save_arrays({"centroids": centroids}, folder / "lenet_quantiser.safetensors")
-    made = DescriptorCard(
+    card = DescriptorCard(
         name="lenet",
         architecture="lenet",
         dim=64,
@@ -82,6 +83,7 @@ def card(tmp_path: Path) -> DescriptorCard:
         figures={},
         folder=folder,
     )
+    made = convert(card)
     made.write()
     return made
 
@@ -97,10 +99,9 @@ def test_a_registered_descriptor_is_found_by_its_model_id(
     shutil.rmtree(card.folder)
     assert descriptor_info(model_id, "cpu") == (model_id, 64, card.thresholds)
     assert load_quantiser(model_id).shape == (8, 64)
-    assert load_descriptor(model_id, "reference").encode([Image.new("RGB", (9, 9))]).shape == (
-        1,
-        64,
-    )
+    for device in ("cpu", "reference"):
+        vectors = load_descriptor(model_id, device).encode([Image.new("RGB", (9, 9))])
+        assert vectors.shape == (1, 64)
     [registration] = registry.registrations()
     assert registration["model_id"] == model_id and registration["micro_ap"] == 0.5
 
@@ -149,7 +150,13 @@ def test_a_registration_that_was_cut_off_is_not_there_and_can_be_repeated(
     assert load_card(card.model_id("cpu")).name == "lenet"
 
 
-@pytest.mark.parametrize("file", ["lenet.json", "lenet.safetensors", "lenet_quantiser.safetensors"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("lenet.json", "lenet.safetensors", "lenet_quantiser.safetensors"),
+        *("lenet.xml", "lenet.bin"),
+    ],
+)
 def test_a_registered_file_that_was_changed_is_an_error(
     places: Places, card: DescriptorCard, file: str
 ) -> None:
@@ -159,6 +166,7 @@ def test_a_registered_file_that_was_changed_is_an_error(
     with pytest.raises(DescriptorError, match=file):
         load_quantiser(model_id)
         load_descriptor(model_id, "reference")
+        load_descriptor(model_id, "cpu")
 
 
 def test_from_a_remote_lake_it_is_fetched_once(
@@ -175,6 +183,7 @@ def test_from_a_remote_lake_it_is_fetched_once(
     memory = fsspec.filesystem("memory")
     memory.rm(f"/{tmp_path.name}", recursive=True)
     assert load_quantiser(model_id).shape == (8, 64)
+    assert load_descriptor(model_id, "cpu").model_id == model_id
     shutil.rmtree(kept)
     with pytest.raises(DescriptorError, match="nor registered"):
         load_card(model_id)
@@ -186,7 +195,7 @@ def test_from_a_remote_lake_it_is_fetched_once(
 def another(card: DescriptorCard, folder: Path) -> Path:
     """The same weights at another input size: another model_id, another µAP."""
     shutil.copytree(card.folder, folder)
-    return replace(card, input_size=48, folder=folder).write()
+    return convert(replace(card, input_size=48, folder=folder)).write()
 
 
 def test_only_a_better_descriptor_is_registered(
