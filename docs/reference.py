@@ -27,9 +27,10 @@ name: pictures
 source: ~/Pictures
 ```
 
-`config/examples` has a larger one. A file with a fault becomes a DAG with the tag `invalid-config`
-that names file, field and what is expected; the other collections are untouched. Settings are part
-of what every stage compares: change one, and the next run brings the results in line with it.
+`config/examples` has this one and a larger one. A file with a fault becomes a DAG with the tag
+`invalid-config` that names file, field and what is expected; the other collections are untouched.
+Settings are part of what every stage compares: change one, and the next run brings the results in
+line with it.
 
 This page is made by `make docs` from `idedup_tasks/settings.py`.
 """

@@ -146,7 +146,7 @@ def scan(
 
     Writes into the output folder: **report.html** to look at, **groups.csv** and
     **groups.parquet** (a row per member of a group), **images.parquet** (every file with its
-    verdict: unique and keeper are what to keep) and **summary.json**.
+    verdict: unique, keeper or duplicate) and **summary.json**.
 
     What was read stays in OUTPUT/.idedup, so that scanning again reads only what is new. Nothing at
     the source is changed. Files that cannot be read are listed with the reason.
