@@ -36,6 +36,7 @@ from idedup_tasks.settings import (
     SettingsError,
     Thresholds,
     load_collection,
+    sqlite_url,
 )
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def places_of_scan(output: Path) -> Places:
     return Places(
         home=home,
         lake=str(home / "lake"),
-        warehouse=f"sqlite:///{home / 'warehouse.db'}",
+        warehouse=sqlite_url(home / "warehouse.db"),
         collections=home / "collections",
     )
 
@@ -254,7 +255,10 @@ def _address(source: str | os.PathLike[str]) -> str:
 
 
 def _output_folder(output: Path, address: str) -> Path:
+    from idedup_tasks.lake import local_folder
+
     folder = output.expanduser().resolve()
+    local_folder(str(folder))  # refused before anything is made
     if folder == Path(address).resolve():
         raise UsageError(
             f"{output} is the source itself: name a folder of its own for the results, such as "

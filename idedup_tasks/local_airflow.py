@@ -33,7 +33,7 @@ from urllib.parse import quote
 
 import psutil
 
-from idedup_tasks.settings import Places
+from idedup_tasks.settings import Places, sqlite_url
 
 _ROOT = Path(__file__).resolve().parent.parent
 _AIRFLOW = [sys.executable, "-m", "airflow"]
@@ -88,7 +88,7 @@ class LocalAirflow:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home, self.places = home, places
-        self._metadata = metadata or f"sqlite:///{home}/airflow.db"
+        self._metadata = metadata or sqlite_url(home / "airflow.db")
         self._preferred_port, self._further = port, dict(environment or {})
         self._guard: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None

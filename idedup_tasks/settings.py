@@ -281,6 +281,11 @@ def digest(*settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite file of any name; SQLAlchemy decodes this part from 2.1 on."""
+    return f"sqlite:///{path}".replace("%", "%25").replace("?", "%3F")
+
+
 class Places(_Strict):
     """Where state lives. One variable, `IDEDUP_HOME`, moves all of it."""
 
@@ -301,7 +306,7 @@ class Places(_Strict):
         return cls(
             home=home,
             lake=os.environ.get("IDEDUP_LAKE") or str(home / "lake"),
-            warehouse=os.environ.get("IDEDUP_WAREHOUSE") or f"sqlite:///{home}/warehouse.db",
+            warehouse=os.environ.get("IDEDUP_WAREHOUSE") or sqlite_url(home / "warehouse.db"),
             collections=Path(
                 os.environ.get("IDEDUP_COLLECTIONS") or root / "config" / "collections"
             ).expanduser(),
