@@ -138,7 +138,7 @@ def scan(
     places = places_of_scan(folder)
     collection = _scan_collection(places, address, settings, descriptor, device)
     excluded = _excluded(address, folder)
-    _refuse_empty(address, excluded)
+    _refuse_empty(collection, excluded)
     Warehouse(places.warehouse).upgrade()
 
     current = [""]
@@ -289,11 +289,13 @@ def _excluded(address: str, folder: Path) -> tuple[str, ...]:
     return (f"{folder.relative_to(root).as_posix()}/",)
 
 
-def _refuse_empty(address: str, excluded: tuple[str, ...]) -> None:
+def _refuse_empty(collection: Collection, excluded: tuple[str, ...]) -> None:
     from idedup_tasks.sources import list_objects
 
+    address = collection.source
     try:
-        objects = (o for o in list_objects(address) if not o.key.startswith(excluded))
+        found = list_objects(address, follow_links=collection.follow_links)
+        objects = (o for o in found if not o.key.startswith(excluded))
         first = next(objects, None)
     except ValueError as error:
         raise UsageError(str(error)) from error

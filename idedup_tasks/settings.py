@@ -182,6 +182,11 @@ class Collection(_Strict):
     connection: str | None = Field(
         None, description="Airflow connection with the source's credentials; else environment."
     )
+    follow_links: bool = Field(
+        False,
+        description="Whether links that lead out of a source folder are followed; else they are "
+        "rejected. Whoever may put a link there then has whatever the workers may read looked at.",
+    )
     arrival: Arrival = Field(default_factory=lambda: Arrival.model_validate({}))
     schedule: str | None = Field(
         "0 0 * * *", description="Cron expression (UTC) of data intervals; null: manual only."
