@@ -36,6 +36,8 @@ from idedup_tasks.settings import (
     SettingsError,
     Thresholds,
     load_collection,
+    read_settings,
+    secret_in,
     sqlite_url,
 )
 
@@ -236,11 +238,14 @@ def _address(source: str | os.PathLike[str]) -> str:
     """The source as an absolute path or URL.
 
     Raises:
-        UsageError: a local source that is not a folder which can be read.
+        UsageError: a local source that is not a folder which can be read, or an address with
+            credentials in it.
     """
     from idedup_tasks.sources import is_local
 
     text = os.fspath(source)
+    if said := secret_in(text):
+        raise UsageError(f"SOURCE: {said}.")
     if not is_local(text):
         return text
     # Not resolved: a source that is reached through a link keeps its address.
@@ -298,7 +303,7 @@ def _refuse_empty(collection: Collection, excluded: tuple[str, ...]) -> None:
         objects = (o for o in found if not o.key.startswith(excluded))
         first = next(objects, None)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error)) from None
     if first is None:
         raise UsageError(f"{address} holds no files: name a folder with images in it.")
 
@@ -314,13 +319,7 @@ def _scan_collection(
     content: dict[str, Any] = {"quality": {"warn_only": ["reject_ratio"]}}
     name = collection_name(address)
     if settings is not None:
-        path = Path(settings).expanduser()
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingsError(f"{path}: not readable as YAML: {error}") from error
-        if not isinstance(given, dict):
-            raise SettingsError(f"{path}: expected a mapping of settings, such as `device: cpu`")
+        given = read_settings(Path(settings).expanduser(), "device: cpu")
         content |= given
         name = given.get("name", name)
     overrides = {"descriptor": descriptor, "device": device}
@@ -339,7 +338,7 @@ def _scan_collection(
     except SettingsError as error:
         # The fault is in what the user wrote, not in the copy of it.
         shown = Path(settings).name if settings is not None else "the options"
-        raise SettingsError(str(error).replace(draft.name, shown)) from error
+        raise SettingsError(str(error).replace(draft.name, shown)) from None
     finally:
         draft.unlink(missing_ok=True)
     return collection
@@ -531,7 +530,10 @@ def _read(collection: Collection, path: str) -> ImageFacts:
     from idedup_tasks import images, sources
 
     limits = collection.limits
-    data = sources.read_object(path, limits.max_bytes)
+    try:
+        data = sources.read_object(path, limits.max_bytes)
+    except ValueError as error:  # an address with a password in it, or of no known protocol
+        raise UsageError(str(error)) from None
     return images.read_image(
         data, images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
     )

@@ -26,7 +26,14 @@ from rich.table import Table
 from idedup_tasks.api import collection_name, size_text
 from idedup_tasks.local_airflow import AirflowError, LocalAirflow
 from idedup_tasks.sample import arrival_days, make_sample
-from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
+from idedup_tasks.settings import (
+    STAGES,
+    Collection,
+    Places,
+    SettingsError,
+    load_collection,
+    secret_in,
+)
 from idedup_tasks.warehouse import Warehouse, WarehouseError
 
 _FREE_BYTES = 2 * 10**9
@@ -122,6 +129,8 @@ def _run(console: Console, source: str | None, once: bool) -> int:
 
 def _checked_source(source: str | None) -> str | None:
     """The source as an absolute path or URL."""
+    if source is not None and (said := secret_in(source)):
+        raise UsageError(f"SOURCE: {said}.")
     if source is None or "://" in source:
         return source
     folder = Path(source).expanduser().resolve()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +22,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -178,9 +181,15 @@ class Collection(_Strict):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = Field(
         description="Lower-case name; part of the DAG id, the lake's folder and dashboard rows."
     )
-    source: str = Field(min_length=1, description="Folder or URL: /path, s3://, gs://, az://.")
+    source: str = Field(
+        min_length=1,
+        description="Folder or URL: /path, s3://, gs://, az://. Everybody who may see the DAG sees "
+        "it: credentials in it are refused.",
+    )
     connection: str | None = Field(
-        None, description="Airflow connection with the source's credentials; else environment."
+        None,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Id of the Airflow connection with the source's credentials; else environment.",
     )
     follow_links: bool = Field(
         False,
@@ -233,6 +242,13 @@ class Collection(_Strict):
     owner: str = Field("idedup", description="Owner shown in Airflow.")
     tags: tuple[str, ...] = Field((), description="Further tags of the DAG.")
 
+    @field_validator("source")
+    @classmethod
+    def _public(cls, source: str) -> str:
+        if said := secret_in(source):
+            raise ValueError(said)
+        return source
+
     @model_validator(mode="after")
     def _consistent(self) -> Collection:
         if self.name == "models":
@@ -253,27 +269,81 @@ class Collection(_Strict):
         return self
 
 
+# A path may hold `://` further on; what these name is a path as well.
+_URL = re.compile(r"(?!file:|local:)[a-z][a-z0-9+.-]*://(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def holds_user(address: str) -> bool:
+    """Whether a URL has a user or a password before its host."""
+    found = _URL.fullmatch(address)
+    if found is None:
+        return False
+    authority = found[1].partition("/")[0]
+    # A secret key may hold slashes. A host:port or an ARN is no user:password, and Azure's
+    # container@account no user.
+    before_at = found[1].rpartition("@")[0].partition("/")[0]
+    named = ":" in before_at and not re.match(r"arn:|[^/:]*:\d+/", found[1])
+    return named or ("@" in authority and not address.lower().startswith("abfs"))
+
+
+def secret_in(source: str) -> str | None:
+    """What a source's address holds that may not be shown, in words that do not show it."""
+    way_out = "give credentials as a connection or through the environment"
+    if holds_user(source):
+        return f"the address holds a user or a password: {way_out}"
+    if (found := _URL.fullmatch(source)) and re.search("[?#]", found[1]):
+        return f"the address goes on after ? or #, where keys are passed: {way_out}"
+    return None
+
+
 def load_collection(path: Path) -> Collection:
     """Read and check one collection file.
 
     Raises:
-        SettingsError: one line per fault, each with file, field and what is expected.
+        SettingsError: one line per fault, each with file, field and what is expected. What was
+            found is repeated only where it can be no secret.
+    """
+    content = read_settings(path, "name: photos")
+    try:
+        return Collection.model_validate(content)
+    except ValidationError as error:
+        faults = [
+            f"{path.name}: {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
+            f"{_found(fault)}"
+            for fault in error.errors()
+        ]
+    # Outside of the handler, for a traceback would show what pydantic was given.
+    raise SettingsError("\n".join(faults))
+
+
+def read_settings(path: Path, example: str) -> dict[str, Any]:
+    """The mapping in a YAML file; `example`: a line that could stand in it.
+
+    Raises:
+        SettingsError: names the file and where it cannot be read, and quotes nothing of it.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path.name}: not readable as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path.name}: expected a mapping of settings, such as `name: photos`")
-    try:
-        return Collection.model_validate(content)
-    except ValidationError as error:
-        faults = "\n".join(
-            f"{path.name}: {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
-            f" (found {json.dumps(fault['input'], default=str)[:120]})"
-            for fault in error.errors()
-        )
-        raise SettingsError(faults) from error
+        said = str(error)
+        if isinstance(error, yaml.MarkedYAMLError):
+            mark = error.problem_mark
+            at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+            said = f"{at}{error.problem or error.context}"
+    else:
+        if isinstance(content, dict):
+            return content
+        raise SettingsError(f"{path.name}: expected a mapping of settings, such as `{example}`")
+    raise SettingsError(f"{path.name}: not readable as YAML: {said}")
+
+
+def _found(fault: Mapping[str, Any]) -> str:
+    """What was found instead, where the field is known and none that could hold a secret."""
+    value, field = fault["input"], fault["loc"][0] if fault["loc"] else None
+    secret = field in ("source", "connection", "alerts") or fault["type"] == "extra_forbidden"
+    if secret or not isinstance(value, str | int | float | None):
+        return ""
+    return f" (found {json.dumps(value)[:120]})"
 
 
 def digest(*settings: Any) -> str:

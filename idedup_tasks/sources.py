@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import fsspec
+
+from idedup_tasks.settings import holds_user
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ESCAPES = re.compile("[\uef80-\uefff]")
@@ -153,10 +154,10 @@ def _split(uri: str | Path) -> tuple[str, str]:
     scheme = scheme.lower()
     if scheme in ("file", "local"):
         return "file", _absolute(_decode_name(rest))
-    if urlsplit(text).password:
+    if holds_user(text):
         raise ValueError(
-            f"{_without_secrets(text)} holds a password; give credentials as storage options or "
-            "through the environment instead."
+            f"{_without_secrets(text)} holds a user or a password; give credentials as storage "
+            "options or through the environment instead."
         )
     return scheme, text
 
@@ -409,8 +410,8 @@ def _etag(info: Mapping[str, Any]) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    """Blank out user:password@ and signatures in URLs."""
-    text = re.sub(r"(://)[^/@\s:]*:[^/@\s]*@", r"\1***@", text)
+    """Blank out user@, user:password@ and signatures in URLs."""
+    text = re.sub(r"(://)([^/@\s]*@|[^/@\s:]*:(?!\d+/)[^@\s]*@)", r"\1***@", text)
     return re.sub(r"(?i)\b(sig|signature|token|x-amz-[a-z-]+)=[^&\s]+", r"\1=***", text)
 
 

@@ -405,8 +405,11 @@ def test_errors_are_one_sentence(
 ) -> None:
     monkeypatch.setenv("IDEDUP_HOME", str(tmp_path / "home"))
     # Tests that import Airflow set these for the whole process.
-    for name in ("IDEDUP_COLLECTIONS", "IDEDUP_LAKE", "IDEDUP_WAREHOUSE"):
+    for name in ("IDEDUP_LAKE", "IDEDUP_WAREHOUSE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("IDEDUP_COLLECTIONS", str(tmp_path / "collections"))
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "collections" / "p.yaml").write_text("name: pictures\nsource: /pictures\n")
     (tmp_path / "empty" / "within").mkdir(parents=True)
     (tmp_path / "full").mkdir()
     Image.new("RGB", (30, 30), "red").save(tmp_path / "full" / "a.png")
@@ -414,6 +417,30 @@ def test_errors_are_one_sentence(
     (tmp_path / "bad.yaml").write_text("device: abacus\n")
     assert cli.main([a.format(tmp=tmp_path) for a in arguments]) == code
     assert said in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["scan", "s3://AKIA:hunter2@bucket/photos", "-o", "found"],
+        ["scan", "s3://AKIA:hunter2/and+more@bucket", "-o", "found"],
+        ["scan", "az://photos/in?sig=hunter2", "-o", "found"],
+        ["explain", "https://me:hunter2@host/a.jpg", "https://hunter2@host/b.jpg"],
+        ["explain", "nonsense://me:hunter2@host/a.jpg", "b.jpg"],
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    said = sentence(capsys)
+    assert "user or a password" in said or "after ? or #" in said
+    assert "hunter2" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("image", ["notes.jpg", "nowhere.jpg"])
