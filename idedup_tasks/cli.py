@@ -26,7 +26,14 @@ from rich.table import Table
 
 from idedup_tasks import api
 from idedup_tasks.maintenance.commands import maintain
-from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
+from idedup_tasks.settings import (
+    STAGES,
+    Collection,
+    Places,
+    SettingsError,
+    load_collection,
+    notifier_fault,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -636,6 +643,9 @@ def check(
         try:
             collection = load_collection(file)
             _check_rules(file, collection)
+            for alert in collection.alerts:
+                if fault := notifier_fault(alert.notifier):
+                    raise SettingsError(f"{file.name}: {fault}")
             if collection.name in seen:
                 raise SettingsError(
                     f"{file.name}: name: {collection.name} is the name in "

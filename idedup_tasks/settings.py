@@ -159,7 +159,8 @@ class Alert(_Strict):
     """Who is told, through one of Airflow's notifiers; the log is told in any case."""
 
     notifier: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")] = Field(
-        description="Class of a notifier: `airflow.providers.smtp.notifications.smtp.SmtpNotifier`."
+        description="A notifier's class: `airflow.providers.smtp.notifications.smtp.SmtpNotifier`. "
+        "Others than Airflow's only from modules that the deployment names in `IDEDUP_NOTIFIERS`.",
     )
     on: tuple[AlertKind, ...] = Field(
         ("failure", "quality", "deadline", "jump"),
@@ -267,6 +268,25 @@ class Collection(_Strict):
         if len(set(self.keeper)) != len(self.keeper):
             raise ValueError("`keeper` names a criterion twice")
         return self
+
+
+_NOTIFIERS = re.compile(r"airflow\.providers\.(\w+\.)+notifications\.(\w+\.)*\w+")
+
+
+def notifier_fault(notifier: str) -> str | None:
+    """Why a class may not be named as a notifier, as a sentence; None if it may.
+
+    Asked before it is imported, since that runs a module: those of Airflow's providers, and what
+    lies in the modules that the deployment names in `IDEDUP_NOTIFIERS` (separated by commas).
+    """
+    named = os.environ.get("IDEDUP_NOTIFIERS", "").split(",")
+    own = tuple(f"{module.strip()}." for module in named if module.strip())
+    if _NOTIFIERS.fullmatch(notifier) or notifier.startswith(own):
+        return None
+    return (
+        f"alerts: {notifier} is not among the notifiers that may be used (expected one of "
+        "airflow.providers.….notifications, or of a module that IDEDUP_NOTIFIERS names)"
+    )
 
 
 # A path may hold `://` further on; what these name is a path as well.
