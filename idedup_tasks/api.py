@@ -36,6 +36,7 @@ from idedup_tasks.settings import (
     SettingsError,
     Thresholds,
     load_collection,
+    make_private,
     read_settings,
     secret_in,
     sqlite_url,
@@ -270,7 +271,8 @@ def _output_folder(output: Path, address: str) -> Path:
             f"{output / 'duplicates'}."
         )
     try:
-        (folder / ".idedup").mkdir(parents=True, exist_ok=True)
+        # The results have the user's own mode. One of an earlier release was open to everybody.
+        make_private(folder / ".idedup").chmod(0o700)
         probe = folder / ".idedup" / f"probe-{os.getpid()}"
         probe.touch()
         probe.unlink()

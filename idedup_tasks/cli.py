@@ -32,6 +32,7 @@ from idedup_tasks.settings import (
     Places,
     SettingsError,
     load_collection,
+    make_private,
     notifier_fault,
 )
 
@@ -478,7 +479,7 @@ def train(
     from idedup_tasks import training
 
     recipe = training.recipe_for(network, steps, minutes, side, batch)
-    folder = output or Places.from_environment().home / "training" / network
+    folder = output or make_private(Places.from_environment().home) / "training" / network
     console = _stderr()
 
     def say(text: str) -> None:
@@ -612,6 +613,8 @@ def upgrade() -> None:
 
     places = Places.from_environment()
     warehouse = Warehouse(places.warehouse_owner or places.warehouse)
+    if warehouse.dialect == "sqlite":
+        make_private(places.home)
     warehouse.upgrade()
     _stdout().print(f"{warehouse.address} is up to date.", markup=False)
 

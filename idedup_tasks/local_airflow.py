@@ -33,7 +33,7 @@ from urllib.parse import quote
 
 import psutil
 
-from idedup_tasks.settings import Places, sqlite_url
+from idedup_tasks.settings import Places, make_private, sqlite_url
 
 _ROOT = Path(__file__).resolve().parent.parent
 _AIRFLOW = [sys.executable, "-m", "airflow"]
@@ -115,7 +115,7 @@ class LocalAirflow:
         Raises:
             AirflowError: another one uses this home, or a component does not come up.
         """
-        self.home.mkdir(parents=True, exist_ok=True)
+        make_private(self.home)
         self._take_home()
         (self.home / "logs").mkdir(exist_ok=True)
         deadline = time.monotonic() + timeout
@@ -140,6 +140,8 @@ class LocalAirflow:
             stdout=subprocess.PIPE,
             env=dict(environment),
             cwd=_ROOT,
+            # What the components and their tasks write is the user's alone, in an older home too.
+            umask=0o077,
             start_new_session=True,
             # The home stays taken until the guard has ended everything.
             pass_fds=() if self._lock is None else (self._lock.fileno(),),
@@ -200,6 +202,7 @@ class LocalAirflow:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            umask=0o077,
         )
         if result.returncode:
             (self.home / "migrate.log").write_bytes(result.stdout)
@@ -238,6 +241,8 @@ class LocalAirflow:
             "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "DATABASE__SQL_ALCHEMY_CONN": self._metadata,
             "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
+            "LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
+            "LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
             "SCHEDULER__CATCHUP_BY_DEFAULT": "False",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
         }

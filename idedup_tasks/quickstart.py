@@ -32,6 +32,7 @@ from idedup_tasks.settings import (
     Places,
     SettingsError,
     load_collection,
+    make_private,
     secret_in,
 )
 from idedup_tasks.warehouse import Warehouse, WarehouseError
@@ -141,6 +142,7 @@ def _checked_source(source: str | None) -> str | None:
 
 def _make_home(places: Places) -> None:
     try:
+        make_private(places.home)
         places.collections.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if error.errno == errno.ENOSPC:

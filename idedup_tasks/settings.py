@@ -409,6 +409,17 @@ class Places(_Strict):
         )
 
 
+def make_private(folder: Path) -> Path:
+    """Make a folder of state, if it is not there, that only its owner can enter; returns it.
+
+    Thumbnails of everybody's pictures lie below it. One that is there keeps the mode that the
+    deployment gave it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def period_of(moment: datetime, period: Period) -> str:
     """Name of the arrival period that holds a UTC moment: `2026-01-31`, `2026-01`, `2026-01-31T09`.
 

@@ -11,7 +11,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from idedup_dags import permitted
-from idedup_tasks.settings import Places
+from idedup_tasks.settings import Places, make_private
 
 
 def measure() -> dict[str, Any]:
@@ -33,7 +33,7 @@ def measure() -> dict[str, Any]:
     except (datasets.BenchmarkError, WarehouseError) as fault:
         # Trying again would only repeat it.
         raise AirflowFailException(str(fault)) from fault
-    folder = places.home / "benchmarks" / re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
+    folder = make_private(places.home) / "benchmarks" / re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
     written = run.write_results(results, folder)
     run.record(results, places.warehouse)
     return {

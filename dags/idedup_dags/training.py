@@ -17,7 +17,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from idedup_dags import permitted
-from idedup_tasks.settings import Places
+from idedup_tasks.settings import Places, make_private
 
 if TYPE_CHECKING:
     from idedup_tasks.training import Recipe
@@ -147,7 +147,7 @@ def output_folder() -> Path:
     from idedup_tasks.lake import safe_name
 
     run_id = get_current_context()["dag_run"].run_id
-    return Places.from_environment().home / "training" / safe_name(run_id)
+    return make_private(Places.from_environment().home) / "training" / safe_name(run_id)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -117,3 +118,28 @@ def test_a_home_of_any_name_holds_the_warehouse(
     assert warehouse.query("collections") == []
     assert (tmp_path / "a 100%25?b=c#d/warehouse.db").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["a 100%25?b=c#d"]
+
+
+def test_state_is_its_owners_and_results_are_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builders.doubles(monkeypatch.setattr)
+    builders.unguarded(monkeypatch.setattr)
+    picture = builders.Picture(hash=0x0F0F_3C3C_00FF_A5A5, family=1)
+    builders.place(tmp_path / "source", "1.png", picture.content, 0)
+    (tmp_path / "found/.idedup").mkdir(parents=True, mode=0o755)  # of an earlier release
+    umask = os.umask(0o022)
+    try:
+        api.scan(tmp_path / "source", tmp_path / "found")
+        monkeypatch.setenv("IDEDUP_HOME", str(tmp_path / "state/home"))
+        monkeypatch.delenv("IDEDUP_WAREHOUSE", raising=False)
+        assert cli.main(["db", "upgrade"]) == 0
+    finally:
+        os.umask(umask)
+    for state in ("found/.idedup", "state/home"):
+        assert (tmp_path / state).stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "found/report.html").stat().st_mode & 0o777 == 0o644
+    # A home that is shared on purpose stays so.
+    (tmp_path / "state/home").chmod(0o750)
+    assert cli.main(["db", "upgrade"]) == 0
+    assert (tmp_path / "state/home").stat().st_mode & 0o777 == 0o750
