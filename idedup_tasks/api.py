@@ -37,6 +37,10 @@ from idedup_tasks.settings import (
     SettingsError,
     Thresholds,
     load_collection,
+    make_private,
+    read_settings,
+    secret_in,
+    sqlite_url,
 )
 
 if TYPE_CHECKING:
@@ -142,7 +146,7 @@ def scan(
     places = places_of_scan(folder)
     collection = _scan_collection(places, address, content, settings)
     excluded = _excluded(address, folder)
-    _refuse_empty(address, excluded)
+    _refuse_empty(collection, excluded)
     Warehouse(places.warehouse).upgrade()
 
     current = [""]
@@ -212,7 +216,7 @@ def places_of_scan(output: Path) -> Places:
     return Places(
         home=home,
         lake=str(home / "lake"),
-        warehouse=f"sqlite:///{home / 'warehouse.db'}",
+        warehouse=sqlite_url(home / "warehouse.db"),
         collections=home / "collections",
     )
 
@@ -240,11 +244,14 @@ def _address(source: str | os.PathLike[str]) -> str:
     """The source as an absolute path or URL.
 
     Raises:
-        UsageError: a local source that is not a folder which can be read.
+        UsageError: a local source that is not a folder which can be read, or an address with
+            credentials in it.
     """
     from idedup_tasks.sources import is_local
 
     text = os.fspath(source)
+    if said := secret_in(text):
+        raise UsageError(f"SOURCE: {said}.")
     if not is_local(text):
         require_protocol(text)
         return text
@@ -260,14 +267,18 @@ def _address(source: str | os.PathLike[str]) -> str:
 
 
 def _output_folder(output: Path, address: str) -> Path:
+    from idedup_tasks.lake import local_folder
+
     folder = output.expanduser().resolve()
+    local_folder(str(folder))  # refused before anything is made
     if folder == Path(address).resolve():
         raise UsageError(
             f"{output} is the source itself: name a folder of its own for the results, such as "
             f"{output / 'duplicates'}."
         )
     try:
-        (folder / ".idedup").mkdir(parents=True, exist_ok=True)
+        # The results have the user's own mode. One of an earlier release was open to everybody.
+        make_private(folder / ".idedup").chmod(0o700)
         probe = folder / ".idedup" / f"probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -291,14 +302,16 @@ def _excluded(address: str, folder: Path) -> tuple[str, ...]:
     return (f"{folder.relative_to(root).as_posix()}/",)
 
 
-def _refuse_empty(address: str, excluded: tuple[str, ...]) -> None:
+def _refuse_empty(collection: Collection, excluded: tuple[str, ...]) -> None:
     from idedup_tasks.sources import list_objects
 
+    address = collection.source
     try:
-        objects = (o for o in list_objects(address) if not o.key.startswith(excluded))
+        found = list_objects(address, follow_links=collection.follow_links)
+        objects = (o for o in found if not o.key.startswith(excluded))
         first = next(objects, None)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error)) from None
     if first is None:
         raise UsageError(f"{address} holds no files: name a folder with images in it.")
 
@@ -317,13 +330,7 @@ def _scan_settings(
     """The fields of a collection that were given for a scan."""
     content: dict[str, Any] = {"quality": {"warn_only": ["reject_ratio"]}}
     if settings is not None:
-        path = Path(settings).expanduser()
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingsError(f"{path}: not readable as YAML: {error}") from error
-        if not isinstance(given, dict):
-            raise SettingsError(f"{path}: expected a mapping of settings, such as `device: cpu`")
+        given = read_settings(Path(settings).expanduser(), "device: cpu")
         content |= given
     overrides = {"descriptor": descriptor, "device": device}
     return content | {k: v for k, v in overrides.items() if v is not None}
@@ -350,7 +357,7 @@ def _scan_collection(
     except SettingsError as error:
         # The fault is in what the user wrote, not in the copy of it.
         shown = Path(settings).name if settings is not None else "the options"
-        raise SettingsError(str(error).replace(draft.name, shown)) from error
+        raise SettingsError(str(error).replace(draft.name, shown)) from None
     finally:
         draft.unlink(missing_ok=True)
     return collection
@@ -542,7 +549,10 @@ def _read(collection: Collection, path: str) -> ImageFacts:
     from idedup_tasks import images, sources
 
     limits = collection.limits
-    data = sources.read_object(path, limits.max_bytes)
+    try:
+        data = sources.read_object(path, limits.max_bytes)
+    except ValueError as error:  # an address with a password in it, or of no known protocol
+        raise UsageError(str(error)) from None
     return images.read_image(
         data, images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
     )

@@ -26,7 +26,15 @@ from rich.table import Table
 
 from idedup_tasks import api
 from idedup_tasks.maintenance.commands import maintain
-from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
+from idedup_tasks.settings import (
+    STAGES,
+    Collection,
+    Places,
+    SettingsError,
+    load_collection,
+    make_private,
+    notifier_fault,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -147,7 +155,7 @@ def scan(
 
     Writes into the output folder: **report.html** to look at, **groups.csv** and
     **groups.parquet** (a row per member of a group), **images.parquet** (every file with its
-    verdict: unique and keeper are what to keep) and **summary.json**.
+    verdict: unique, keeper or duplicate) and **summary.json**.
 
     What was read stays in OUTPUT/.idedup, so that scanning again reads only what is new. Nothing at
     the source is changed. Files that cannot be read are listed with the reason.
@@ -477,7 +485,7 @@ def train(
     from idedup_tasks import training
 
     recipe = training.recipe_for(network, steps, minutes, side, batch)
-    folder = output or Places.from_environment().home / "training" / network
+    folder = output or make_private(Places.from_environment().home) / "training" / network
     console = _stderr()
 
     def say(text: str) -> None:
@@ -612,6 +620,8 @@ def upgrade() -> None:
 
     places = Places.from_environment()
     warehouse = Warehouse(places.warehouse_owner or places.warehouse)
+    if warehouse.dialect == "sqlite":
+        make_private(places.home)
     warehouse.upgrade()
     _stdout().print(f"{warehouse.address} is up to date.", markup=False)
 
@@ -643,6 +653,9 @@ def check(
         try:
             collection = load_collection(file)
             _check_rules(file, collection)
+            for alert in collection.alerts:
+                if fault := notifier_fault(alert.notifier):
+                    raise SettingsError(f"{file.name}: {fault}")
             if collection.name in seen:
                 raise SettingsError(
                     f"{file.name}: name: {collection.name} is the name in "

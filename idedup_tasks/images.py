@@ -629,14 +629,21 @@ class _Reader:
 
     limits: Limits
     storage_options: Mapping[str, Any] = field(repr=False)
+    follow_links: bool = False
 
     def __call__(self, item: SourceObject) -> ImageFacts | Rejected:
         if item.problem is not None:
             return Rejected("unreadable", item.problem)
         if item.bytes > self.limits.max_bytes:
             return _too_large(item.bytes, self.limits)
+        source = item.uri.removesuffix(item.key)
         try:
-            data = read_object(item.uri, self.limits.max_bytes, self.storage_options)
+            data = read_object(
+                item.uri,
+                self.limits.max_bytes,
+                self.storage_options,
+                within=None if self.follow_links else source,
+            )
             return read_image(data, self.limits)
         except Rejected as rejected:
             if rejected.code == "out-of-memory":  # perhaps a neighbour's fault: try it alone
@@ -646,7 +653,7 @@ class _Reader:
         except ObjectUnreadable as error:
             # One object without permission is that object's matter; when the listing fails as
             # well, credentials have expired or a disk is gone, and nothing must be concluded.
-            next(list_objects(item.uri.removesuffix(item.key), self.storage_options), None)
+            next(list_objects(source, self.storage_options), None)
             code = "vanished" if isinstance(error, ObjectVanished) else "unreadable"
             return Rejected(code, str(error))
 
@@ -668,6 +675,7 @@ def read_objects(
     timeout_s: float = 120.0,
     memory_limit_bytes: int = _WORKER_MEMORY,
     crew: Crew | None = None,
+    follow_links: bool = False,
 ) -> Generator[tuple[SourceObject, ImageFacts | Rejected], None, None]:
     """Read and decode a stream of objects in worker processes, in order, a bounded number at once.
 
@@ -676,7 +684,8 @@ def read_objects(
     space, is rejected as crashed, timed-out or out-of-memory. From remote stores each worker reads
     several objects at once, since the network is what it waits for.
 
-    A `crew`, such as `decoding_crew` gives, is kept for the next call.
+    A `crew`, such as `decoding_crew` gives, is kept for the next call. A local file that has come
+    to lead out of its source since it was listed is `unreadable` unless `follow_links` is set.
 
     Raises `SourceUnreachable` when the source as a whole stops answering.
     """
@@ -684,7 +693,7 @@ def read_objects(
     first = next(objects, None)
     if first is None:
         return
-    reader = _Reader(limits or Limits(), dict(storage_options or {}))
+    reader = _Reader(limits or Limits(), dict(storage_options or {}), follow_links)
     threads = 1 if is_local(first.uri) else 8
     under_way: deque[SourceObject] = deque()
 

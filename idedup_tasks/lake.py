@@ -32,8 +32,10 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
+from fsspec.implementations.local import LocalFileSystem
 
 from idedup_tasks.extras import require_protocol
+from idedup_tasks.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -317,16 +319,28 @@ class Lake:
     """The tables and files of one collection, on a local folder or an object store.
 
     Args:
-        root: folder or URL of the lake.
+        root: folder (a path or `file://` and a path) or URL of the lake.
         collection: the collection's name; its data lies under `{root}/{collection}`.
+
+    Attributes:
+        uri: where the collection's data lies: an absolute path, or a URL.
+        local: whether that is a folder of this machine.
+
+    Raises:
+        SettingsError: a folder whose name the tables cannot have; nothing is made anywhere.
     """
 
     def __init__(self, root: str, collection: str) -> None:
-        self.uri = f"{root.rstrip('/')}/{collection}"
+        folder = local_folder(root)
+        self.local = folder is not None
+        self.uri = f"{(folder or root).rstrip('/')}/{collection}"
         require_protocol(self.uri)
-        # Other processes write here too: a listing is never remembered.
-        self._fs, self._path = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
-        self._local = "file" in self._fs.protocol
+        if self.local:
+            # A path is not taken apart as fsspec does with URLs, where `::` chains two of them.
+            self._fs, self._path = LocalFileSystem(), self.uri
+        else:
+            # Other processes write here too: a listing is never remembered.
+            self._fs, self._path = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
 
     # --- files ---------------------------------------------------------------------------------
 
@@ -358,7 +372,7 @@ class Lake:
             replace: whether a file that has appeared there meanwhile gives way to this one.
         """
         target = self.path(relative)
-        if not self._local:
+        if not self.local:
             with tempfile.TemporaryDirectory(prefix="idedup-") as folder:
                 scratch = Path(folder) / "object"
                 with scratch.open("wb") as stream:
@@ -418,7 +432,7 @@ class Lake:
         """Write a small file whole unless it is there already; whoever comes first, wins."""
         target = self.path(relative)
         try:
-            if self._local:
+            if self.local:
                 self._fs.makedirs(self._fs._parent(target), exist_ok=True)
                 partial = f"{target}.{uuid.uuid4().hex}.partial"
                 try:
@@ -438,7 +452,7 @@ class Lake:
 
     def local_copy(self, relative: str, folder: str) -> str:
         """A path on this machine with the file's content, for libraries that need one."""
-        if self._local:
+        if self.local:
             return self.path(relative)
         target = f"{folder}/{hashlib.sha256(relative.encode()).hexdigest()[:16]}"
         self._fs.get_file(self.path(relative), target)
@@ -449,11 +463,11 @@ class Lake:
     def snapshot(self, name: str, version: int | None = None) -> Snapshot:
         """Pin a table's newest version, or a given one; the table is created when it is missing."""
         definition = TABLES[name]
-        location = f"{self.uri}/{name}" if "://" in self.uri else f"{self._path}/{name}"
+        location = f"{self.uri}/{name}"
         try:
             table = DeltaTable(location, version=version)
         except TableNotFoundError:
-            if self._local:
+            if self.local:
                 self._fs.makedirs(location, exist_ok=True)
             # Of runs that create it at once, all go on with what the first created: a second
             # creation, on top, would look like a version of which nobody knows what it read.
@@ -657,6 +671,41 @@ class Lake:
 
     def load_candidate(self, relative: str) -> Candidate:
         return Candidate.from_json(self.read_text(relative))
+
+
+# Its scheme, as in `sources`: a path may hold `://` further on.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# delta-rs takes a backslash for a slash and `%41` for `A`, looks for the table it has just made
+# somewhere else, and refuses control characters.
+_NOT_IN_A_LAKE = re.compile(r"[\x00-\x1f\x7f\\]|%[0-9A-Fa-f]{2}")
+
+
+def local_folder(root: str) -> str | None:
+    """The absolute path of a lake's root, or None for the URL of a store.
+
+    Raises:
+        SettingsError: a folder whose name the tables cannot have.
+    """
+    path = root.removeprefix("file://")
+    if _URL.match(path):
+        return None
+    folder = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - a link keeps its name
+    found = _NOT_IN_A_LAKE.search(folder)
+    part = "bytes that are not UTF-8" if found is None else repr(found.group())
+    if found is not None or not _is_text(folder):
+        raise SettingsError(
+            f"{folder!r} cannot hold a lake: its name has {part}, which names of Delta tables "
+            "cannot have; name another folder."
+        )
+    return folder
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def safe_name(run_id: str) -> str:

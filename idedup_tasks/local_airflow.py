@@ -34,7 +34,7 @@ from urllib.parse import quote
 
 import psutil
 
-from idedup_tasks.settings import Places
+from idedup_tasks.settings import Places, make_private, sqlite_url
 
 _AIRFLOW = [sys.executable, "-m", "airflow"]
 # Tasks are forks of the scheduler. What every gate imports, seconds of it, it imports once.
@@ -89,7 +89,7 @@ class LocalAirflow:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home, self.places = home, places
-        self._metadata = metadata or f"sqlite:///{home}/airflow.db"
+        self._metadata = metadata or sqlite_url(home / "airflow.db")
         self._preferred_port, self._further = port, dict(environment or {})
         self._guard: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
@@ -119,7 +119,7 @@ class LocalAirflow:
         """
         if importlib.util.find_spec("airflow") is None:
             raise AirflowError("Airflow is not installed: pip install 'idedup[airflow]' adds it.")
-        self.home.mkdir(parents=True, exist_ok=True)
+        make_private(self.home)
         self._take_home()
         (self.home / "logs").mkdir(exist_ok=True)
         deadline = time.monotonic() + timeout
@@ -144,6 +144,8 @@ class LocalAirflow:
             stdout=subprocess.PIPE,
             env=dict(environment),
             cwd=self.home,
+            # What the components and their tasks write is the user's alone, in an older home too.
+            umask=0o077,
             start_new_session=True,
             # The home stays taken until the guard has ended everything.
             pass_fds=() if self._lock is None else (self._lock.fileno(),),
@@ -204,6 +206,7 @@ class LocalAirflow:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            umask=0o077,
         )
         if result.returncode:
             (self.home / "migrate.log").write_bytes(result.stdout)
@@ -241,6 +244,8 @@ class LocalAirflow:
             "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "DATABASE__SQL_ALCHEMY_CONN": self._metadata,
             "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
+            "LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
+            "LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
             "SCHEDULER__CATCHUP_BY_DEFAULT": "False",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
         }

@@ -26,7 +26,15 @@ from rich.table import Table
 from idedup_tasks.api import collection_name, size_text
 from idedup_tasks.local_airflow import AirflowError, LocalAirflow
 from idedup_tasks.sample import arrival_days, make_sample
-from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
+from idedup_tasks.settings import (
+    STAGES,
+    Collection,
+    Places,
+    SettingsError,
+    load_collection,
+    make_private,
+    secret_in,
+)
 from idedup_tasks.warehouse import Warehouse, WarehouseError
 
 _FREE_BYTES = 2 * 10**9
@@ -122,6 +130,8 @@ def _run(console: Console, source: str | None, once: bool) -> int:
 
 def _checked_source(source: str | None) -> str | None:
     """The source as an absolute path or URL."""
+    if source is not None and (said := secret_in(source)):
+        raise UsageError(f"SOURCE: {said}.")
     if source is None or "://" in source:
         return source
     folder = Path(source).expanduser().resolve()
@@ -132,6 +142,7 @@ def _checked_source(source: str | None) -> str | None:
 
 def _make_home(places: Places) -> None:
     try:
+        make_private(places.home)
         places.collections.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if error.errno == errno.ENOSPC:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +23,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -157,7 +160,8 @@ class Alert(_Strict):
     """Who is told, through one of Airflow's notifiers; the log is told in any case."""
 
     notifier: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")] = Field(
-        description="Class of a notifier: `airflow.providers.smtp.notifications.smtp.SmtpNotifier`."
+        description="A notifier's class: `airflow.providers.smtp.notifications.smtp.SmtpNotifier`. "
+        "Others than Airflow's only from modules that the deployment names in `IDEDUP_NOTIFIERS`.",
     )
     on: tuple[AlertKind, ...] = Field(
         ("failure", "quality", "deadline", "jump"),
@@ -179,9 +183,20 @@ class Collection(_Strict):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = Field(
         description="Lower-case name; part of the DAG id, the lake's folder and dashboard rows."
     )
-    source: str = Field(min_length=1, description="Folder or URL: /path, s3://, gs://, az://.")
+    source: str = Field(
+        min_length=1,
+        description="Folder or URL: /path, s3://, gs://, az://. Everybody who may see the DAG sees "
+        "it: credentials in it are refused.",
+    )
     connection: str | None = Field(
-        None, description="Airflow connection with the source's credentials; else environment."
+        None,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Id of the Airflow connection with the source's credentials; else environment.",
+    )
+    follow_links: bool = Field(
+        False,
+        description="Whether links that lead out of a source folder are followed; else they are "
+        "rejected. Whoever may put a link there then has whatever the workers may read looked at.",
     )
     arrival: Arrival = Field(default_factory=lambda: Arrival.model_validate({}))
     schedule: str | None = Field(
@@ -229,6 +244,13 @@ class Collection(_Strict):
     owner: str = Field("idedup", description="Owner shown in Airflow.")
     tags: tuple[str, ...] = Field((), description="Further tags of the DAG.")
 
+    @field_validator("source")
+    @classmethod
+    def _public(cls, source: str) -> str:
+        if said := secret_in(source):
+            raise ValueError(said)
+        return source
+
     @model_validator(mode="after")
     def _consistent(self) -> Collection:
         if self.name == "models":
@@ -249,27 +271,100 @@ class Collection(_Strict):
         return self
 
 
+_NOTIFIERS = re.compile(r"airflow\.providers\.(\w+\.)+notifications\.(\w+\.)*\w+")
+
+
+def notifier_fault(notifier: str) -> str | None:
+    """Why a class may not be named as a notifier, as a sentence; None if it may.
+
+    Asked before it is imported, since that runs a module: those of Airflow's providers, and what
+    lies in the modules that the deployment names in `IDEDUP_NOTIFIERS` (separated by commas).
+    """
+    named = os.environ.get("IDEDUP_NOTIFIERS", "").split(",")
+    own = tuple(f"{module.strip()}." for module in named if module.strip())
+    if _NOTIFIERS.fullmatch(notifier) or notifier.startswith(own):
+        return None
+    return (
+        f"alerts: {notifier} is not among the notifiers that may be used (expected one of "
+        "airflow.providers.….notifications, or of a module that IDEDUP_NOTIFIERS names)"
+    )
+
+
+# A path may hold `://` further on; what these name is a path as well.
+_URL = re.compile(r"(?!file:|local:)[a-z][a-z0-9+.-]*://(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def holds_user(address: str) -> bool:
+    """Whether a URL has a user or a password before its host."""
+    found = _URL.fullmatch(address)
+    if found is None:
+        return False
+    authority = found[1].partition("/")[0]
+    # A secret key may hold slashes. A host:port or an ARN is no user:password, and Azure's
+    # container@account no user.
+    before_at = found[1].rpartition("@")[0].partition("/")[0]
+    named = ":" in before_at and not re.match(r"arn:|[^/:]*:\d+/", found[1])
+    return named or ("@" in authority and not address.lower().startswith("abfs"))
+
+
+def secret_in(source: str) -> str | None:
+    """What a source's address holds that may not be shown, in words that do not show it."""
+    way_out = "give credentials as a connection or through the environment"
+    if holds_user(source):
+        return f"the address holds a user or a password: {way_out}"
+    if (found := _URL.fullmatch(source)) and re.search("[?#]", found[1]):
+        return f"the address goes on after ? or #, where keys are passed: {way_out}"
+    return None
+
+
 def load_collection(path: Path) -> Collection:
     """Read and check one collection file.
 
     Raises:
-        SettingsError: one line per fault, each with file, field and what is expected.
+        SettingsError: one line per fault, each with file, field and what is expected. What was
+            found is repeated only where it can be no secret.
+    """
+    content = read_settings(path, "name: photos")
+    try:
+        return Collection.model_validate(content)
+    except ValidationError as error:
+        faults = [
+            f"{path.name}: {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
+            f"{_found(fault)}"
+            for fault in error.errors()
+        ]
+    # Outside of the handler, for a traceback would show what pydantic was given.
+    raise SettingsError("\n".join(faults))
+
+
+def read_settings(path: Path, example: str) -> dict[str, Any]:
+    """The mapping in a YAML file; `example`: a line that could stand in it.
+
+    Raises:
+        SettingsError: names the file and where it cannot be read, and quotes nothing of it.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path.name}: not readable as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path.name}: expected a mapping of settings, such as `name: photos`")
-    try:
-        return Collection.model_validate(content)
-    except ValidationError as error:
-        faults = "\n".join(
-            f"{path.name}: {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
-            f" (found {json.dumps(fault['input'], default=str)[:120]})"
-            for fault in error.errors()
-        )
-        raise SettingsError(faults) from error
+        said = str(error)
+        if isinstance(error, yaml.MarkedYAMLError):
+            mark = error.problem_mark
+            at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+            said = f"{at}{error.problem or error.context}"
+    else:
+        if isinstance(content, dict):
+            return content
+        raise SettingsError(f"{path.name}: expected a mapping of settings, such as `{example}`")
+    raise SettingsError(f"{path.name}: not readable as YAML: {said}")
+
+
+def _found(fault: Mapping[str, Any]) -> str:
+    """What was found instead, where the field is known and none that could hold a secret."""
+    value, field = fault["input"], fault["loc"][0] if fault["loc"] else None
+    secret = field in ("source", "connection", "alerts") or fault["type"] == "extra_forbidden"
+    if secret or not isinstance(value, str | int | float | None):
+        return ""
+    return f" (found {json.dumps(value)[:120]})"
 
 
 def digest(*settings: Any) -> str:
@@ -280,6 +375,11 @@ def digest(*settings: Any) -> str:
 
     text = json.dumps(settings, sort_keys=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite file of any name; SQLAlchemy decodes this part from 2.1 on."""
+    return f"sqlite:///{path}".replace("%", "%25").replace("?", "%3F")
 
 
 class Places(_Strict):
@@ -303,12 +403,23 @@ class Places(_Strict):
         return cls(
             home=home,
             lake=os.environ.get("IDEDUP_LAKE") or str(home / "lake"),
-            warehouse=os.environ.get("IDEDUP_WAREHOUSE") or f"sqlite:///{home}/warehouse.db",
+            warehouse=os.environ.get("IDEDUP_WAREHOUSE") or sqlite_url(home / "warehouse.db"),
             collections=Path(
                 os.environ.get("IDEDUP_COLLECTIONS") or home / "collections"
             ).expanduser(),
             warehouse_owner=os.environ.get("IDEDUP_WAREHOUSE_OWNER") or None,
         )
+
+
+def make_private(folder: Path) -> Path:
+    """Make a folder of state, if it is not there, that only its owner can enter; returns it.
+
+    Thumbnails of everybody's pictures lie below it. One that is there keeps the mode that the
+    deployment gave it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def period_of(moment: datetime, period: Period) -> str:

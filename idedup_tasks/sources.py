@@ -15,6 +15,7 @@ of a name that really holds such a character, which makes the mapping reversible
 
 from __future__ import annotations
 
+import heapq
 import os
 import re
 import stat
@@ -23,11 +24,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import fsspec
 
 from idedup_tasks.extras import require_protocol
+from idedup_tasks.settings import holds_user
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ESCAPES = re.compile("[\uef80-\uefff]")
@@ -65,20 +66,25 @@ class SourceObject:
 
 
 def list_objects(
-    uri: str | Path, storage_options: Mapping[str, Any] | None = None
+    uri: str | Path,
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    follow_links: bool = False,
 ) -> Iterator[SourceObject]:
     """List all objects under `uri`, recursively, in no particular order.
 
     Hidden files and empty ones are objects like others; a store's folder markers are not. A link to
-    a file counts as a file. A link to a folder is followed if it leads out of the source, and has a
-    `problem` if it leads back into it, where everything is listed already.
+    a file of the source counts as a file. A link to a folder of the source has a `problem`, for
+    everything in it is listed already; so has a link that leads out of the source, and nothing is
+    looked at there. With `follow_links` it is followed, and each folder outside is listed once:
+    under the first of the links to it, in order of their keys. The source itself may be a link.
 
     Raises `SourceUnreachable` if the source, or on a remote store any part of it, cannot be listed,
     and `ValueError` for a URL that holds a password or names an unknown protocol.
     """
     scheme, address = _split(uri)
     if scheme == "file":
-        yield from _list_local(address)
+        yield from _list_local(address, follow_links)
         return
     options = dict(storage_options or {})
     filesystem, path = _open_filesystem(scheme, address, options)
@@ -99,16 +105,22 @@ def list_objects(
 
 
 def read_object(
-    uri: str, max_bytes: int, storage_options: Mapping[str, Any] | None = None
+    uri: str,
+    max_bytes: int,
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    within: str | None = None,
 ) -> bytes:
     """Read an object, at most `max_bytes` + 1 of it: one more than allowed tells that it is larger.
 
-    `uri` is that of a `SourceObject`. Raises `ObjectVanished`, `ObjectUnreadable` (no permission,
-    a read error, not a regular file) or, when a remote store does not answer, `SourceUnreachable`.
+    `uri` is that of a `SourceObject`; `within` a local source that its links must not have been
+    turned to lead out of since. Raises `ObjectVanished`, `ObjectUnreadable` (no permission, a read
+    error, not a regular file, outside `within`) or, when a remote store does not answer,
+    `SourceUnreachable`.
     """
     scheme, address = _split(uri)
     if scheme == "file":
-        return _read_local(address, max_bytes)
+        return _read_local(address, max_bytes, None if within is None else _split(within)[1])
     options = dict(storage_options or {})
     filesystem, path = _open_filesystem(scheme, address, options)
     shown = _without_secrets(address)
@@ -143,10 +155,10 @@ def _split(uri: str | Path) -> tuple[str, str]:
     scheme = scheme.lower()
     if scheme in ("file", "local"):
         return "file", _absolute(_decode_name(rest))
-    if urlsplit(text).password:
+    if holds_user(text):
         raise ValueError(
-            f"{_without_secrets(text)} holds a password; give credentials as storage options or "
-            "through the environment instead."
+            f"{_without_secrets(text)} holds a user or a password; give credentials as storage "
+            "options or through the environment instead."
         )
     return scheme, text
 
@@ -174,22 +186,46 @@ def _open_filesystem(scheme: str, address: str, options: dict[str, Any]) -> tupl
 # --- local files ---------------------------------------------------------------------------------
 
 
-def _list_local(root: str) -> Iterator[SourceObject]:
+def _list_local(root: str, follow_links: bool) -> Iterator[SourceObject]:
     try:
-        top = os.stat(root)  # noqa: PTH116
         os.scandir(root).close()
     except OSError as error:
         raise SourceUnreachable(
             f"{_encode_name(root)} cannot be listed: {error.strerror or error}."
         ) from None
     real_root = os.path.realpath(root)
-    # A folder, its key, and the identities of the folders above it, which a link must not re-enter.
-    pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [
-        (root, "", frozenset({(top.st_dev, top.st_ino)}))
-    ]
+    # Links to folders outside wait until everything before them is listed, so that under which of
+    # them a folder is listed does not hang on the order in which a disk names its entries.
+    waiting = [("", root)]
+    listed: set[tuple[int, int]] = set()  # devices and inodes of folders; only while following
+    while waiting:
+        prefix, folder = heapq.heappop(waiting)
+        for item in _list_tree(root, prefix, folder, real_root, listed if follow_links else None):
+            if isinstance(item, SourceObject):
+                yield item
+            else:
+                heapq.heappush(waiting, item)
+
+
+def _list_tree(
+    root: str, prefix: str, folder: str, real_root: str, listed: set[tuple[int, int]] | None
+) -> Iterator[SourceObject | tuple[str, str]]:
+    """The objects in a folder and below; as (key with "/", path) the links that are to be followed.
+
+    Args:
+        prefix: the folder's key.
+        listed: the folders that were listed before, where links out of the source are followed.
+    """
+    pending = [(prefix, folder)]
     while pending:
-        folder, prefix, above = pending.pop()
+        prefix, folder = pending.pop()
         try:
+            if listed is not None:
+                found = os.stat(folder)  # noqa: PTH116
+                if (found.st_dev, found.st_ino) in listed:
+                    yield _local_object(root, prefix, found, _LISTED_ELSEWHERE)
+                    continue
+                listed.add((found.st_dev, found.st_ino))
             entries = os.scandir(folder)
         except FileNotFoundError:
             continue  # removed since its parent was listed: no longer part of the source
@@ -200,28 +236,41 @@ def _list_local(root: str) -> Iterator[SourceObject]:
         with entries:
             for entry in entries:
                 key = prefix + entry.name
+                is_link = entry.is_symlink()
+                outside = is_link and not _lies_in(os.path.realpath(entry.path), real_root)
                 try:
+                    if outside and listed is None:
+                        # Not even its size: nothing out there is any of the source's business.
+                        link = entry.stat(follow_symlinks=False)
+                        yield _local_object(root, key, link, _LEADS_OUT)
+                        continue
                     found = entry.stat()
                 except OSError as error:
                     try:
                         link = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
                         continue  # removed while its folder was listed
-                    what = "The link leads nowhere" if entry.is_symlink() else "It cannot be read"
+                    what = "The link leads nowhere" if is_link else "It cannot be read"
                     problem = f"{what}: {error.strerror or error}."
                     yield _local_object(root, key, link, problem)
                     continue
                 if not stat.S_ISDIR(found.st_mode):
                     yield _local_object(root, key, found, _special(found.st_mode))
-                    continue
-                identity = (found.st_dev, found.st_ino)
-                if entry.is_symlink():
-                    target = os.path.realpath(entry.path)
-                    if identity in above or Path(target).is_relative_to(real_root):
-                        problem = "The link leads to a folder that is listed under its own name."
-                        yield _local_object(root, key, entry.stat(follow_symlinks=False), problem)
-                        continue
-                pending.append((entry.path, key + "/", above | {identity}))
+                elif outside:
+                    yield key + "/", entry.path
+                elif is_link:
+                    link = entry.stat(follow_symlinks=False)
+                    yield _local_object(root, key, link, _LISTED_ELSEWHERE)
+                else:
+                    pending.append((key + "/", entry.path))
+
+
+_LISTED_ELSEWHERE = "It leads to a folder that is listed under another name."
+_LEADS_OUT = "The link leads out of the source; `follow_links: true` would follow it."
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _special(mode: int) -> str | None:
@@ -254,7 +303,7 @@ def _local_object(root: str, key: str, found: os.stat_result, problem: str | Non
     )
 
 
-def _read_local(path: str, max_bytes: int) -> bytes:
+def _read_local(path: str, max_bytes: int, within: str | None) -> bytes:
     shown = _encode_name(path)
     try:
         # Not to wait for ever if a pipe has taken the file's place since it was listed.
@@ -263,11 +312,23 @@ def _read_local(path: str, max_bytes: int) -> bytes:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
                 raise ObjectUnreadable(f"{shown} cannot be read: it is not a regular file.")
+            if within is not None and not _lies_in(
+                _path_of(descriptor, path), os.path.realpath(within)
+            ):
+                raise ObjectUnreadable(f"{shown} cannot be read: it now leads out of the source.")
             return file.read(max_bytes + 1)
     except FileNotFoundError:
         raise ObjectVanished(f"{shown} is no longer there.") from None
     except OSError as error:
         raise ObjectUnreadable(f"{shown} cannot be read: {error.strerror or error}.") from None
+
+
+def _path_of(descriptor: int, path: str) -> str:
+    """Where an open file lies; Linux tells of the file itself, whatever became of its links."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
+    except OSError:
+        return os.path.realpath(path)
 
 
 def _encode_name(name: str) -> str:
@@ -351,8 +412,8 @@ def _etag(info: Mapping[str, Any]) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    """Blank out user:password@ and signatures in URLs."""
-    text = re.sub(r"(://)[^/@\s:]*:[^/@\s]*@", r"\1***@", text)
+    """Blank out user@, user:password@ and signatures in URLs."""
+    text = re.sub(r"(://)([^/@\s]*@|[^/@\s:]*:(?!\d+/)[^@\s]*@)", r"\1***@", text)
     return re.sub(r"(?i)\b(sig|signature|token|x-amz-[a-z-]+)=[^&\s]+", r"\1=***", text)
 
 

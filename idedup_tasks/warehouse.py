@@ -101,8 +101,8 @@ class Warehouse:
     """The tables of one warehouse; making one costs nothing, the first use connects.
 
     Args:
-        url: a SQLAlchemy URL: `sqlite:///path`, `postgresql+psycopg://…`; a bare `postgresql://`
-            or `postgres://` means psycopg.
+        url: a SQLAlchemy URL: `sqlite:///path` (`?` and `%` in it as `%3F` and `%25`),
+            `postgresql+psycopg://…`; a bare `postgresql://` or `postgres://` means psycopg.
 
     Every method raises WarehouseError, with one sentence and never a password, when the database
     cannot be reached or `upgrade` has not been run, and ExtraMissing without its driver.

@@ -94,10 +94,15 @@ class DrawnDescriptor:
 
 
 def read_in_process(
-    objects: Iterable[Any], limits: images.Limits, storage_options: Mapping[str, Any], **_: Any
+    objects: Iterable[Any],
+    limits: images.Limits,
+    storage_options: Mapping[str, Any],
+    *,
+    follow_links: bool = False,
+    **_: Any,
 ) -> Iterator[Any]:
     """In place of `images.read_objects`: the same reader, without its worker processes."""
-    reader = images._Reader(limits, storage_options)
+    reader = images._Reader(limits, storage_options, follow_links)
     for item in objects:
         try:
             yield item, reader(item)

@@ -7,6 +7,11 @@
 
 The log is always told. Whoever cannot be told is a line in the log as well, and no reason for a
 task to fail.
+
+A collection file names no code but notifiers of Airflow's providers, and of modules that the
+deployment trusts (`IDEDUP_NOTIFIERS`). Their arguments are theirs: templates are rendered in
+Airflow's sandbox with the context of the task, connections and variables included, and some attach
+files. So whoever writes collection files can have sent out what the tasks can read.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from idedup_tasks.settings import (
     Places,
     SettingsError,
     load_collection,
+    notifier_fault,
 )
 
 log = logging.getLogger(__name__)
@@ -52,15 +58,24 @@ def notifier_of(alert: Alert) -> BaseNotifier:
     """A notifier as a collection's file states it; each is used once, for it fills in its texts.
 
     Raises:
-        SettingsError: there is no such class, or it takes other arguments.
+        SettingsError: it is none that may be used, there is no such class, or it takes other
+            arguments.
     """
+    if fault := notifier_fault(alert.notifier):
+        raise SettingsError(fault)
+    said = "it is no notifier"
     try:
-        return import_string(alert.notifier)(**alert.arguments)
-    except (ImportError, TypeError, ValueError) as error:
-        raise SettingsError(
-            f"alerts: {alert.notifier}: {error} (expected a notifier that is installed, with its "
-            "arguments)"
-        ) from error
+        found = import_string(alert.notifier)
+        if isinstance(found, type) and issubclass(found, BaseNotifier):
+            return found(**alert.arguments)
+    except (ImportError, TypeError) as error:
+        said = str(error)
+    except ValueError as error:  # which may quote an argument
+        said = type(error).__name__
+    raise SettingsError(
+        f"alerts: {alert.notifier}: {said} (expected a notifier that is installed, with its "
+        "arguments)"
+    )
 
 
 def dag_settings(file: str, collection: Collection) -> dict[str, Any]:

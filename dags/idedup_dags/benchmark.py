@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from idedup_tasks.settings import Places
+from idedup_dags import permitted
+from idedup_tasks.settings import Places, make_private
 
 
 def measure() -> dict[str, Any]:
@@ -19,18 +21,19 @@ def measure() -> dict[str, Any]:
 
     context = get_current_context()
     params, run_id, places = context["params"], context["run_id"], Places.from_environment()
-    peers = params["peer_python"]
+    photos = permitted.photos("photos", params["photos"])
+    names = [permitted.descriptor("methods", name) for name in params["methods"]]
+    # From the deployment only: whoever may trigger the DAG would choose what a worker runs.
+    peers = os.environ.get("IDEDUP_PEER_PYTHON")
     try:
-        chosen = methods.choose_methods(params["methods"], Path(peers) if peers else None)
-        images = datasets.open_dataset(
-            params["dataset"], Path(params["photos"]), limit=params["limit"]
-        )
+        chosen = methods.choose_methods(names, Path(peers) if peers else None)
+        images = datasets.open_dataset(params["dataset"], photos, limit=params["limit"])
         run.check_warehouse(places.warehouse)
         results = run.run_benchmark(images, chosen, benchmark_id=run_id)
     except (datasets.BenchmarkError, WarehouseError) as fault:
         # Trying again would only repeat it.
         raise AirflowFailException(str(fault)) from fault
-    folder = places.home / "benchmarks" / re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
+    folder = make_private(places.home) / "benchmarks" / re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
     written = run.write_results(results, folder)
     run.record(results, places.warehouse)
     return {

@@ -3,11 +3,13 @@
 **Purpose:** say what a descriptor finds before it is used, and whether a trained one is better.
 Triggered by hand; `idedup benchmark` does the same without Airflow.
 
-**Inputs:** `photos`, a folder that the worker can read; `dataset`: `copydays` (edited copies of the
-photographs, or INRIA Copydays itself), `groups` (the folder's `groups.csv`: file,group) or
-`cifar10` (its `pairs.csv`: a,b,same); `methods`: descriptors by name, model_id or path of the JSON
-file that training wrote, `ahash`, `dhash`, `phash`, `whash`; with `peer_python`, a Python that has
-them, also `fastdup` and `imagededup-phash` and the like. `limit`: so many photographs at most.
+**Inputs:** `photos`, a folder below `IDEDUP_PHOTOS` (folders separated by colons; by default
+`IDEDUP_HOME/photos`); `dataset`: `copydays` (edited copies of the photographs, or INRIA Copydays
+itself), `groups` (the folder's `groups.csv`: file,group) or `cifar10` (its `pairs.csv`: a,b,same);
+`methods`: descriptors by name, model_id or path of the JSON file that a training run wrote below
+`IDEDUP_HOME/training`, `ahash`, `dhash`, `phash`, `whash`; where the deployment's
+`IDEDUP_PEER_PYTHON` is a Python that has them, also `fastdup`, `imagededup-phash` and the like.
+`limit`: so many photographs at most.
 
 **Outputs:** `benchmark.html`, `.json` and `.csv` in `IDEDUP_HOME/benchmarks/<run id>`, and rows of
 `benchmark_result` in the warehouse, in place of those of an earlier try.
@@ -40,7 +42,7 @@ with DAG(
         "max_retry_delay": timedelta(minutes=30),
     },
     params={
-        "photos": Param(type="string", minLength=1, description="Folder of the images."),
+        "photos": Param(type="string", minLength=1, description="Folder below IDEDUP_PHOTOS."),
         "dataset": Param("copydays", enum=["copydays", "groups", "cifar10"]),
         "methods": Param(
             ["mobilenet_v3", "ahash", "dhash", "phash", "whash"],
@@ -48,9 +50,6 @@ with DAG(
             items={"type": "string"},
             minItems=1,
             description="Descriptors by name, model_id or file; hashes; other programs.",
-        ),
-        "peer_python": Param(
-            None, type=["null", "string"], description="A Python that has the other programs."
         ),
         "limit": Param(
             None, type=["null", "integer"], minimum=2, description="So many photographs at most."

@@ -11,9 +11,11 @@ trained without labels, calibrated, measured, and kept if it is better than the 
 | benchmark | measures the candidate against the hashes and the current descriptor | warehouse |
 | register | keeps the candidate if it beats the current one | the lake's `models`, warehouse |
 
-**Inputs:** a folder of photographs that the workers can read, a network, a budget. **Outputs:**
-`IDEDUP_HOME/training/<run>`, and `models/<model_id>` in the lake. No collection changes: name the
-new model_id as `descriptor` in a collection's file to have it embedded anew.
+**Inputs:** folders of photographs below `IDEDUP_PHOTOS` (separated by colons; by default
+`IDEDUP_HOME/photos`) on the workers, a network, a budget; `init`: a descriptor, imagenet, or a file
+below `IDEDUP_HOME/training`. **Outputs:** `IDEDUP_HOME/training/<run>`, and `models/<model_id>` in
+the lake. No collection changes: name the new model_id as `descriptor` in a collection's file to
+have it embedded anew.
 
 **How to backfill:** there is nothing to backfill; trigger it by hand. A run that is cleared goes on
 from its checkpoint.
@@ -61,7 +63,7 @@ with DAG(
         "execution_timeout": timedelta(hours=6),
     },
     params={
-        "photos": Param(type="string", minLength=1, description="Folder of photographs."),
+        "photos": Param(type="string", minLength=1, description="Folder below IDEDUP_PHOTOS."),
         "network": Param("mobilenet_v3", enum=NETWORKS, description="What to train."),
         "init": Param(
             "mobilenet_v3",

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from idedup_tasks.settings import Places
+from idedup_dags import permitted
+from idedup_tasks.settings import Places, make_private
 
 if TYPE_CHECKING:
     from idedup_tasks.training import Recipe
@@ -47,7 +48,8 @@ def train(prepared: Mapping[str, Any]) -> dict[str, Any]:
         settings = get_current_context()["params"]
         recipe, output = recipe_of(settings), Path(prepared["output"])
         split = decoded(photos_of(settings), output, recipe, log.info)
-        card = fit(split, output, settings["init"], recipe, settings["network"], log.info)
+        init = settings["init"] and permitted.descriptor("init", settings["init"])
+        card = fit(split, output, init, recipe, settings["network"], log.info)
     return {"sidecar": str(output / f"{card.name}.json"), **card.figures["training"]}
 
 
@@ -83,7 +85,10 @@ def benchmark(calibrated: Mapping[str, Any]) -> dict[str, Any]:
         context = get_current_context()
         settings, sidecar = context["params"], Path(calibrated["sidecar"])
         photos = settings["benchmark_photos"]
-        folder = Path(photos).expanduser() if photos else set_aside(settings, sidecar.parent)
+        if photos:
+            folder = permitted.photos("benchmark_photos", photos)
+        else:
+            folder = set_aside(settings, sidecar.parent)
         dataset = open_dataset("copydays", folder)
         methods = choose_methods([str(sidecar), *HASHES])
         run_id = f"{context['dag'].dag_id}/{context['dag_run'].run_id}"
@@ -125,7 +130,7 @@ def register(calibrated: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def photos_of(settings: Mapping[str, Any]) -> Path:
-    return Path(settings["photos"]).expanduser()
+    return permitted.photos("photos", settings["photos"])
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
@@ -142,7 +147,7 @@ def output_folder() -> Path:
     from idedup_tasks.lake import safe_name
 
     run_id = get_current_context()["dag_run"].run_id
-    return Places.from_environment().home / "training" / safe_name(run_id)
+    return make_private(Places.from_environment().home) / "training" / safe_name(run_id)
 
 
 @contextmanager

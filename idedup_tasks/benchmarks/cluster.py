@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from idedup_tasks import pipeline
-from idedup_tasks.settings import Collection, Places
+from idedup_tasks.settings import Collection, Places, sqlite_url
 
 _STAGES = ("ingest", "prefilter", "embed", "index", "group")
 _PATIENCE_S = 120.0
@@ -85,7 +85,7 @@ def measure(name: str, folder: Path, source: Path, workers: int) -> dict[str, An
     places = Places(
         home=home,
         lake=str(home / "lake"),
-        warehouse=f"sqlite:///{home}/warehouse.db",
+        warehouse=sqlite_url(home / "warehouse.db"),
         collections=home,
     )
     Warehouse(places.warehouse).upgrade()

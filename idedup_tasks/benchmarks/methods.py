@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -89,8 +90,8 @@ def _method(name: str, peer_python: Path | None, device: str) -> Method:
     if name in PEERS:
         if peer_python is None:
             raise BenchmarkError(
-                f"{name} runs in a Python of its own: give --peer-python (docs/benchmarks.md says "
-                "how to make one)"
+                f"{name} runs in a Python of its own: give --peer-python, or IDEDUP_PEER_PYTHON "
+                "to the DAG's workers (docs/benchmarks.md says how to make one)"
             )
         if not peer_python.is_file():
             raise BenchmarkError(f"{peer_python} is no file: expected a Python for {name}")
@@ -104,6 +105,13 @@ def _method(name: str, peer_python: Path | None, device: str) -> Method:
     )
 
 
+# What another program's process sees of the environment: no credentials, no addresses.
+_SEEN = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TORCH_HOME"),
+)
+
+
 class Process:
     """A method's process, from loading to its vectors; close it whatever happens."""
 
@@ -115,6 +123,9 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
+            env={name: value for name, value in os.environ.items() if name in _SEEN}
+            if method.family == "peer"
+            else None,
         )
         assert self._process.stdin and self._process.stdout
         self._to, self._from = self._process.stdin, self._process.stdout

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from idedup_tasks import pipeline
 from idedup_tasks.lake import EMBEDDINGS, FINGERPRINTS, IMAGES, TableChange
-from idedup_tasks.settings import Collection, Places
+from idedup_tasks.settings import Collection, Places, sqlite_url
 
 _DAYS = 30
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ def make_run(folder: Path) -> pipeline.Run:
     places = Places(
         home=folder,
         lake=str(folder / "lake"),
-        warehouse=f"sqlite:///{folder}/warehouse.db",
+        warehouse=sqlite_url(folder / "warehouse.db"),
         collections=folder,
     )
     collection = Collection.model_validate({"name": "scale", "source": "/nowhere"})

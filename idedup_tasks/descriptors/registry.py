@@ -76,14 +76,11 @@ def add_card(card: DescriptorCard, details: Mapping[str, Any], root: str | None 
 
 def registrations(root: str | None = None) -> list[dict[str, Any]]:
     """The registrations of a lake, oldest first."""
-    import fsspec
-
     lake = models(root)
-    # Other processes register too: a listing is never remembered.
-    files, folder = fsspec.core.url_to_fs(lake.uri, use_listings_cache=False)
     found = [
-        json.loads(lake.read_text("/".join(path.split("/")[-2:])))
-        for path in files.glob(f"{folder}/*/{REGISTRATION}")
+        json.loads(lake.read_text(file.path))
+        for file in lake.files_under("")
+        if file.path.split("/")[1:] == [REGISTRATION]
     ]
     return sorted(found, key=lambda r: (r["registered_at"], r["model_id"]))
 
@@ -97,7 +94,7 @@ def registered_card(model_id: str, root: str | None = None) -> Path:
     lake = models(root)
     kept = Places.from_environment().home / "cache" / "models" / model_id
     local = Path(lake.path(model_id))
-    if "://" not in lake.uri or lake.uri.startswith("file://"):
+    if lake.local:
         kept = local
     if not (kept / REGISTRATION).is_file():
         if (

@@ -52,6 +52,7 @@ def cut_components(
     order = np.argsort(pairs.component, kind="stable")
     starts = np.flatnonzero(np.diff(pairs.component[order], prepend=-1))
     components = [c for c in np.split(order, starts[1:]) if len(c) > 1]
+    total = sum(map(len, components))
     fallbacks = 0
     done = 0
     for members in components:
@@ -72,7 +73,7 @@ def cut_components(
                 best_score[members[inside]] = score
         done += len(members)
         if progress is not None:
-            progress(done, sum(map(len, components)))
+            progress(done, total)
     return Clusters(label, best, best_score, len(components), fallbacks)
 
 

@@ -57,7 +57,8 @@ def prepare(run: Run) -> Candidate:
     collection = run.collection
     snapshot = run.lake.snapshot("images")
     change = TableChange("images", snapshot.version)
-    change.metadata = {"settings": digest(collection.source, collection.arrival, collection.limits)}
+    told = (collection.source, collection.follow_links, collection.arrival, collection.limits)
+    change.metadata = {"settings": digest(*told)}
     counts: dict[str, Any] = dict.fromkeys(
         ("listed", "decoded", "rejected", "reused", "read", "vanished", "outside_window"), 0
     )
@@ -67,7 +68,9 @@ def prepare(run: Run) -> Candidate:
     with Listing() as listing:
         arrival_of = arrival_rule(collection.arrival)
         outside = _OutsideWindow(snapshot, run)
-        for entry in sources.list_objects(collection.source, dict(run.source_options)):
+        for entry in sources.list_objects(
+            collection.source, dict(run.source_options), follow_links=collection.follow_links
+        ):
             if entry.key.startswith(run.excluded):
                 continue
             listed = Listed(image_id(collection.name, entry.key), *arrival_of(entry), entry)
@@ -217,7 +220,8 @@ def _read(run: Run, plans: Iterable[_Plan], total: int) -> Iterator[_Plan]:
 
     def batch_of(together: list[tuple[_Plan, Reading]]) -> tuple[list[_Plan], Batch]:
         readings = [reading for _, reading in together]
-        batch = Batch(run.lake, access, run.collection.limits, readings)
+        collection = run.collection
+        batch = Batch(run.lake, access, collection.limits, collection.follow_links, readings)
         return [plan for plan, _ in together], batch
 
     for owners, outcomes in cluster.compute(read_batch, batches(), advance):

@@ -48,6 +48,7 @@ class Batch:
     lake: Lake
     access: Access
     limits: Limits
+    follow_links: bool
     readings: list[Reading]
 
 
@@ -76,6 +77,7 @@ def read_batch(batch: Batch) -> list[Outcome]:
         batch.access.options(),
         processes=cores,
         timeout_s=limits.timeout_seconds,
+        follow_links=batch.follow_links,
         # Starting processes takes as long as reading a few hundred small images.
         crew=cluster.once(_crew, cores, threading.get_ident()),
     )

@@ -61,7 +61,9 @@ def compare_source(run: Run) -> list[SourceDifference]:
     collection, snapshot = run.collection, run.lake.snapshot("images")
     with Listing() as listing:
         arrival_of = arrival_rule(collection.arrival)
-        for entry in sources.list_objects(collection.source, dict(run.source_options)):
+        for entry in sources.list_objects(
+            collection.source, dict(run.source_options), follow_links=collection.follow_links
+        ):
             if not entry.key.startswith(run.excluded):
                 identity = image_id(collection.name, entry.key)
                 listing.add(Listed(identity, *arrival_of(entry), entry))

@@ -33,6 +33,7 @@ os.environ |= {
     "GX_ANALYTICS_ENABLED": "False",
     "IDEDUP_HOME": str(_HOME / "idedup"),
     "IDEDUP_COLLECTIONS": str(_HOME / "collections"),
+    "IDEDUP_NOTIFIERS": "recording",
 }
 for _folder in ("dags", "plugins"):
     if str(ROOT / _folder) not in sys.path:

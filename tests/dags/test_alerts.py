@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import shutil
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from airflow.sdk.definitions.deadline import DeadlineReference
 from airflow.serialization.serialized_objects import DagSerialization
 from idedup_dags import alerts
 
+from idedup_tasks import cli
 from idedup_tasks.settings import load_collection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +176,49 @@ def test_a_notifier_that_cannot_be_made_is_a_fault_of_the_file(
     dag = dag_of(folder, source="/photos", alerts=[alert])
     assert "invalid-config" in dag.tags
     assert named in str(dag.doc_md) and "told.yaml" in str(dag.doc_md)
+
+
+@pytest.mark.parametrize(
+    ("notifier", "arguments"),
+    [
+        ("subprocess.check_output", {"args": ["touch", "{made}"]}),
+        ("os.mkdir", {"path": "{made}"}),
+        ("planted.Notifier", {}),  # importing it is enough
+        ("recordings.Recorder", {}),
+        ("airflow.providers.standard.operators.bash.BashOperator", {"task_id": "x"}),
+        ("airflow.providers.smtp.notifications.smtp.SmtpHook", {}),
+        ("recording.Path", {}),
+        ("recording.json.loads", {"s": "1"}),
+    ],
+)
+def test_a_collection_file_runs_no_code(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    notifier: str,
+    arguments: dict[str, Any],
+) -> None:
+    made = tmp_path / "made"
+    (tmp_path / "planted.py").write_text(f"open({str(made)!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    given = json.loads(json.dumps(arguments).replace("{made}", str(made)))
+    dag = dag_of(folder, source="/photos", alerts=[{"notifier": notifier, "arguments": given}])
+    assert "invalid-config" in dag.tags
+    assert f"told.yaml: alerts: {notifier}" in str(dag.doc_md)
+    assert not made.exists() and "planted" not in sys.modules
+    # The command line says so too, where it can tell by the name.
+    named = notifier.startswith(("recording.", "airflow.providers.smtp"))
+    assert cli.main(["collections", "check"]) == (0 if named else 1)
+    assert named or f"{notifier} is not among" in capsys.readouterr().out
+
+
+def test_a_deployment_names_notifiers_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for named, allowed in (("", False), ("other, recording", True), ("record", False)):
+        monkeypatch.setenv("IDEDUP_NOTIFIERS", named)
+        assert ("invalid-config" not in dag_of(folder, source="/photos").tags) == allowed
 
 
 def test_smtp_can_be_configured(folder: Path) -> None:

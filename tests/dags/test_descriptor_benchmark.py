@@ -47,8 +47,8 @@ def test_it_is_wired_for_operators(dag: DAG) -> None:
 
 
 def test_a_run_writes_the_page_and_the_rows(dag: DAG, airflow_home: Path) -> None:
-    photos = airflow_home / "benchmark photos"
-    photos.mkdir()
+    photos = airflow_home / "idedup/photos/a few"
+    photos.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for i, coarse in enumerate(rng.integers(0, 256, (6, 7, 7, 3), np.uint8)):
         Image.fromarray(coarse).resize((90, 70)).save(photos / f"{i}.png")
@@ -73,14 +73,43 @@ def test_a_run_writes_the_page_and_the_rows(dag: DAG, airflow_home: Path) -> Non
 def test_what_a_retry_would_repeat_fails_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    params: dict[str, Any] = {
-        "photos": str(tmp_path),
-        "dataset": "groups",
-        "methods": ["ahash"],
-        "peer_python": None,
-        "limit": None,
-    }
+    monkeypatch.setenv("IDEDUP_PHOTOS", f"/nowhere:{tmp_path}")
+    started(monkeypatch, photos=str(tmp_path))
+    with pytest.raises(AirflowFailException, match=r"groups\.csv"):
+        benchmark.measure()
+
+
+def started(monkeypatch: pytest.MonkeyPatch, **given: Any) -> None:
+    params = {"dataset": "groups", "methods": ["ahash"], "limit": None, **given}
     context = {"params": params, "run_id": "manual"}
     monkeypatch.setattr(benchmark, "get_current_context", lambda: context)
+
+
+def test_whoever_triggers_it_names_no_program_and_no_folder_elsewhere(
+    dag: DAG, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "peer_python" not in dag.params
+    monkeypatch.setenv("IDEDUP_HOME", str(tmp_path / "home"))
+    allowed, elsewhere = tmp_path / "home/photos", tmp_path / "home/photos-of-others"
+    for folder in (allowed, elsewhere, tmp_path / "home/training/run"):
+        folder.mkdir(parents=True)
+    (allowed / "link").symlink_to(elsewhere)
+    (elsewhere / "x.json").write_text("{}")
+    (tmp_path / "home/training/run/x.json").symlink_to(elsewhere / "x.json")
+    monkeypatch.delenv("IDEDUP_PHOTOS", raising=False)
+    for photos in ("/etc", str(elsewhere), f"{allowed}/../photos-of-others", f"{allowed}/link"):
+        started(monkeypatch, photos=photos)
+        with pytest.raises(AirflowFailException, match=r"params: photos: .*IDEDUP_PHOTOS"):
+            benchmark.measure()
+    training = tmp_path / "home/training"
+    for name in (f"{elsewhere}/x.json", f"{training}/run/x.json", "../x", "a/../../x.json"):
+        started(monkeypatch, photos=str(allowed), methods=[name])
+        with pytest.raises(AirflowFailException, match=r"params: methods: .*training"):
+            benchmark.measure()
+    started(monkeypatch, photos=str(allowed), methods=["fastdup"], peer_python=sys.executable)
+    with pytest.raises(AirflowFailException, match="IDEDUP_PEER_PYTHON"):
+        benchmark.measure()
+    # Within, what it finds there decides.
+    started(monkeypatch, photos=f"{allowed}/.")
     with pytest.raises(AirflowFailException, match=r"groups\.csv"):
         benchmark.measure()

@@ -81,12 +81,27 @@ def test_the_form_offers_each_network_that_has_a_recipe() -> None:
 def test_faults_of_the_photographs_are_not_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("IDEDUP_PHOTOS", str(tmp_path))
     given: dict[str, Any] = {"photos": str(tmp_path), "network": "lenet"}
     given |= dict.fromkeys(("steps", "minutes", "side", "batch"))
     run = {"params": given, "dag_run": SimpleNamespace(run_id="manual__1")}
     monkeypatch.setattr(tasks, "get_current_context", lambda: run)
     with pytest.raises(AirflowFailException, match="holds no photographs"):
         tasks.preprocess()
+
+
+def test_a_run_looks_at_no_other_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDEDUP_PHOTOS", str(tmp_path / "photos"))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/link").symlink_to("/etc")
+    for photos in ("/etc", str(tmp_path / "photos/link"), str(tmp_path)):
+        given = {"photos": photos, "network": "lenet", "benchmark_photos": photos}
+        run = {"params": given, "dag_run": SimpleNamespace(run_id="manual__1")}
+        monkeypatch.setattr(tasks, "get_current_context", lambda run=run: run)
+        with pytest.raises(AirflowFailException, match="params: photos: "):
+            tasks.preprocess()
+        with pytest.raises(AirflowFailException, match="params: benchmark_photos: "):
+            tasks.benchmark({"sidecar": str(tmp_path / "x.json")})
 
 
 def test_a_run_keeps_its_folder_over_tries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +118,7 @@ def test_a_run_ends_with_a_registered_descriptor(
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
+    monkeypatch.setenv("IDEDUP_PHOTOS", str(photos))
     rng = np.random.default_rng(0)
     for i, coarse in enumerate(rng.integers(0, 256, (750, 7, 7, 3), np.uint8)):
         image = Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
@@ -137,6 +153,7 @@ def test_the_benchmark_is_recorded_under_the_runs_name(
     rng = np.random.default_rng(0)
     for i, coarse in enumerate(rng.integers(0, 256, (30, 7, 7, 3), np.uint8)):
         Image.fromarray(coarse).resize((96, 96), 3).save(photos / f"{i:05}.jpg")
+    monkeypatch.setenv("IDEDUP_PHOTOS", str(photos))
     monkeypatch.setattr("idedup_tasks.benchmarks.methods.HASHES", ("phash",))
     given = {"photos": str(photos), "benchmark_photos": None}
     run = {

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import builders
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -120,6 +121,28 @@ def test_each_group_has_one_keeper_and_each_duplicate_its_evidence(truth: dict[s
         assert row["is_keeper"] or (row["method"] and row["score"] and row["score_to_keeper"])
     firsts = {row["group_id"]: row for row in reversed(rows)}
     assert all(row["is_keeper"] for row in firsts.values())
+
+
+def test_links_out_of_the_source_are_rejected_unless_they_may_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builders.doubles(monkeypatch.setattr)
+    builders.unguarded(monkeypatch.setattr)
+    source, outside = tmp_path / "source", tmp_path / "outside"
+    for number, folder in enumerate((source, outside, outside / "album")):
+        picture = builders.Picture(hash=0x0F0F_3C3C_00FF_A5A5 >> number * 9, family=number)
+        builders.place(folder, "1.png", picture.content, 0)
+    (source / "link.png").symlink_to(outside / "1.png")
+    (source / "album").symlink_to(outside / "album")
+    strict = api.scan(source, tmp_path / "found").summary
+    assert (strict["counts"]["images"], strict["counts"]["rejected"]) == (3, 2)
+    assert [Path(r["uri"]).name for r in strict["rejected"]] == ["album", "link.png"]
+    assert all("leads out of the source" in r["reason"] for r in strict["rejected"])
+    (tmp_path / "follow.yaml").write_text("follow_links: true")
+    followed = api.scan(source, tmp_path / "found", settings=tmp_path / "follow.yaml").summary
+    assert (followed["counts"]["images"], followed["counts"]["rejected"]) == (3, 0)
+    # And back again: what was read through the links is no longer there.
+    assert api.scan(source, tmp_path / "found").summary["counts"] == strict["counts"]
 
 
 def test_uncertain_members_follow_the_keeper(tmp_path: Path) -> None:
@@ -382,8 +405,11 @@ def test_errors_are_one_sentence(
 ) -> None:
     monkeypatch.setenv("IDEDUP_HOME", str(tmp_path / "home"))
     # Tests that import Airflow set these for the whole process.
-    for name in ("IDEDUP_COLLECTIONS", "IDEDUP_LAKE", "IDEDUP_WAREHOUSE"):
+    for name in ("IDEDUP_LAKE", "IDEDUP_WAREHOUSE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("IDEDUP_COLLECTIONS", str(tmp_path / "collections"))
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "collections" / "p.yaml").write_text("name: pictures\nsource: /pictures\n")
     (tmp_path / "empty" / "within").mkdir(parents=True)
     (tmp_path / "full").mkdir()
     Image.new("RGB", (30, 30), "red").save(tmp_path / "full" / "a.png")
@@ -391,6 +417,30 @@ def test_errors_are_one_sentence(
     (tmp_path / "bad.yaml").write_text("device: abacus\n")
     assert cli.main([a.format(tmp=tmp_path) for a in arguments]) == code
     assert said in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["scan", "s3://AKIA:hunter2@bucket/photos", "-o", "found"],
+        ["scan", "s3://AKIA:hunter2/and+more@bucket", "-o", "found"],
+        ["scan", "az://photos/in?sig=hunter2", "-o", "found"],
+        ["explain", "https://me:hunter2@host/a.jpg", "https://hunter2@host/b.jpg"],
+        ["explain", "nonsense://me:hunter2@host/a.jpg", "b.jpg"],
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    said = sentence(capsys)
+    assert "user or a password" in said or "after ? or #" in said
+    assert "hunter2" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("image", ["notes.jpg", "nowhere.jpg"])

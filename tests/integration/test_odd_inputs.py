@@ -68,7 +68,7 @@ def test_every_odd_input(tmp_path: Path) -> None:
     source.mkdir()
     for name in expected:
         (source / name).symlink_to((SHARED / name).resolve())
-    bench = _plain_bench(tmp_path, source)
+    bench = _plain_bench(tmp_path, source, follow_links=True)
     walked = walk(bench.run())
     _reconciled(bench.run(), walked, len(expected))
     found = _images(bench.run())
@@ -83,7 +83,7 @@ def test_every_odd_input(tmp_path: Path) -> None:
             assert row["reason_code"] not in ("crashed", "timed-out") and row["reason"], name
     assert wrong == {}
     with pytest.raises(QualityFailure, match="reject_ratio"):
-        strict = _plain_bench(tmp_path / "strict", source, quality={})
+        strict = _plain_bench(tmp_path / "strict", source, quality={}, follow_links=True)
         walk(strict.run(), ["ingest"])
 
 
@@ -234,10 +234,10 @@ def test_what_may_not_be_read_is_rejected_until_it_may(
     read = sources.read_object
     denied = {f"{i}.png" for i in range(6)}
 
-    def denying(uri: str, *args: Any) -> bytes:
+    def denying(uri: str, *args: Any, **options: Any) -> bytes:
         if uri.rpartition("/")[2] in denied:
             raise sources.ObjectUnreadable(f"{uri} may not be read.")
-        return read(uri, *args)
+        return read(uri, *args, **options)
 
     monkeypatch.setattr("idedup_tasks.images.read_object", denying)
     with pytest.raises(QualityFailure, match="reject_ratio"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -438,6 +439,18 @@ def test_a_peer_that_cannot_be_used_is_named_and_left_out(tmp_path: Path) -> Non
     assert "no weights here" in render(results)
     with pytest.raises(BenchmarkError, match="no method can be used"):
         run_benchmark(dataset, [broken])
+
+
+def test_a_peer_sees_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AIRFLOW__CORE__FERNET_KEY", "AWS_SECRET_ACCESS_KEY", "IDEDUP_WAREHOUSE"):
+        monkeypatch.setenv(name, "hunter2")
+    process = Process(stand_in(tmp_path, 'import os; write_line(out, {"seen": dict(os.environ)})'))
+    try:
+        assert not process.refusal()
+        seen = process.about["seen"]
+    finally:
+        process.close()
+    assert "hunter2" not in seen.values() and seen["PATH"] == os.environ["PATH"]
 
 
 def test_a_process_that_dies_says_why(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from idedup_tasks.group.clusters import cut_components
 from idedup_tasks.group.linkage import average_clusters, matrix_clusters, merge_tree
+from idedup_tasks.group.pairs import Pairs
+from idedup_tasks.settings import Grouping
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -89,3 +92,32 @@ def test_the_tree_joins_the_nearest_first() -> None:
     assert tree.shape == (2, 4)
     assert sorted(tree[0, :2]) == [0, 2]
     assert tree[0, 2] == pytest.approx(1 - 1 / np.hypot(1, 0.1), abs=1e-4)
+
+
+class Counted(np.ndarray):
+    """An array that counts how often its kind is asked for its length."""
+
+    asked = 0
+
+    def __len__(self) -> int:
+        Counted.asked += 1
+        return super().__len__()
+
+
+def test_the_work_a_component_costs_does_not_grow_with_their_number() -> None:
+    def asked_each(count: int) -> float:
+        vectors = np.repeat(np.eye(count, dtype=np.float32), 2, axis=0)
+        none = np.empty(0, dtype=np.int32)
+        component = np.repeat(np.arange(0, 2 * count, 2, dtype=np.int32), 2).view(Counted)
+        pairs = Pairs(none, none, none, np.ones(2 * count, dtype=np.int64), component)
+        said: list[tuple[int, int]] = []
+        Counted.asked = 0
+        found = cut_components(
+            vectors, pairs, 0.9, Grouping(), lambda done, total: said.append((done, total))
+        )
+        assert found.components == count
+        assert said == [(2 * n, 2 * count) for n in range(1, count + 1)]
+        assert Counted.asked >= count
+        return Counted.asked / count
+
+    assert asked_each(40) == asked_each(10)

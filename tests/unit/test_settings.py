@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def test_two_lines_are_enough(tmp_path: Path) -> None:
     [
         ({"source": "x"}, "photos.yaml: name: Field required"),
         ({"name": "Photos", "source": "x"}, "photos.yaml: name: .*pattern.*Photos"),
-        ({"name": "p", "source": "x", "colour": "red"}, "photos.yaml: colour: .*red"),
+        ({"name": "p", "source": "x", "colour": "red"}, "photos.yaml: colour: .*not permitted"),
         ({"name": "p", "source": "x", "limits": {"max_bytes": 0}}, r"limits\.max_bytes: .*than 0"),
         ({"name": "p", "source": "x", "schedule": "often"}, "`schedule` 'often' is not a cron"),
         ({"name": "p", "source": "x", "arrival": {"rule": "key"}}, "arrival: .*`template` is need"),
@@ -58,6 +59,68 @@ def test_a_fault_names_file_field_and_expectation(
 ) -> None:
     with pytest.raises(SettingsError, match=named):
         load_collection(write(tmp_path, **settings))
+
+
+SECRETS = [
+    "s3://AKIA:hunter2@bucket/photos",
+    "s3://AKIA:hunter2/with/slashes+and@bucket/photos",
+    "https://hunter2@host/photos",
+    "sftp://me:12@hunter2:22/in",
+    "https://host/photos?token=hunter2",
+    "az://photos/in?sv=1&sig=hunter2",
+    "s3://bucket/photos#hunter2",
+    "abfs://photos:hunter2@account.dfs.core.windows.net/in",
+]
+
+
+@pytest.mark.parametrize("source", SECRETS)
+def test_credentials_in_an_address_are_refused_and_not_repeated(
+    tmp_path: Path, source: str
+) -> None:
+    """Source, settings and faults are shown to everybody who may see the DAG."""
+    with pytest.raises(SettingsError, match=r"photos\.yaml: source: .*environment") as caught:
+        load_collection(write(tmp_path, name="p", source=source, keeper=["path"], tags=3))
+    told = "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in told and len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("/photos/a@b:c?d#e", "~/a:b@c", "file:///photos/me:you@x?y", "/odd/u:p@x://y?z"),
+        *("s3://bucket/me@home/a:b", "s3://bucket:9000/x@y", "gs://bucket"),
+        "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/photos/a@b",
+        "abfs://photos@account.dfs.core.windows.net/in",
+    ],
+)
+def test_other_addresses_are_taken_as_they_are(tmp_path: Path, source: str) -> None:
+    assert load_collection(write(tmp_path, name="p", source=source)).source == source
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "name: p\nsource: [s3://me:hunter2@bucket]",
+        "source: s3://me:hunter2@bucket",  # no name: what is wrong is the file
+        "name: p\nsource: x\npassword: hunter2",
+        "name: p\nsource: x\nconnection: aws://AKIA:hunter2@",
+        "name: p\nsource: x\nalerts: [{notifier: a.B, arguments: hunter2}]",
+        "name: p\nsource: x\nalerts: [{notifier: a.B, on: [hunter2]}]",
+        "name: p\nsource: x\nlimits: {key: hunter2}",
+        "name: p\nsource: x: s3://me:hunter2@bucket",
+        "name: p\nsource: 'hunter2",
+    ],
+)
+def test_faults_repeat_no_secret(tmp_path: Path, content: str) -> None:
+    (tmp_path / "photos.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=r"photos\.yaml: ") as caught:
+        load_collection(tmp_path / "photos.yaml")
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_misspelt_word_is_repeated(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"arrival\.period: .*'month' \(found \"dya\"\)"):
+        load_collection(write(tmp_path, name="p", source="x", arrival={"period": "dya"}))
 
 
 def test_every_fault_of_a_file_is_named(tmp_path: Path) -> None:

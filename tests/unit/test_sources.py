@@ -1,6 +1,7 @@
 """Listings are complete, streamed and discreet, on real folders and a real S3 server."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -109,27 +110,126 @@ def test_names_that_are_not_utf8_are_kept_apart_and_found_again(tmp_path):
     assert [read_object(item.uri, 100) for item in inside.values()] == [b"d\xefr/\xe9"]
 
 
-def test_links(tmp_path):
+def linked(tmp_path):
+    """A source with links of every kind, those out of it to a folder beside it."""
     root, outside = tmp_path / "root", tmp_path / "outside"
     fill(root, ["a.jpg", "deep/b.jpg"])
     fill(outside, ["c.jpg", "sub/d.jpg"])
     (root / "link.jpg").symlink_to(outside / "c.jpg")
     (root / "album").symlink_to(outside)
+    (root / "gone").symlink_to(outside / "nothing")
+    (root / "deep/same.jpg").symlink_to("../a.jpg")
     (root / "deep/loop").symlink_to(root)
     (root / "deep/again").symlink_to("../deep")
     (root / "dangling").symlink_to("nothing")
     (root / "self").symlink_to("self")
     (outside / "sub/back").symlink_to(outside)
     (outside / "sub/home").symlink_to(root)
-    found = listing(root)
+    return root
+
+
+def test_links_out_of_the_source_are_rejected_and_not_looked_at(tmp_path):
+    found = listing(linked(tmp_path))
     sound = {key for key, item in found.items() if item.problem is None}
-    assert sound == {"a.jpg", "deep/b.jpg", "link.jpg", "album/c.jpg", "album/sub/d.jpg"}
+    assert sound == {"a.jpg", "deep/b.jpg", "deep/same.jpg"}
+    assert found["deep/same.jpg"].bytes == 5
+    problems = {key: item.problem for key, item in found.items() if item.problem}
+    assert {key for key in problems if "leads out of the source" in problems[key]} == {
+        *("link.jpg", "album", "gone")
+    }
+    # Whether it is there at all is not said, nor how large it is or when it changed.
+    link = found["link.jpg"]
+    assert link.bytes == 0 and "follow_links" in link.problem
+    assert link.etag == str((tmp_path / "root/link.jpg").lstat().st_mtime_ns)
+    again = {"deep/loop", "deep/again"}
+    assert all("under another name" in problems[key] for key in again)
+    assert "leads nowhere: No such file" in problems["dangling"]
+    assert set(problems) == {"link.jpg", "album", "gone", *again, "dangling", "self"}
+
+
+def test_links_are_followed_when_asked_to_and_each_folder_is_listed_once(tmp_path):
+    root = linked(tmp_path)
+    found = {item.key: item for item in list_objects(root, follow_links=True)}
+    assert len(found) == sum(1 for _ in list_objects(root, follow_links=True))
+    sound = {key for key, item in found.items() if item.problem is None}
+    inside = {"a.jpg", "deep/b.jpg", "deep/same.jpg"}
+    assert sound == {*inside, "link.jpg", "album/c.jpg", "album/sub/d.jpg"}
     assert found["link.jpg"].bytes == 5 and read_object(found["album/c.jpg"].uri, 9) == b"c.jpg"
     problems = {key: item.problem for key, item in found.items() if item.problem}
-    again = {"deep/loop", "deep/again", "album/sub/back", "album/sub/home"}
-    assert set(problems) == {*again, "dangling", "self"}
-    assert all("under its own name" in problems[key] for key in again)
-    assert "leads nowhere: No such file" in problems["dangling"]
+    again = {"deep/loop", "deep/again", "album/sub/back/", "album/sub/home"}
+    assert set(problems) == {*again, "dangling", "gone", "self"}
+    assert all("under another name" in problems[key] for key in again)
+    assert "leads nowhere: No such file" in problems["gone"]
+
+
+def test_cross_linked_folders_end_and_agree_whatever_order_a_disk_names_them_in(
+    tmp_path, monkeypatch
+):
+    """Each of eight folders links to all eight: followed by paths, the walk has 8! leaves."""
+    root = tmp_path / "root"
+    root.mkdir()
+    for number in range(8):
+        fill(tmp_path / f"outside{number}", [f"{number}.jpg", f"deep/{number}.png"])
+    for number in range(8):
+        (root / f"{number}").symlink_to(tmp_path / f"outside{number}")
+        for other in range(8):
+            link = tmp_path / f"outside{number}/to{other}"
+            link.symlink_to(tmp_path / f"outside{other}" / ("deep" if other % 2 else ""))
+    real = os.scandir
+
+    class Ordered:
+        """The entries of a folder, in an order of the test's."""
+
+        def __init__(self, path):
+            with real(path) as entries:
+                self.entries = sorted(entries, key=lambda e: e.name, reverse=Ordered.backwards)
+
+        def __enter__(self):
+            return self
+
+        def __iter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *_):
+            return None
+
+        def close(self):
+            return None
+
+    monkeypatch.setattr(sources.os, "scandir", Ordered)
+    listings = []
+    for Ordered.backwards in (False, True):
+        found = list(list_objects(root, follow_links=True))
+        sound = sorted(item.key for item in found if item.problem is None)
+        contents = sorted(read_object(f"file://{root}/{key}", 99) for key in sound)
+        assert contents == sorted(
+            name.encode() for n in range(8) for name in (f"{n}.jpg", f"deep/{n}.png")
+        )
+        listings.append(sorted(found, key=lambda item: item.key))
+    assert listings[0] == listings[1]
+
+
+def test_a_file_that_came_to_lead_out_of_the_source_is_not_read(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    fill(root, ["a.jpg", "deep/b.jpg"])
+    fill(outside, ["b.jpg"])
+    (tmp_path / "source").symlink_to(root)
+    source = f"file://{tmp_path}/source/"
+    (root / "same.jpg").symlink_to("a.jpg")
+    for key, content in (
+        ("a.jpg", b"a.jpg"),
+        ("same.jpg", b"a.jpg"),
+        ("deep/b.jpg", b"deep/b.jpg"),
+    ):
+        assert read_object(source + key, 99, within=source) == content
+    (root / "a.jpg").unlink()
+    (root / "a.jpg").symlink_to(outside / "b.jpg")
+    shutil.rmtree(root / "deep")
+    (root / "deep").symlink_to(outside)
+    for key in ("a.jpg", "same.jpg", "deep/b.jpg"):
+        assert read_object(source + key, 99) == b"b.jpg"
+        with pytest.raises(ObjectUnreadable, match="leads out of the source"):
+            read_object(source + key, 99, within=source)
 
 
 def test_a_source_reached_through_a_link(tmp_path):
@@ -145,7 +245,7 @@ def test_special_files_are_listed_and_never_opened(tmp_path):
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "socket"))
     (tmp_path / "null").symlink_to("/dev/null")
-    found = listing(tmp_path)
+    found = {item.key: item for item in list_objects(tmp_path, follow_links=True)}
     server.close()
     assert "named pipe" in found["pipe.jpg"].problem
     assert "socket" in found["socket"].problem

@@ -16,6 +16,9 @@ import pytest
 import yaml
 from compose_file import ROOT
 
+from idedup_tasks.settings import load_collection
+from idedup_tasks.sources import is_local
+
 sys.path.insert(0, str(ROOT / "config" / "stack"))
 import environment
 import prepare_store
@@ -113,6 +116,18 @@ def test_ports_are_those_that_people_open_and_on_loopback(written: dict[str, Any
     for name, [port] in published.items():
         assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z0-9]+_PORT:-\d+\}:\d+", port), name
     assert "8786" not in str(published)
+
+
+def test_what_the_stack_mounts_can_be_used(written: dict[str, Any]) -> None:
+    """Volumes hold state, and Airflow opens even its passwords file for appending; what comes from
+    this repository is only read."""
+    for name, service in _services(written):
+        for mount in service.get("volumes", []):
+            source, _, mode = re.findall(r"^([^:]+):(/[^:]+):?(\w*)$", mount)[0]
+            assert mode == ("" if source in written["volumes"] else "ro"), (name, mount)
+    # A folder of this machine is none that the containers have.
+    for path in (ROOT / "config" / "collections").glob("*.yaml"):
+        assert not is_local(load_collection(path).source), path
 
 
 def test_images_are_pinned(written: dict[str, Any]) -> None:
