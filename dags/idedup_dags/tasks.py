@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow.sdk import Asset, BaseOperatorLink, Connection, get_current_context
+from airflow.sdk import Asset, BaseOperatorLink, Connection, Param, get_current_context
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -33,6 +33,27 @@ TIMEOUTS = {
     "report": timedelta(hours=4),
 }
 GATE_TIMEOUT = timedelta(hours=4)
+
+
+def _moment(title: str, says: str) -> Param:
+    return Param(None, type=["null", "string"], format="date-time", title=title, description=says)
+
+
+# What the form of a manual run asks for.
+PARAMS = {
+    "start": _moment(
+        "Arrived from (UTC)", "Empty, and the end empty too: all that the source has."
+    ),
+    "end": _moment(
+        "Arrived before (UTC)", "Give both or neither. Backfills have dates of their own."
+    ),
+    "allow_removals": Param(
+        False,
+        type="boolean",
+        title="Accept removals",
+        description="Off: a run fails when the source lacks a large share of what it had.",
+    ),
+}
 
 
 def prepare(file: str, stage: str) -> dict[str, Any]:
@@ -153,7 +174,7 @@ def data_faults_fail() -> Iterator[None]:
 
 
 class ReportLink(BaseOperatorLink):
-    """The button on the report task that opens its run's report."""
+    """The button on the report's tasks that opens the run's tab with the report."""
 
     name = "Duplicates of this run"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -155,7 +156,147 @@ def test_the_run_page_is_the_report_that_the_stage_wrote(
         "stages", collection="small", run_id=finished_run.run_id
     )
     path = stages[-1]["versions_written"]["report"]
-    assert visitor("viewer").get(pages[1]).text == Lake(places.lake, "small").read_text(path)
+    head, body = Lake(places.lake, "small").read_text(path).split("<body>")
+    page = visitor("viewer").get(pages[1]).text
+    assert page.startswith(head) and page.endswith(body)
+    assert "earlier try" not in page
+
+
+def test_every_page_leads_back(visitor: Visitor, pages: list[str]) -> None:
+    for page in (pages[1], f"{DAG}/runs/nobody-ran-this/report", "/idedup/nothing"):
+        assert 'href="/idedup/"' in visitor("viewer").get(page).text, page
+        behind_a_prefix = TestClient(visitor("viewer").app, root_path="/team")
+        behind_a_prefix.headers = visitor("viewer").headers
+        assert 'href="/team/idedup/"' in behind_a_prefix.get(page).text, page
+
+
+def test_a_run_of_another_dag_has_a_sentence(visitor: Visitor) -> None:
+    answer = visitor("viewer").get("/idedup/dags/idedup_maintenance/runs/manual__1/report")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "not of a collection: it is of the DAG idedup_maintenance" in answer.text
+    assert 'href="/idedup/"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "status", "says"),
+    [
+        (None, "/idedup/", 401, "sign in to Airflow"),
+        ("", "/idedup/", 403, "a role that may read the DAG"),
+        ("viewer", "/idedup/nothing", 404, "no such page"),
+        ("viewer", f"{DAG}/runs/nobody/report", 404, "knows no run nobody of small"),
+        ("viewer", f"{DAG}/runs/{'x' * 251}/report", 422, "of no run"),
+        ("viewer", "/idedup/dags/image_dedup_small/images/x", 422, "of no run"),
+    ],
+)
+def test_a_fault_is_a_page(
+    visitor: Visitor, role: str | None, path: str, status: int, says: str
+) -> None:
+    answer = visitor(role).get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert says in answer.text and "{" not in answer.text.split("<body>")[1]
+
+
+def test_a_run_that_waits_says_so_and_looks_again(visitor: Visitor, finished_run: Any) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+    with create_session() as session:
+        session.add(
+            DagRun(
+                dag_id="image_dedup_small",
+                run_id="manual__waits",
+                run_type=DagRunType.MANUAL,
+                state="queued",
+                queued_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+                triggered_by=DagRunTriggeredByType.TEST,
+            )
+        )
+    page = visitor("viewer").get(f"{DAG}/runs/manual__waits/report")
+    assert page.status_code == 200
+    assert "waited for its turn since 2026-01-02 03:04 UTC" in page.text
+    assert '<meta http-equiv="refresh" content="10">' in page.text
+
+
+def test_a_run_that_is_repeated_says_so_above_its_earlier_report(
+    visitor: Visitor, finished_run: Any, pages: list[str]
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    def become(state: str) -> None:
+        with create_session() as session:
+            run = session.get(DagRun, finished_run.id)
+            assert run is not None
+            run.state = state
+
+    become("running")
+    try:
+        page = visitor("viewer").get(pages[1]).text
+    finally:
+        become("success")
+    assert "report below is of an earlier try" in page and "Duplicates in small" in page
+
+
+def a_run_at(state: str, paused: bool = False, **tasks: str) -> Any:
+    from idedup_ui.progress import RunState, TaskState
+
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    states = {name.replace("_", "."): TaskState(state, at) for name, state in tasks.items()}
+    return RunState(state, at, paused, states)
+
+
+def test_a_run_says_where_it_is(airflow_home: Path) -> None:
+    from idedup_ui.progress import sentences
+
+    ingested = {"ingest_prepare": "success", "ingest_gate": "success"}
+
+    def said(*arguments: Any, reasons: Any = {}, **tasks: Any) -> str:  # noqa: B006
+        return " ".join(sentences(a_run_at(*arguments, **tasks), reasons))
+
+    text = said("running", **ingested, prefilter_prepare="running")
+    assert "prefilter is running since 2026-01-02 03:04 UTC." in text
+    assert "Done: ingest. Still to come: embed, index, group, report." in text
+    assert "The gate of prefilter is running" in said(
+        "running", **ingested, prefilter_prepare="success", prefilter_gate="running"
+    )
+    assert "prefilter is prepared, and its gate is next." in said(
+        "running", **ingested, prefilter_prepare="success"
+    )
+    assert "ingest waits for a free worker." in said("running", ingest_prepare="queued")
+    assert "about to start" in said("running")
+    lost = {"ingest": "The bucket is gone."}
+    assert "ingest did not succeed and is tried again: The bucket is gone. Done: nothing yet." in (
+        said("running", ingest_prepare="up_for_retry", reasons=lost)
+    )
+    text = said("failed", ingest_prepare="failed", reasons=lost)
+    assert "ingest failed: The bucket is gone." in text
+    assert "Not begun: prefilter, embed, index, group, report." in text
+    assert "clear the failed stage's prepare" in text
+    assert "paused" in said("queued", True) and "paused" not in said("queued")
+    assert "ended without a task" in said("success")
+    assert "Clear report.prepare" in said("success", **ingested)
+
+
+def test_a_broken_rule_is_why_a_stage_failed(airflow_home: Path) -> None:
+    from idedup_ui.progress import reasons
+
+    rules = [
+        {"stage": "ingest", "rule": "a", "severity": "warn", "success": False},
+        {"stage": "ingest", "rule": "b", "severity": "error", "success": True},
+        {
+            "stage": "ingest",
+            "rule": "reject_ratio",
+            "severity": "error",
+            "success": False,
+            "observed": "reject_ratio 0.5",
+            "expected": "at most 0.2",
+        },
+    ]
+    found = reasons([{"stage": "ingest", "error": None}], rules)
+    assert found == {"ingest": "reject_ratio: found reject_ratio 0.5, expected at most 0.2"}
+    assert reasons([{"stage": "embed", "error": "no memory"}], []) == {"embed": "no memory"}
 
 
 def test_thumbnails_are_pictures(visitor: Visitor, pages: list[str]) -> None:
@@ -167,8 +308,6 @@ def test_thumbnails_are_pictures(visitor: Visitor, pages: list[str]) -> None:
 def test_a_run_that_failed_shows_how_far_it_came(
     visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datetime import UTC, datetime
-
     from idedup_tasks.pipeline import Run
     from idedup_tasks.quality import RuleResult
     from idedup_tasks.settings import load_collection
