@@ -355,6 +355,44 @@ def test_uncertain_members_are_counted_and_marked(
     assert text.count('<b class="warn">uncertain</b>') == 1
 
 
+def test_one_scan_has_the_same_numbers_everywhere(
+    visitor: Visitor, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    from idedup_tasks.api import places_of_scan, scan
+
+    (tmp_path / "settings.yaml").write_text("currency: EUR\n")
+    result = scan(source, tmp_path / "found", settings=tmp_path / "settings.yaml")
+    counts, places = result.summary["counts"], places_of_scan(result.output)
+    files, decoded, rejected = counts["images"], counts["decoded"], counts["rejected"]
+    assert rejected == 1 and decoded == files - 1 == len(list(source.iterdir())) - 1
+
+    name = result.summary["collection"]
+    [totals] = Warehouse(places.warehouse).query("totals", collection=name)
+    [run] = Warehouse(places.warehouse).query("runs", collection=name, limit=1)
+    assert (totals["images"], totals["decoded"], totals["rejected"]) == (files, decoded, rejected)
+    assert (run["listed"], run["rejected"]) == (files, rejected)
+    for relation in ("exact", "perceptual", "near"):
+        assert totals[f"duplicates_{relation}"] == counts[f"duplicates_{relation}"]
+
+    def words(page: str) -> str:
+        return " ".join(
+            html.unescape(re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.S)).split()
+        )
+
+    report = words(result.report.read_text())
+    assert f"Images {decoded} of {files} files, " in report and f"; {rejected} rejected" in report
+    monkeypatch.setenv("IDEDUP_WAREHOUSE", places.warehouse)
+    monkeypatch.setenv("IDEDUP_LAKE", places.lake)
+    manager, readable = type(get_auth_manager()), {f"image_dedup_{name}"}
+    monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda *_, **__: readable)
+    page = words(visitor("viewer").get("/idedup/").text)
+    assert f"{decoded} images of {files} files, " in page and f"{rejected} files rejected" in page
+    assert f"{counts['groups']} groups" in page and f"Groups {counts['groups']} " in report
+    assert "EUR a month" in page and "EUR a GB" in report
+
+
 def test_without_a_warehouse_there_is_a_sentence(
     visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
