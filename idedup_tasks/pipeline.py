@@ -148,7 +148,7 @@ def prepare(stage: str, run: Run) -> dict[str, Any]:
     path = run.lake.save_candidate(candidate)
     for warning in candidate.warnings:
         log.warning("%s: %s", stage, warning)
-    log.info("%s: found %s.", stage, _found(candidate.counts))
+    log.info("%s: %s.", stage, _found(candidate.counts))
     warehouse.record_stage(run, stage, started, time.perf_counter() - clock, candidate=candidate)
     return {"candidate": path, "counts": candidate.counts, "warnings": candidate.warnings}
 
@@ -209,7 +209,7 @@ def _found(counts: Mapping[str, Any]) -> str:
     numbers = {n: v for n, v in counts.items() if type(v) in (int, float) and v}
     if "images" in numbers:
         numbers = {"worked on": numbers.pop("images"), **numbers}
-    return ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in numbers.items()) or "nothing"
+    return ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in numbers.items()) or "nothing to do"
 
 
 def _passed(
@@ -224,7 +224,10 @@ def _passed(
 
 
 def _rules(results: Sequence[RuleResult]) -> str:
-    return "; ".join(f"{r.rule}: found {r.observed}, expected {r.expected}" for r in results)
+    return "; ".join(
+        f"{r.rule}: found {r.observed.removeprefix(f'{r.rule} ')}, expected {r.expected}"
+        for r in results
+    )
 
 
 def execute(run: Run) -> dict[str, dict[str, Any]]:

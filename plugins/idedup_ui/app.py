@@ -162,12 +162,13 @@ def run_report(
         return HTMLResponse(
             report.replace("<body>", f'<body style="background: none">\n{above}', 1)
         )
+    window_start = stages[0]["window_start"] if stages else run and run.window_start
     page = _page(
         "run.html",
         back=_back(request),
         refresh=_REFRESH_SECONDS if run is not None and run.going else None,
         collection=collection,
-        label=_run_label({"run_id": run_id, "window_start": None, **(stages[0] if stages else {})}),
+        label=_run_label({"run_id": run_id, "window_start": window_start}),
         sentences=progress.sentences(run, reasons)
         if run is not None
         else ["Airflow no longer knows this run; this is what it recorded."],

@@ -27,10 +27,12 @@ class TaskState:
 
 @dataclass(frozen=True)
 class RunState:
-    """A run: its state in Airflow's words, since when (UTC), and its tasks by id."""
+    """A run: its state in Airflow's words, since when (UTC), where its interval of arrivals starts
+    if it has one, whether its DAG is paused, and its tasks by id."""
 
     state: str
     since: datetime | None
+    window_start: datetime | None
     paused: bool
     tasks: Mapping[str, TaskState]
 
@@ -52,6 +54,9 @@ def run_state(session: Session, dag_id: str, run_id: str) -> RunState | None:
     return RunState(
         state=str(run.state),
         since=run.queued_at if run.state == "queued" else run.start_date,
+        window_start=(
+            run.data_interval_start if run.run_type in ("scheduled", "backfill") else None
+        ),
         paused=bool(session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == dag_id))),
         tasks={
             task.task_id: TaskState(
@@ -108,9 +113,10 @@ def _stages(run: RunState, reasons: Mapping[str, str]) -> list[str]:
             to_come.append(stage)
     if not said and not done:
         return []
-    said.append(f"Done: {_named(done)}.")
+    if done:
+        said.append(f"Done: {', '.join(done)}.")
     if to_come:
-        said.append(f"{'Still to come' if run.going else 'Not begun'}: {_named(to_come)}.")
+        said.append(f"{'Still to come' if run.going else 'Not begun'}: {', '.join(to_come)}.")
     return said
 
 
@@ -118,7 +124,7 @@ def _doing(stage: str, part: str, task: TaskState, reason: str | None) -> str | 
     what = stage if part == "prepare" else f"The gate of {stage}"
     why = f": {reason.rstrip('.')}" if reason else ""
     if task.state == "running":
-        return f"{what} is running since {_moment(task.since)}."
+        return f"{what} has been running since {_moment(task.since)}."
     if task.state in ("queued", "scheduled"):
         return f"{what} waits for a free worker."
     if task.state in ("up_for_retry", "restarting"):
@@ -135,15 +141,12 @@ def reasons(
     found = {str(row["stage"]): str(row["error"]) for row in stages if row["error"]}
     for rule in quality:
         if not rule["success"] and rule["severity"] == "error":
+            observed = str(rule["observed"]).removeprefix(f"{rule['rule']} ")
             found.setdefault(
                 str(rule["stage"]),
-                f"{rule['rule']}: found {rule['observed']}, expected {rule['expected']}",
+                f"{rule['rule']}: found {observed}, expected {rule['expected']}",
             )
     return found
-
-
-def _named(stages: Sequence[str]) -> str:
-    return ", ".join(stages) or "nothing yet"
 
 
 def _moment(at: datetime | None) -> str:

@@ -206,15 +206,18 @@ def test_a_run_that_waits_says_so_and_looks_again(visitor: Visitor, finished_run
         session.add(
             DagRun(
                 dag_id="image_dedup_small",
-                run_id="manual__waits",
-                run_type=DagRunType.MANUAL,
+                run_id="backfill__2026-01-02T00:00:00+00:00",
+                run_type=DagRunType.BACKFILL_JOB,
                 state="queued",
+                logical_date=datetime(2026, 1, 1, tzinfo=UTC),
+                data_interval=(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)),
                 queued_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
                 triggered_by=DagRunTriggeredByType.TEST,
             )
         )
-    page = visitor("viewer").get(f"{DAG}/runs/manual__waits/report")
+    page = visitor("viewer").get(f"{DAG}/runs/backfill__2026-01-02T00:00:00+00:00/report")
     assert page.status_code == 200
+    assert "small, backfill 2026-01-01" in page.text  # the day that it looks at, not its id's
     assert "waited for its turn since 2026-01-02 03:04 UTC" in page.text
     assert '<meta http-equiv="refresh" content="10">' in page.text
 
@@ -244,7 +247,7 @@ def a_run_at(state: str, paused: bool = False, **tasks: str) -> Any:
 
     at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     states = {name.replace("_", "."): TaskState(state, at) for name, state in tasks.items()}
-    return RunState(state, at, paused, states)
+    return RunState(state, at, None, paused, states)
 
 
 def test_a_run_says_where_it_is(airflow_home: Path) -> None:
@@ -256,9 +259,9 @@ def test_a_run_says_where_it_is(airflow_home: Path) -> None:
         return " ".join(sentences(a_run_at(*arguments, **tasks), reasons))
 
     text = said("running", **ingested, prefilter_prepare="running")
-    assert "prefilter is running since 2026-01-02 03:04 UTC." in text
+    assert "prefilter has been running since 2026-01-02 03:04 UTC." in text
     assert "Done: ingest. Still to come: embed, index, group, report." in text
-    assert "The gate of prefilter is running" in said(
+    assert "The gate of prefilter has been running" in said(
         "running", **ingested, prefilter_prepare="success", prefilter_gate="running"
     )
     assert "prefilter is prepared, and its gate is next." in said(
@@ -267,8 +270,9 @@ def test_a_run_says_where_it_is(airflow_home: Path) -> None:
     assert "ingest waits for a free worker." in said("running", ingest_prepare="queued")
     assert "about to start" in said("running")
     lost = {"ingest": "The bucket is gone."}
-    assert "ingest did not succeed and is tried again: The bucket is gone. Done: nothing yet." in (
-        said("running", ingest_prepare="up_for_retry", reasons=lost)
+    assert (
+        "ingest did not succeed and is tried again: The bucket is gone. Still to come: prefilter,"
+        in (said("running", ingest_prepare="up_for_retry", reasons=lost))
     )
     text = said("failed", ingest_prepare="failed", reasons=lost)
     assert "ingest failed: The bucket is gone." in text
@@ -295,7 +299,7 @@ def test_a_broken_rule_is_why_a_stage_failed(airflow_home: Path) -> None:
         },
     ]
     found = reasons([{"stage": "ingest", "error": None}], rules)
-    assert found == {"ingest": "reject_ratio: found reject_ratio 0.5, expected at most 0.2"}
+    assert found == {"ingest": "reject_ratio: found 0.5, expected at most 0.2"}
     assert reasons([{"stage": "embed", "error": "no memory"}], []) == {"embed": "no memory"}
 
 
