@@ -33,8 +33,8 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TriggerRule, task
 from idedup_dags import maintenance
 
 
-def flag(title: str, says: str) -> Param:
-    return Param(False, type="boolean", title=title, description=says)
+def flag(says: str) -> Param:
+    return Param(False, type="boolean", description=says)
 
 
 def days(default: int, says: str) -> Param:
@@ -59,17 +59,13 @@ with DAG(
     },
     params={
         "collection": Param(
-            None,
-            type=["null", "string"],
-            title="Collection",
-            description="The name of one. Empty: all collections.",
+            None, type=["null", "string"], description="The name of one. Empty: all collections."
         ),
-        "repair": flag("Repair", "Off: differences are named, and nothing is mended."),
+        "repair": flag("Off: differences are named, and nothing is mended."),
         "allow_removals": flag(
-            "Accept removals",
-            "Off: a repair stops when the source lacks a large share of a period.",
+            "Off: a repair stops when the source lacks a large share of a period."
         ),
-        "delete": flag("Delete", "Off: what vacuum finds is named, and nothing is deleted."),
+        "delete": flag("Off: what vacuum finds is named, and nothing is deleted."),
         "retention_days": days(7, "Days that replaced versions stay readable."),
         "log_retention_days": days(90, "Days that reports and task logs of runs stay."),
     },

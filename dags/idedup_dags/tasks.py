@@ -22,6 +22,8 @@ from idedup_tasks.settings import Places, SettingsError, load_collection, period
 if TYPE_CHECKING:
     from idedup_tasks.pipeline import Run
 
+log = logging.getLogger(__name__)
+
 # A first load of millions takes hours. The stages keep what they finished, chunk by chunk, so a
 # task that is cut off here goes on from there when it is retried.
 TIMEOUTS = {
@@ -39,18 +41,15 @@ def _moment(title: str, says: str) -> Param:
     return Param(None, type=["null", "string"], format="date-time", title=title, description=says)
 
 
-# What the form of a manual run asks for.
+# What the form of a manual run asks for; the titles start with the names that documents use.
 PARAMS = {
     "start": _moment(
-        "Arrived from (UTC)", "Empty, and the end empty too: all that the source has."
+        "start (UTC)", "Arrived from then on. Empty, as end: all that the source has."
     ),
-    "end": _moment(
-        "Arrived before (UTC)", "Give both or neither. Backfills have dates of their own."
-    ),
+    "end": _moment("end (UTC)", "Arrived before then. Give both or neither."),
     "allow_removals": Param(
         False,
         type="boolean",
-        title="Accept removals",
         description="Off: a run fails when the source lacks a large share of what it had.",
     ),
 }
@@ -170,6 +169,7 @@ def data_faults_fail() -> Iterator[None]:
     try:
         yield
     except (DamagedCandidate, ModelMismatch, QualityFailure, SettingsError) as fault:
+        log.error("%s", fault)  # one line, before Airflow's traceback
         raise AirflowFailException(str(fault)) from fault
 
 
