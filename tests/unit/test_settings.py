@@ -68,6 +68,8 @@ def test_every_fault_of_a_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("currency", ["usd", "US dollars", "$", ""])
 def test_a_currency_is_a_code(tmp_path: Path, currency: str) -> None:
+    said = write(tmp_path, name="p", source="/p", currency="EUR")
+    assert load_collection(said).currency == "EUR"
     with pytest.raises(SettingsError, match="currency"):
         load_collection(write(tmp_path, name="p", source="/p", currency=currency))
 
