@@ -14,13 +14,16 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from idedup_tasks.lake import Candidate, Conflict, Lake
 from idedup_tasks.settings import STAGES, Collection, Places, Thresholds
+
+if TYPE_CHECKING:
+    from idedup_tasks.quality import RuleResult
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +148,7 @@ def prepare(stage: str, run: Run) -> dict[str, Any]:
     path = run.lake.save_candidate(candidate)
     for warning in candidate.warnings:
         log.warning("%s: %s", stage, warning)
+    log.info("%s: %s.", stage, _found(candidate.counts))
     warehouse.record_stage(run, stage, started, time.perf_counter() - clock, candidate=candidate)
     return {"candidate": path, "counts": candidate.counts, "warnings": candidate.warnings}
 
@@ -157,7 +161,8 @@ def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
         severity `warn` that is broken.
 
     Raises:
-        QualityFailure: an `error` rule is broken; names the rules and where the candidate is.
+        QualityFailure: an `error` rule is broken; one line that names the rules, what was found
+            and expected, what to do, and where the candidate is.
         Conflict: each time another run published first; retry the task.
     """
     from idedup_tasks import quality
@@ -175,10 +180,10 @@ def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
         warehouse.record_quality(run, stage, results)
         broken = [r for r in results if not r.success and r.severity == "error"]
         if broken:
-            rules = "; ".join(f"{r.rule} ({r.observed})" for r in broken)
             raise QualityFailure(
-                f"{stage} of {run.collection.name} is not published: {rules}. "
-                f"The candidate is kept at {run.lake.uri}/{candidate_path}."
+                f"{stage} of {run.collection.name} is not published: {_rules(broken)}. "
+                f"Mend the cause, then have {stage} prepared again; "
+                f"the candidate is kept at {run.lake.uri}/{candidate_path}."
             )
         try:
             versions = stage_module(stage).publish(run, candidate)
@@ -186,12 +191,43 @@ def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
             conflict = error
             continue
         warehouse.record_published(run, stage, versions)
-        warned = {r.rule: r.observed for r in results if not r.success}
-        return {"versions": versions, "counts": candidate.counts, "warned": warned}
+        warned = [r for r in results if not r.success]
+        log.info("%s: %s", stage, _passed(results, warned, versions))
+        return {
+            "versions": versions,
+            "counts": candidate.counts,
+            "warned": {r.rule: r.observed for r in warned},
+        }
     raise Conflict(
         f"{stage} of {run.collection.name} is not published after {_ATTEMPTS} tries; the last "
         f"time: {conflict}"
     ) from conflict
+
+
+def _found(counts: Mapping[str, Any]) -> str:
+    """The numbers of a candidate's counts in one line; `images` are those the stage worked on."""
+    numbers = {n: v for n, v in counts.items() if type(v) in (int, float) and v}
+    if "images" in numbers:
+        numbers = {"worked on": numbers.pop("images"), **numbers}
+    return ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in numbers.items()) or "nothing to do"
+
+
+def _passed(
+    results: Sequence[RuleResult], warned: Sequence[RuleResult], versions: Mapping[str, Any]
+) -> str:
+    holding = len(results) - len(warned)
+    held = f"{holding} rules hold" if holding != 1 else "1 rule holds"
+    if warned:
+        held += f", {len(warned)} {'warns' if len(warned) == 1 else 'warn'} ({_rules(warned)})"
+    tables = [f"{table} version {version}" for table, version in versions.items()]
+    return f"{held}; published as {versions.get('report') or ', '.join(tables)}."
+
+
+def _rules(results: Sequence[RuleResult]) -> str:
+    return "; ".join(
+        f"{r.rule}: found {r.observed.removeprefix(f'{r.rule} ')}, expected {r.expected}"
+        for r in results
+    )
 
 
 def execute(run: Run) -> dict[str, dict[str, Any]]:

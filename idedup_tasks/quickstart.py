@@ -267,8 +267,9 @@ def show_result(
         "all duplicates", f"{totals['duplicates']:,}", size_text(totals["reclaimable_bytes"])
     )
     table.add_row("groups", f"{totals['groups']:,}", "")
-    table.add_row("rejected", f"{totals['rejected']:,}", "")
-    table.add_row("images", f"{totals['images']:,}", f"of {size_text(totals['bytes'])}")
+    table.add_row("images", f"{totals['decoded']:,}", "")
+    table.add_row("rejected files", f"{totals['rejected']:,}", "")
+    table.add_row("all files", f"{totals['images']:,}", f"of {size_text(totals['bytes'])}")
     console.print(table)
     stages = [s for run_id in run_ids for s in _stages(warehouse, collection.name, run_id)]
     console.print(_stage_table(stages))

@@ -233,7 +233,10 @@ class Collection(_Strict):
     limits: Limits = Field(default_factory=lambda: Limits.model_validate({}))
     quality: Quality = Field(default_factory=lambda: Quality.model_validate({}))
     price_per_gb_month: float = Field(
-        0.023, ge=0, description="Storage price, for the cost of duplicates."
+        0.023, ge=0, description="Storage price of 10⁹ bytes, for the cost of duplicates."
+    )
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(
+        "USD", description="Currency of `price_per_gb_month`, by its ISO 4217 code."
     )
     deadline_hours: float | None = Field(
         None,

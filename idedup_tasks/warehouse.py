@@ -577,6 +577,7 @@ def _collection(run: Run) -> dict[str, Any]:
         "source": _without_credentials(run.collection.source),
         "period": run.collection.arrival.period,
         "price_per_gb_month": run.collection.price_per_gb_month,
+        "currency": run.collection.currency,
         "uncertain_margin": run.collection.grouping.uncertain_margin,
     }
 

@@ -5,6 +5,8 @@ COMMENT ON COLUMN collection.name IS 'Name of the collection, as in its settings
 COMMENT ON COLUMN collection.source IS 'Folder or URL the images come from, without credentials';
 COMMENT ON COLUMN collection.period IS 'Length of an arrival period: hour, day or month';
 COMMENT ON COLUMN collection.price_per_gb_month IS 'Storage price per 10^9 bytes and month';
+COMMENT ON COLUMN collection.currency IS
+    'Currency of the price, by its ISO 4217 code';
 COMMENT ON COLUMN collection.uncertain_margin IS
     'How far above its threshold a near duplicate is still uncertain, as a cosine';
 COMMENT ON COLUMN collection.model_id IS 'Descriptor version of the results; null before any';
@@ -176,6 +178,8 @@ COMMENT ON COLUMN duplicate_counts.reclaimable_near IS 'Bytes of the near duplic
 COMMENT ON COLUMN duplicate_counts.price_per_gb_month IS 'Storage price per 10^9 bytes and month';
 COMMENT ON COLUMN duplicate_counts.cost_per_month IS 'What storing all of it costs a month';
 COMMENT ON COLUMN duplicate_counts.savable_per_month IS 'What storing the duplicates costs a month';
+COMMENT ON COLUMN duplicate_counts.currency IS
+    'Currency of the price and of costs, by its ISO 4217 code';
 
 COMMENT ON VIEW duplicates_by_period IS 'Duplicates by arrival period: the trend';
 COMMENT ON COLUMN duplicates_by_period.collection IS 'Name of the collection';
@@ -268,6 +272,8 @@ COMMENT ON COLUMN group_profile.keeper_key IS 'Key of the member to keep';
 COMMENT ON COLUMN group_profile.keeper_uri IS 'Path or URL of the member to keep';
 COMMENT ON COLUMN group_profile.cost_per_month IS 'What storing its duplicates costs a month';
 COMMENT ON COLUMN group_profile.period_start IS 'Start of the arrival period of the keeper';
+COMMENT ON COLUMN group_profile.currency IS
+    'Currency of the price and of costs, by its ISO 4217 code';
 
 COMMENT ON VIEW group_sizes IS 'How many groups there are of each size and relation';
 COMMENT ON COLUMN group_sizes.collection IS 'Name of the collection';
@@ -297,6 +303,8 @@ COMMENT ON COLUMN top_groups.keeper_key IS 'Key of the member to keep';
 COMMENT ON COLUMN top_groups.keeper_uri IS 'Path or URL of the member to keep';
 COMMENT ON COLUMN top_groups.cost_per_month IS 'What storing its duplicates costs a month';
 COMMENT ON COLUMN top_groups.period_start IS 'Start of the arrival period of the keeper';
+COMMENT ON COLUMN top_groups.currency IS
+    'Currency of the price and of costs, by its ISO 4217 code';
 
 COMMENT ON VIEW member_evidence IS
     'Why are these images one group? One row per member, with what it matched';
@@ -380,6 +388,9 @@ COMMENT ON COLUMN collection_totals.price_per_gb_month IS 'Storage price per 10^
 COMMENT ON COLUMN collection_totals.cost_per_month IS 'What storing all of it costs a month';
 COMMENT ON COLUMN collection_totals.savable_per_month IS
     'What storing the duplicates costs a month';
+COMMENT ON COLUMN collection_totals.currency IS
+    'Currency of the price and of costs, by its ISO 4217 code';
+COMMENT ON COLUMN collection_totals.decoded IS 'Objects that could be read';
 
 COMMENT ON VIEW storage_cost IS
     'What duplicates of each relation cost to keep, at the collection''s price';
@@ -390,6 +401,8 @@ COMMENT ON COLUMN storage_cost.reclaimable_bytes IS 'Their bytes';
 COMMENT ON COLUMN storage_cost.reclaimable_gb IS 'Their bytes in units of 10^9';
 COMMENT ON COLUMN storage_cost.price_per_gb_month IS 'Storage price per 10^9 bytes and month';
 COMMENT ON COLUMN storage_cost.cost_per_month IS 'What storing them costs a month';
+COMMENT ON COLUMN storage_cost.currency IS
+    'Currency of the price and of costs, by its ISO 4217 code';
 
 COMMENT ON VIEW run_health IS 'How each run went, stage by stage';
 COMMENT ON COLUMN run_health.collection IS 'Name of the collection';

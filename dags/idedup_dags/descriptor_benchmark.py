@@ -43,16 +43,23 @@ with DAG(
     },
     params={
         "photos": Param(type="string", minLength=1, description="Folder below IDEDUP_PHOTOS."),
-        "dataset": Param("copydays", enum=["copydays", "groups", "cifar10"]),
+        "dataset": Param(
+            "copydays",
+            enum=["copydays", "groups", "cifar10"],
+            description="What the folder is: see the DAG's documentation. It cannot be empty.",
+        ),
         "methods": Param(
             ["mobilenet_v3", "ahash", "dhash", "phash", "whash"],
             type="array",
             items={"type": "string"},
             minItems=1,
-            description="Descriptors by name, model_id or file; hashes; other programs.",
+            description="One or more: descriptors by name, model_id or file; hashes; programs.",
         ),
         "limit": Param(
-            None, type=["null", "integer"], minimum=2, description="So many photographs at most."
+            None,
+            type=["null", "integer"],
+            minimum=2,
+            description="So many photographs at most. Empty: all of the folder.",
         ),
     },
     tags=["idedup", "descriptor"],

@@ -64,21 +64,29 @@ with DAG(
     },
     params={
         "photos": Param(type="string", minLength=1, description="Folder below IDEDUP_PHOTOS."),
-        "network": Param("mobilenet_v3", enum=NETWORKS, description="What to train."),
+        "network": Param(
+            "mobilenet_v3", enum=NETWORKS, description="What to train. It cannot be empty."
+        ),
         "init": Param(
             "mobilenet_v3",
             type=["null", "string"],
-            description="What to start from: a descriptor, a safetensors file, imagenet, or empty.",
+            description="A descriptor, a safetensors file or imagenet. Empty: start from nothing.",
         ),
-        "minutes": optional("number", 0, "Learn for about so long; empty: the recipe's."),
-        "steps": optional("integer", 0, "Learn for at most so many steps; empty: the recipe's."),
-        "side": optional("integer", 32, "Input side in pixels; empty: the recipe's."),
+        "minutes": optional(
+            "number",
+            0,
+            "Learn for about so many minutes. Empty, steps too: as the recipe says.",
+        ),
+        "steps": optional(
+            "integer", 0, "Learn for so many steps at most. Empty: as many as the minutes allow."
+        ),
+        "side": optional("integer", 32, "Input side in pixels. Empty: what the recipe says."),
         "benchmark_photos": Param(
             None,
             type=["null", "string"],
-            description="Others to measure on; empty: those set aside.",
+            description="Folder of others to measure on. Empty: those that were set aside.",
         ),
-        "batch": optional("integer", 2, "Photographs in a batch; empty: the recipe's."),
+        "batch": optional("integer", 2, "Photographs in a batch. Empty: what the recipe says."),
     },
     tags=["idedup", "descriptor"],
     description="Trains, calibrates, measures and registers a descriptor",

@@ -39,6 +39,7 @@ def flag(says: str) -> Param:
 
 
 def days(default: int, says: str) -> Param:
+    says = f"{says} 2 or more; it cannot be empty."
     return Param(default, type="number", minimum=2, description=says)
 
 
@@ -58,12 +59,16 @@ with DAG(
         "execution_timeout": timedelta(hours=24),
     },
     params={
-        "collection": Param(None, type=["null", "string"], description="One only; else all."),
-        "repair": flag("Run what differs from the source, and mend what the check finds."),
-        "allow_removals": flag("With repair: accept that much of a period vanished."),
-        "delete": flag("Delete what vacuum finds."),
-        "retention_days": days(7, "So long replaced versions stay readable."),
-        "log_retention_days": days(90, "So long reports and task logs of runs stay."),
+        "collection": Param(
+            None, type=["null", "string"], description="The name of one. Empty: all collections."
+        ),
+        "repair": flag("Off: differences are named, and nothing is mended."),
+        "allow_removals": flag(
+            "Off: a repair stops when the source lacks a large share of a period."
+        ),
+        "delete": flag("Off: what vacuum finds is named, and nothing is deleted."),
+        "retention_days": days(7, "Days that replaced versions stay readable."),
+        "log_retention_days": days(90, "Days that reports and task logs of runs stay."),
     },
     tags=["idedup", "maintenance"],
     description="Compaction, vacuum, reconciliation with the source, consistency",

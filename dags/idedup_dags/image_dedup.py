@@ -38,7 +38,7 @@ import os
 import re
 from datetime import UTC, datetime, time, timedelta
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, chain, task
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TaskGroup, chain, task
 
 from idedup_dags import alerts, tasks
 from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
@@ -48,8 +48,8 @@ RETRIES = {
     "retry_delay": timedelta(minutes=1),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(hours=1),
+    "show_return_value_in_logs": False,  # so that a log ends in the stage's own line
 }
-WINDOW = Param(None, type=["null", "string"], format="date-time", description="Manual runs only.")
 GPU_POOL = {"pool": os.environ["IDEDUP_GPU_POOL"]} if os.environ.get("IDEDUP_GPU_POOL") else {}
 
 
@@ -63,23 +63,22 @@ def collection_dag(file: str, collection: Collection) -> DAG:
         catchup=False,
         max_active_runs=1,
         default_args={"owner": collection.owner, **RETRIES, **alerts.task_settings(file)},
-        params={"start": WINDOW, "end": WINDOW, "allow_removals": Param(False, type="boolean")},
+        params=tasks.PARAMS,
         tags=["idedup", *collection.tags],
         description=f"Duplicate images in {collection.source}",
         doc_md=f"{__doc__}\nSettings: `{file}`. Source: `{collection.source}`.",
         **alerts.dag_settings(file, collection),
     ) as dag:
-        groups = []
         for stage in STAGES:
             own = {"outlets": [report]} if stage == "report" else {}
             pool = GPU_POOL if stage == "embed" else {}
             with TaskGroup(stage) as group:
                 prepared = task(tasks.prepare, execution_timeout=tasks.TIMEOUTS[stage], **pool)
                 gate = task(tasks.gate, execution_timeout=tasks.GATE_TIMEOUT, **pool, **own)
-                done = gate(file, stage, prepared(file, stage))
-            groups.append(group)
-        done.operator.operator_extra_links = (tasks.ReportLink(),)
-        chain(*groups)
+                gate(file, stage, prepared(file, stage))
+        for reporting in group:  # the last stage's: the report
+            reporting.operator_extra_links = (tasks.ReportLink(),)
+        chain(*dag.task_group.children.values())
     return dag
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow.sdk import Asset, BaseOperatorLink, Connection, get_current_context
+from airflow.sdk import Asset, BaseOperatorLink, Connection, Param, get_current_context
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -21,6 +21,8 @@ from idedup_tasks.settings import Places, SettingsError, load_collection, period
 
 if TYPE_CHECKING:
     from idedup_tasks.pipeline import Run
+
+log = logging.getLogger(__name__)
 
 # A first load of millions takes hours. The stages keep what they finished, chunk by chunk, so a
 # task that is cut off here goes on from there when it is retried.
@@ -33,6 +35,24 @@ TIMEOUTS = {
     "report": timedelta(hours=4),
 }
 GATE_TIMEOUT = timedelta(hours=4)
+
+
+def _moment(title: str, says: str) -> Param:
+    return Param(None, type=["null", "string"], format="date-time", title=title, description=says)
+
+
+# What the form of a manual run asks for; the titles start with the names that documents use.
+PARAMS = {
+    "start": _moment(
+        "start (UTC)", "Arrived from then on. Empty, as end: all that the source has."
+    ),
+    "end": _moment("end (UTC)", "Arrived before then. Give both or neither."),
+    "allow_removals": Param(
+        False,
+        type="boolean",
+        description="Off: a run fails when the source lacks a large share of what it had.",
+    ),
+}
 
 
 def prepare(file: str, stage: str) -> dict[str, Any]:
@@ -149,11 +169,12 @@ def data_faults_fail() -> Iterator[None]:
     try:
         yield
     except (DamagedCandidate, ModelMismatch, QualityFailure, SettingsError) as fault:
+        log.error("%s", fault)  # one line, before Airflow's traceback
         raise AirflowFailException(str(fault)) from fault
 
 
 class ReportLink(BaseOperatorLink):
-    """The button on the report task that opens its run's report."""
+    """The button on the report's tasks that opens the run's tab with the report."""
 
     name = "Duplicates of this run"
 

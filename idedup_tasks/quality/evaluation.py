@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from idedup_tasks.quality import RuleResult
 from idedup_tasks.quality.facts import facts
 from idedup_tasks.quality.frames import frames
 from idedup_tasks.quality.suites import Rule, suite
+
+# It sets a level of its own when it is imported, so the level of its parents does not reach it.
+logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
 
 _SHOWN = 3  # of unexpected values, and of faults of one rule
 

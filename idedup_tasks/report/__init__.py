@@ -38,7 +38,7 @@ def prepare(run: Run) -> Candidate:
     reads, parts = results(run)
     path = f"candidates/{safe_name(run.run_id)}/results.parquet"
     counts: dict[str, Any] = dict.fromkeys(
-        ("images", "active", "collapsed", "rejected", "groups", "bytes", "uncertain"), 0
+        ("images", "decoded", "active", "collapsed", "rejected", "groups", "bytes", "uncertain"), 0
     )
     for relation in ("exact", "perceptual", "near"):
         counts[f"duplicates_{relation}"] = counts[f"reclaimable_{relation}"] = 0
@@ -125,6 +125,7 @@ def _results_of(images: Snapshot, groups: Snapshot, arrival: str) -> pa.Table:
 
 def _count(counts: dict[str, Any], rows: pa.Table) -> None:
     counts["images"] += rows.num_rows
+    counts["decoded"] += pc.sum(pc.not_equal(rows["status"], "rejected")).as_py() or 0
     counts["bytes"] += pc.sum(rows["bytes"]).as_py() or 0
     for status in ("active", "collapsed", "rejected"):
         counts[status] += pc.sum(pc.equal(rows["status"], status)).as_py() or 0

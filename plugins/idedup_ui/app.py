@@ -3,11 +3,13 @@
 Airflow does not authenticate a plugin's application: every route depends on `requires_access_dag`,
 and the application on `requires_authenticated`. The pages are shown in a frame of Airflow's own
 origin, so a script that came in through a file's name could act as the person who looks at it:
-templates escape, and the Content-Security-Policy lets no script run.
+templates escape, and the Content-Security-Policy lets no script run. Airflow's frames may neither
+open windows nor leave the frame, so every link leads to a page of this application.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path as FilePath
@@ -16,16 +18,21 @@ from urllib.parse import quote
 
 import jinja2
 from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import (
     GetUserDep,
     requires_access_dag,
     requires_authenticated,
 )
 from fastapi import Depends, FastAPI, HTTPException, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException as AnyHTTPException
 
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse, WarehouseError
+from idedup_ui import progress
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'"
 _HEADERS = {
@@ -37,8 +44,19 @@ _HEADERS = {
 }
 _DAG_PREFIX = "image_dedup_"
 _RUNS, _GROUPS, _MEMBERS = 5, 3, 8
+_COLLECTION_DAG = rf"^{_DAG_PREFIX}[a-z0-9][a-z0-9_-]{{0,62}}$"
+_REFRESH_SECONDS = 10
+# Where a detail says less to a person than the status does.
+_SAID = {
+    401: "You are not signed in, or no longer: sign in to Airflow, then open this page again.",
+    403: "You may not see this: it needs a role that may read the DAG and its runs.",
+    404: "There is no such page.",
+    405: "These pages are only read.",
+    422: "This address is of no run and no image.",
+}
 
-DagId = Annotated[str, Path(pattern=rf"^{_DAG_PREFIX}[a-z0-9][a-z0-9_-]{{0,62}}$")]
+AnyDagId = Annotated[str, Path(max_length=250)]
+DagId = Annotated[str, Path(pattern=_COLLECTION_DAG)]
 RunId = Annotated[str, Path(max_length=250)]
 ImageId = Annotated[str, Path(pattern=r"^[0-9a-f]{8,64}$")]
 
@@ -53,8 +71,11 @@ def create_app() -> FastAPI:
     )
     may_read = [Depends(requires_access_dag("GET"))]
     app.get("/", dependencies=may_read, response_class=HTMLResponse)(collections_page)
+    may_read_runs = [*may_read, Depends(requires_access_dag("GET", DagAccessEntity.RUN))]
     app.get(
-        "/dags/{dag_id}/runs/{run_id}/report", dependencies=may_read, response_class=HTMLResponse
+        "/dags/{dag_id}/runs/{run_id}/report",
+        dependencies=may_read_runs,
+        response_class=HTMLResponse,
     )(run_report)
     app.get("/dags/{dag_id}/images/{image_id}", dependencies=may_read)(thumbnail)
 
@@ -65,9 +86,19 @@ def create_app() -> FastAPI:
             response.headers.setdefault(name, value)
         return response
 
+    # People meet every answer in a frame: a fault is a page as well.
     @app.exception_handler(WarehouseError)
-    def without_warehouse(_: Request, error: WarehouseError) -> HTMLResponse:
-        return HTMLResponse(_page("notice.html", notice=str(error)), status_code=503)
+    def without_warehouse(request: Request, error: WarehouseError) -> HTMLResponse:
+        return _notice(request, str(error), 503)
+
+    @app.exception_handler(RequestValidationError)
+    def not_an_address(request: Request, _: RequestValidationError) -> HTMLResponse:
+        return _notice(request, _SAID[422], 422)
+
+    @app.exception_handler(AnyHTTPException)
+    def refused(request: Request, error: AnyHTTPException) -> HTMLResponse:
+        said = _SAID.get(error.status_code, str(error.detail))
+        return _notice(request, said, error.status_code, error.headers)
 
     return app
 
@@ -92,29 +123,59 @@ def collections_page(user: GetUserDep) -> str:
         collections.append({**totals, "runs": runs, "top_groups": groups, "uncertain": uncertain})
     shown = {c["collection"] for c in collections}
     failures = [f for f in warehouse.query("quality_open") if f["collection"] in shown]
-    return _page("collections.html", collections=collections, failures=failures)
+    folder = Places.from_environment().collections
+    return _page("collections.html", collections=collections, failures=failures, folder=str(folder))
 
 
-def run_report(dag_id: DagId, run_id: RunId) -> HTMLResponse:
-    """A run's report as the report stage wrote it; before that, how far the run has come."""
+def run_report(
+    request: Request, dag_id: AnyDagId, run_id: RunId, session: SessionDep
+) -> HTMLResponse:
+    """A run's report as the report stage wrote it; before that, where the run is.
+
+    Airflow shows this page on the runs of every DAG: on those of another it says what it is for.
+    """
     from idedup_tasks.lake import Lake
 
+    if not re.match(_COLLECTION_DAG, dag_id):
+        notice = f"This run is not of a collection: it is of the DAG {dag_id}."
+        return _notice(request, notice, 404)
     collection = dag_id.removeprefix(_DAG_PREFIX)
+    run = progress.run_state(session, dag_id, run_id)
     warehouse = _warehouse()
     stages = warehouse.query("stages", collection=collection, run_id=run_id)
+    if run is None and not stages:
+        notice = f"Airflow knows no run {run_id} of {collection}: it may have been deleted."
+        return _notice(request, notice, 404)
+    quality = warehouse.query("quality", collection=collection, run_id=run_id)
+    reasons = progress.reasons(stages, quality)
     written = [(s["versions_written"] or {}).get("report") for s in stages]
     lake = Lake(Places.from_environment().lake, collection)
     if written and written[-1] and lake.exists(written[-1]):
-        return HTMLResponse(lake.read_text(written[-1]))
-    quality = warehouse.query("quality", collection=collection, run_id=run_id)
+        again = run is not None and run.state != "success"
+        above = _page(
+            "above_report.html",
+            back=_back(request),
+            sentences=progress.sentences(run, reasons) if run and again else [],
+        )
+        # In a frame the page stands on Airflow's own ground.
+        report = lake.read_text(written[-1])
+        return HTMLResponse(
+            report.replace("<body>", f'<body style="background: none">\n{above}', 1)
+        )
+    window_start = stages[0]["window_start"] if stages else run and run.window_start
     page = _page(
         "run.html",
+        back=_back(request),
+        refresh=_REFRESH_SECONDS if run is not None and run.going else None,
         collection=collection,
-        label=_run_label({"run_id": run_id, "window_start": None, **(stages[0] if stages else {})}),
+        label=_run_label({"run_id": run_id, "window_start": window_start}),
+        sentences=progress.sentences(run, reasons)
+        if run is not None
+        else ["Airflow no longer knows this run; this is what it recorded."],
         stages=stages,
         failures=[rule for rule in quality if not rule["success"]],
     )
-    return HTMLResponse(page, status_code=200 if stages else 404)
+    return HTMLResponse(page)
 
 
 def thumbnail(dag_id: DagId, image_id: ImageId) -> Response:
@@ -143,6 +204,18 @@ def _warehouse_at(url: str) -> Warehouse:
 
 def _warehouse() -> Warehouse:
     return _warehouse_at(Places.from_environment().warehouse)
+
+
+def _back(request: Request) -> str:
+    """The Dedup page's own address, below whatever prefix Airflow is served at."""
+    return f"{request.scope['root_path']}/"
+
+
+def _notice(
+    request: Request, notice: str, status: int, headers: Mapping[str, str] | None = None
+) -> HTMLResponse:
+    page = _page("notice.html", notice=notice, back=_back(request))
+    return HTMLResponse(page, status_code=status, headers=dict(headers or {}))
 
 
 def _page(template: str, **content: Any) -> str:

@@ -3,6 +3,7 @@ SET
     source = :source,
     period = :period,
     price_per_gb_month = :price_per_gb_month,
+    currency = :currency,
     uncertain_margin = :uncertain_margin,
     model_id = :model_id,
     run_id = :run_id,

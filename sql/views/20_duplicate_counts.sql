@@ -31,9 +31,10 @@ SELECT
     CAST(sum(bytes) AS DOUBLE PRECISION) / 1000000000 * collection.price_per_gb_month
         AS cost_per_month,
     CAST(sum(reclaimable_bytes) AS DOUBLE PRECISION) / 1000000000 * collection.price_per_gb_month
-        AS savable_per_month
+        AS savable_per_month,
+    collection.currency
 FROM image_state
 INNER JOIN collection ON image_state.collection = collection.name
 GROUP BY
     image_state.collection, image_state.arrival, image_state.period_start, image_state.prefix,
-    image_state.format, collection.price_per_gb_month;
+    image_state.format, collection.price_per_gb_month, collection.currency;

@@ -22,7 +22,8 @@ SELECT
     image.uri AS keeper_uri,
     duplicate_group.reclaimable_bytes / 1000000000.0 * collection.price_per_gb_month
         AS cost_per_month,
-    image.period_start
+    image.period_start,
+    collection.currency
 FROM duplicate_group
 INNER JOIN collection ON duplicate_group.collection = collection.name
 INNER JOIN image

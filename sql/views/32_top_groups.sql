@@ -22,5 +22,6 @@ SELECT
     keeper_key,
     keeper_uri,
     cost_per_month,
-    period_start
+    period_start,
+    currency
 FROM group_profile;

@@ -27,12 +27,15 @@ SELECT
     collection.price_per_gb_month,
     coalesce(held.bytes, 0) / 1000000000.0 * collection.price_per_gb_month AS cost_per_month,
     coalesce(held.reclaimable_bytes, 0) / 1000000000.0 * collection.price_per_gb_month
-        AS savable_per_month
+        AS savable_per_month,
+    collection.currency,
+    coalesce(held.decoded, 0) AS decoded
 FROM collection
 LEFT JOIN (
     SELECT
         collection,
         CAST(sum(images) AS BIGINT) AS images,
+        CAST(sum(decoded) AS BIGINT) AS decoded,
         CAST(sum(active) AS BIGINT) AS active,
         CAST(sum(collapsed) AS BIGINT) AS collapsed,
         CAST(sum(rejected) AS BIGINT) AS rejected,

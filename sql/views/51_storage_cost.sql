@@ -8,8 +8,10 @@ SELECT
     CAST(sum(image_state.reclaimable_bytes) AS DOUBLE PRECISION) / 1000000000 AS reclaimable_gb,
     collection.price_per_gb_month,
     CAST(sum(image_state.reclaimable_bytes) AS DOUBLE PRECISION) / 1000000000
-    * collection.price_per_gb_month AS cost_per_month
+    * collection.price_per_gb_month AS cost_per_month,
+    collection.currency
 FROM collection
 INNER JOIN image_state ON collection.name = image_state.collection
 WHERE image_state.verdict = 'duplicate'
-GROUP BY collection.name, image_state.relation, collection.price_per_gb_month;
+GROUP BY
+    collection.name, image_state.relation, collection.price_per_gb_month, collection.currency;

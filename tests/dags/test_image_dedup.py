@@ -32,13 +32,11 @@ HEAVY = ("torch", "faiss", "great_expectations", "deltalake", "pyarrow", "numpy"
 MARCH = (datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 3, 2, tzinfo=UTC))
 
 
-def parse(folder: Path) -> ModuleType:
-    """Import the DAG file as Airflow does, over the collection files of a folder."""
+def parse(folder: Path, file: Path = ROOT / "dags/idedup_dags/image_dedup.py") -> ModuleType:
+    """Import a DAG file as Airflow does, over the collection files of a folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IDEDUP_COLLECTIONS", str(folder))
-        spec = importlib.util.spec_from_file_location(
-            "parsed", ROOT / "dags/idedup_dags/image_dedup.py"
-        )
+        spec = importlib.util.spec_from_file_location("parsed", file)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -46,7 +44,7 @@ def parse(folder: Path) -> ModuleType:
 
 
 def dags_of(module: ModuleType) -> dict[str, DAG]:
-    return {n: d for n, d in vars(module).items() if isinstance(d, DAG) and n != "dag"}
+    return {d.dag_id: d for d in vars(module).values() if isinstance(d, DAG)}
 
 
 @pytest.fixture
@@ -114,12 +112,14 @@ def test_documentation_says_what_an_operator_needs(shipped: dict[str, DAG]) -> N
             assert part in str(dag.doc_md)
 
 
-def test_the_report_emits_an_asset_and_has_a_link(shipped: dict[str, DAG]) -> None:
+def test_the_report_emits_an_asset_and_its_tasks_have_a_link(shipped: dict[str, DAG]) -> None:
     for dag in shipped.values():
         gate = dag.get_task("report.gate")
         assert [a.name for a in gate.outlets] == [
             f"{dag.dag_id.removeprefix('image_dedup_')} dedup report"
         ]
+        linked = {task.task_id for task in dag.tasks if task.operator_extra_links}
+        assert linked == {"report.prepare", "report.gate"}
         [link] = gate.operator_extra_links
         key = SimpleNamespace(dag_id=dag.dag_id, run_id="manual__2025-03-01T00:00:00+00:00")
         url = link.get_link(gate, ti_key=key)
@@ -335,3 +335,22 @@ def test_what_tasks_hand_each_other_is_small(finished_run: Any) -> None:
         values = {row.task_id: json.dumps(row.value) for row in session.execute(query)}
     assert len(values) == 12
     assert max(map(len, values.values())) < 5_000
+
+
+def test_each_field_of_a_form_says_what_empty_means(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\nsource: /pictures\n")
+    files = [f for f in (ROOT / "dags").rglob("*.py") if "with DAG(" in f.read_text()]
+    fields = {
+        (dag.dag_id, name): dag.params.get_param(name)
+        for file in files
+        for dag in dags_of(parse(tmp_path, file)).values()
+        for name in dag.params
+    }
+    assert len({dag_id for dag_id, _ in fields if not dag_id.startswith("invalid")}) == 4
+    for field, param in fields.items():
+        says, wanted = param.description or "", param.schema.get("type")
+        assert says.endswith("."), field
+        if wanted == "boolean":
+            assert says.startswith("Off: "), field
+        elif "null" in (wanted or []) and field[1] not in ("end", "peer_python"):
+            assert "Empty" in says, field

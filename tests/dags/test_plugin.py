@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -155,7 +156,151 @@ def test_the_run_page_is_the_report_that_the_stage_wrote(
         "stages", collection="small", run_id=finished_run.run_id
     )
     path = stages[-1]["versions_written"]["report"]
-    assert visitor("viewer").get(pages[1]).text == Lake(places.lake, "small").read_text(path)
+    head, body = Lake(places.lake, "small").read_text(path).split("<body>")
+    page = visitor("viewer").get(pages[1]).text
+    assert page.startswith(head) and page.endswith(body)
+    assert "earlier try" not in page
+
+
+def test_every_page_leads_back(visitor: Visitor, pages: list[str]) -> None:
+    for page in (pages[1], f"{DAG}/runs/nobody-ran-this/report", "/idedup/nothing"):
+        assert 'href="/idedup/"' in visitor("viewer").get(page).text, page
+        behind_a_prefix = TestClient(visitor("viewer").app, root_path="/team")
+        behind_a_prefix.headers = visitor("viewer").headers
+        assert 'href="/team/idedup/"' in behind_a_prefix.get(page).text, page
+
+
+def test_a_run_of_another_dag_has_a_sentence(visitor: Visitor) -> None:
+    answer = visitor("viewer").get("/idedup/dags/idedup_maintenance/runs/manual__1/report")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "not of a collection: it is of the DAG idedup_maintenance" in answer.text
+    assert 'href="/idedup/"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "status", "says"),
+    [
+        (None, "/idedup/", 401, "sign in to Airflow"),
+        ("", "/idedup/", 403, "a role that may read the DAG"),
+        ("viewer", "/idedup/nothing", 404, "no such page"),
+        ("viewer", f"{DAG}/runs/nobody/report", 404, "knows no run nobody of small"),
+        ("viewer", f"{DAG}/runs/{'x' * 251}/report", 422, "of no run"),
+        ("viewer", "/idedup/dags/image_dedup_small/images/x", 422, "of no run"),
+    ],
+)
+def test_a_fault_is_a_page(
+    visitor: Visitor, role: str | None, path: str, status: int, says: str
+) -> None:
+    answer = visitor(role).get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert says in answer.text and "{" not in answer.text.split("<body>")[1]
+
+
+def test_a_run_that_waits_says_so_and_looks_again(visitor: Visitor, finished_run: Any) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+    with create_session() as session:
+        session.add(
+            DagRun(
+                dag_id="image_dedup_small",
+                run_id="backfill__2026-01-02T00:00:00+00:00",
+                run_type=DagRunType.BACKFILL_JOB,
+                state="queued",
+                logical_date=datetime(2026, 1, 1, tzinfo=UTC),
+                data_interval=(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)),
+                queued_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+                triggered_by=DagRunTriggeredByType.TEST,
+            )
+        )
+    page = visitor("viewer").get(f"{DAG}/runs/backfill__2026-01-02T00:00:00+00:00/report")
+    assert page.status_code == 200
+    assert "small, backfill 2026-01-01" in page.text  # the day that it looks at, not its id's
+    assert "waited for its turn since 2026-01-02 03:04 UTC" in page.text
+    assert '<meta http-equiv="refresh" content="10">' in page.text
+
+
+def test_a_run_that_is_repeated_says_so_above_its_earlier_report(
+    visitor: Visitor, finished_run: Any, pages: list[str]
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    def become(state: str) -> None:
+        with create_session() as session:
+            run = session.get(DagRun, finished_run.id)
+            assert run is not None
+            run.state = state
+
+    become("running")
+    try:
+        page = visitor("viewer").get(pages[1]).text
+    finally:
+        become("success")
+    assert "report below is of an earlier try" in page and "Duplicates in small" in page
+
+
+def a_run_at(state: str, paused: bool = False, **tasks: str) -> Any:
+    from idedup_ui.progress import RunState, TaskState
+
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    states = {name.replace("_", "."): TaskState(state, at) for name, state in tasks.items()}
+    return RunState(state, at, None, paused, states)
+
+
+def test_a_run_says_where_it_is(airflow_home: Path) -> None:
+    from idedup_ui.progress import sentences
+
+    ingested = {"ingest_prepare": "success", "ingest_gate": "success"}
+
+    def said(*arguments: Any, reasons: Any = {}, **tasks: Any) -> str:  # noqa: B006
+        return " ".join(sentences(a_run_at(*arguments, **tasks), reasons))
+
+    text = said("running", **ingested, prefilter_prepare="running")
+    assert "prefilter has been running since 2026-01-02 03:04 UTC." in text
+    assert "Done: ingest. Still to come: embed, index, group, report." in text
+    assert "The gate of prefilter has been running" in said(
+        "running", **ingested, prefilter_prepare="success", prefilter_gate="running"
+    )
+    assert "prefilter is prepared, and its gate is next." in said(
+        "running", **ingested, prefilter_prepare="success"
+    )
+    assert "ingest waits for a free worker." in said("running", ingest_prepare="queued")
+    assert "about to start" in said("running")
+    lost = {"ingest": "The bucket is gone."}
+    assert (
+        "ingest did not succeed and is tried again: The bucket is gone. Still to come: prefilter,"
+        in (said("running", ingest_prepare="up_for_retry", reasons=lost))
+    )
+    text = said("failed", ingest_prepare="failed", reasons=lost)
+    assert "ingest failed: The bucket is gone." in text
+    assert "Not begun: prefilter, embed, index, group, report." in text
+    assert "clear the failed stage's prepare" in text
+    assert "paused" in said("queued", True) and "paused" not in said("queued")
+    assert "ended without a task" in said("success")
+    assert "Clear report.prepare" in said("success", **ingested)
+
+
+def test_a_broken_rule_is_why_a_stage_failed(airflow_home: Path) -> None:
+    from idedup_ui.progress import reasons
+
+    rules = [
+        {"stage": "ingest", "rule": "a", "severity": "warn", "success": False},
+        {"stage": "ingest", "rule": "b", "severity": "error", "success": True},
+        {
+            "stage": "ingest",
+            "rule": "reject_ratio",
+            "severity": "error",
+            "success": False,
+            "observed": "reject_ratio 0.5",
+            "expected": "at most 0.2",
+        },
+    ]
+    found = reasons([{"stage": "ingest", "error": None}], rules)
+    assert found == {"ingest": "reject_ratio: found 0.5, expected at most 0.2"}
+    assert reasons([{"stage": "embed", "error": "no memory"}], []) == {"embed": "no memory"}
 
 
 def test_thumbnails_are_pictures(visitor: Visitor, pages: list[str]) -> None:
@@ -167,8 +312,6 @@ def test_thumbnails_are_pictures(visitor: Visitor, pages: list[str]) -> None:
 def test_a_run_that_failed_shows_how_far_it_came(
     visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datetime import UTC, datetime
-
     from idedup_tasks.pipeline import Run
     from idedup_tasks.quality import RuleResult
     from idedup_tasks.settings import load_collection
@@ -214,6 +357,44 @@ def test_uncertain_members_are_counted_and_marked(
     assert '<b class="warn">1</b>uncertain, to look at first' in text
     assert re.findall(r"images/(0[abc])", text) == ["0a", "0b", "0c"]
     assert text.count('<b class="warn">uncertain</b>') == 1
+
+
+def test_one_scan_has_the_same_numbers_everywhere(
+    visitor: Visitor, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    from idedup_tasks.api import places_of_scan, scan
+
+    (tmp_path / "settings.yaml").write_text("currency: EUR\n")
+    result = scan(source, tmp_path / "found", settings=tmp_path / "settings.yaml")
+    counts, places = result.summary["counts"], places_of_scan(result.output)
+    files, decoded, rejected = counts["images"], counts["decoded"], counts["rejected"]
+    assert rejected == 1 and decoded == files - 1 == len(list(source.iterdir())) - 1
+
+    name = result.summary["collection"]
+    [totals] = Warehouse(places.warehouse).query("totals", collection=name)
+    [run] = Warehouse(places.warehouse).query("runs", collection=name, limit=1)
+    assert (totals["images"], totals["decoded"], totals["rejected"]) == (files, decoded, rejected)
+    assert (run["listed"], run["rejected"]) == (files, rejected)
+    for relation in ("exact", "perceptual", "near"):
+        assert totals[f"duplicates_{relation}"] == counts[f"duplicates_{relation}"]
+
+    def words(page: str) -> str:
+        return " ".join(
+            html.unescape(re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.S)).split()
+        )
+
+    report = words(result.report.read_text())
+    assert f"Images {decoded} of {files} files, " in report and f"; {rejected} rejected" in report
+    monkeypatch.setenv("IDEDUP_WAREHOUSE", places.warehouse)
+    monkeypatch.setenv("IDEDUP_LAKE", places.lake)
+    manager, readable = type(get_auth_manager()), {f"image_dedup_{name}"}
+    monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda *_, **__: readable)
+    page = words(visitor("viewer").get("/idedup/").text)
+    assert f"{decoded} images of {files} files, " in page and f"{rejected} files rejected" in page
+    assert f"{counts['groups']} groups" in page and f"Groups {counts['groups']} " in report
+    assert "EUR a month" in page and "EUR a GB" in report
 
 
 def test_without_a_warehouse_there_is_a_sentence(

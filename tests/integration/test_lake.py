@@ -382,3 +382,45 @@ def test_another_rule_of_arrival_is_reconciled(
     fresh = changed.fresh(bench.home.with_name("fresh"))
     walk(fresh.run())
     assert differences(current_state(changed.run()), current_state(fresh.run())) == {}
+
+
+# --- what the log says ---------------------------------------------------------------------------
+
+
+def test_a_stage_and_its_gate_each_end_in_one_line(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    builders.place(bench.source, "a.png", Picture(1 << 40, 1).content, 0)
+    (bench.source / "b.png").write_text("no picture")
+    run = bench.run()
+    caplog.set_level("INFO")
+    prepared = pipeline.prepare("ingest", run)
+    own = [r.getMessage() for r in caplog.records if r.name == "idedup_tasks.pipeline"]
+    assert own[-1].startswith("ingest: worked on 2, listed 2, decoded 1, rejected 1, ")
+    caplog.clear()
+    pipeline.gate("ingest", run, prepared["candidate"])
+    # Few objects: that half of them cannot be read only warns.
+    own = [r.getMessage() for r in caplog.records if r.name == "idedup_tasks.pipeline"]
+    assert own[-1] == (
+        "ingest: 12 rules hold, 1 warns (reject_ratio: found 0.5, expected at most "
+        "20% of the objects rejected); published as images version 1."
+    )
+    # This one does not heed the level of its parents.
+    assert "great_expectations.data_context.types.base" not in {r.name for r in caplog.records}
+
+
+def test_a_gate_that_stays_shut_says_which_rule_and_what_to_do(bench: Bench) -> None:
+    bench = bench.with_settings(quality={"max_removal_ratio": 0.0})
+    for name, day in (("a.png", 0), ("b.png", 0)):
+        builders.place(bench.source, name, Picture(1 << 40, 1).content, day)
+    walk(bench.run(), ["ingest"])
+    (bench.source / "a.png").unlink()
+    prepared = pipeline.prepare("ingest", bench.run())
+    with pytest.raises(QualityFailure) as failure:
+        pipeline.gate("ingest", bench.run(), prepared["candidate"])
+    said = str(failure.value)
+    assert said.startswith(
+        "ingest of drawn is not published: removal_ratio: found max_removed_ratio 0.5, expected at "
+        "most 0% of a partition vanished. Mend the cause, then have ingest prepared again; "
+    )
+    assert "\n" not in said and prepared["candidate"] in said

@@ -51,7 +51,7 @@ def a_collection() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def run(warehouse: Warehouse, tmp_path: Path) -> Run:
-    run = a_run(tmp_path, price_per_gb_month=0.5)
+    run = a_run(tmp_path, price_per_gb_month=0.5, currency="EUR")
     warehouse.apply(run, a_candidate(run), batches(a_collection()))
     return run
 
@@ -256,6 +256,11 @@ def test_collection_totals_and_cost(warehouse: Warehouse, run: Run, tmp_path: Pa
     found = by(warehouse.query("collections"), "collection")
     photos = found["photos"]
     assert [photos[c] for c in ("images", "active", "collapsed", "rejected")] == [9, 4, 3, 2]
+    assert (photos["decoded"], found["empty"]["decoded"]) == (7, 0)
+    assert (photos["currency"], found["empty"]["currency"]) == ("EUR", "USD")
+    for name in ("duplicate_counts", "group_profile", "top_groups", "storage_cost"):
+        rows = view(warehouse, name)
+        assert rows and {row["currency"] for row in rows} == {"EUR"}, name
     assert (photos["groups"], photos["duplicates"], photos["unique_images"]) == (2, 4, 1)
     assert photos["duplicate_rate"] == pytest.approx(4 / 7)
     assert float(photos["savable_per_month"]) == pytest.approx(3.0)

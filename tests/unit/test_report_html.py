@@ -163,19 +163,19 @@ def a_collection() -> list[dict[str, Any]]:
 
 
 def test_page_says_what_was_found(tmp_path: Path) -> None:
-    html, page = report(a_run(tmp_path, price_per_gb_month=1.0), a_collection())
+    html, page = report(a_run(tmp_path, price_per_gb_month=1.0, currency="EUR"), a_collection())
     assert html.startswith("<!doctype html>")
     words = page.words
     for expected in (
         "Duplicates in photos",
-        "Images 6",
+        "Images 6 of 7 files, ",
         "Groups 1",
         "Exact 1 duplicates, 9 MB",
         "Perceptual 1 duplicates, 100 bytes",
         "Near 2 duplicates, 4 kB",
         "Reclaimable 9 MB",
-        "Cost a month < 0.01",
-        "1 more files rejected",
+        "Cost a month < 0.01 EUR of duplicates, at 1.0 EUR a GB",
+        " 1 rejected",
         "Group 1: 5 images mixed",
         "beach2.jpg",
         "0.81 ≥ 0.65",

@@ -129,6 +129,14 @@ def test_every_fault_of_a_file_is_named(tmp_path: Path) -> None:
     assert len(str(fault.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize("currency", ["usd", "US dollars", "$", ""])
+def test_a_currency_is_a_code(tmp_path: Path, currency: str) -> None:
+    said = write(tmp_path, name="p", source="/p", currency="EUR")
+    assert load_collection(said).currency == "EUR"
+    with pytest.raises(SettingsError, match="currency"):
+        load_collection(write(tmp_path, name="p", source="/p", currency=currency))
+
+
 @pytest.mark.parametrize("content", ["name: [", "just text", "- a\n- b", ""])
 def test_what_is_no_mapping_is_a_fault_too(tmp_path: Path, content: str) -> None:
     (tmp_path / "photos.yaml").write_text(content)
