@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from idedup_tasks.quickstart import agreement
+from idedup_tasks.quickstart import agreement, wrong_pairs
 from idedup_tasks.sample import DAYS, arrival_days, make_sample, photographs
 
 FIRST_DAY = date(2025, 6, 2)
@@ -152,3 +152,17 @@ def test_agreement_counts_pairs() -> None:
     assert agreement(truth, {"a": "1", "b": "1", "c": "1", "d": None, "e": None}) == (3, 3, 3)
     assert agreement(truth, {"a": "1", "b": "1", "c": "2", "d": "2", "e": None}) == (3, 2, 1)
     assert agreement(truth, {"a": "1", "d": "1", "e": "1"}) == (3, 3, 0)
+
+
+def test_wrong_pairs_are_counted_by_what_they_show() -> None:
+    truth = {
+        "a": "chat 01",
+        "b": "chat 01",
+        "c": "chat 02",
+        "d": "moon",
+        "e": "cat",
+        "f": "chart 01",
+    }
+    assert not wrong_pairs(truth, {"a": "1", "b": "1", "c": None, "d": None})
+    found = {"a": "1", "b": "1", "c": "1", "d": "2", "e": "2", "f": "2"}
+    assert wrong_pairs(truth, found) == {"chats": 2, "photographs": 1, "of two kinds": 2}
