@@ -19,8 +19,9 @@ from idedup_tasks.settings import Collection
 _INTRODUCTION = """\
 # Collection files
 
-One YAML file in `IDEDUP_COLLECTIONS` (`collections` in `IDEDUP_HOME`, unless set) is one collection
-and one DAG, `image_dedup_<name>`. The smallest has two lines:
+One YAML file in `IDEDUP_HOME/collections` is one collection and one DAG, `image_dedup_<name>` (with
+`make run` that is `.idedup/collections`, in the Compose stack `config/collections`; another folder
+can be named with `IDEDUP_COLLECTIONS`). The smallest has two lines:
 
 ```yaml
 name: pictures

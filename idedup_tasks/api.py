@@ -37,6 +37,7 @@ from idedup_tasks.settings import (
     SettingsError,
     Thresholds,
     load_collection,
+    local_folder,
     make_private,
     read_settings,
     secret_in,
@@ -88,6 +89,9 @@ class ScanResult:
         output: the folder with `report.html`, `groups.csv`, `groups.parquet`, `images.parquet` and
             `summary.json`.
         summary: the content of `summary.json`.
+
+    `groups` and `images` are Arrow tables, read from their files each time they are asked for;
+    `.to_pandas()` makes a data frame of one.
     """
 
     output: Path
@@ -98,12 +102,18 @@ class ScanResult:
         return self.output / "report.html"
 
     @property
-    def groups(self) -> Path:
-        return self.output / "groups.parquet"
+    def groups(self) -> pa.Table:
+        """A row per member of a group, in the order of `groups.csv`; columns `GROUP_COLUMNS`."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.output / "groups.parquet")
 
     @property
-    def images(self) -> Path:
-        return self.output / "images.parquet"
+    def images(self) -> pa.Table:
+        """A row per file with status and verdict; columns of `images.parquet`."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.output / "images.parquet")
 
 
 def scan(
@@ -134,9 +144,6 @@ def scan(
         DescriptorError, ExtraMissing: the device or the source's protocol cannot be used here.
         QualityFailure: a gate found the result of a stage wrong; nothing of it was kept.
     """
-    from idedup_tasks import pipeline
-    from idedup_tasks.warehouse import Warehouse
-
     started, clock = datetime.now(UTC), time.perf_counter()
     address = _address(source)
     content = _scan_settings(settings, descriptor, device)
@@ -147,6 +154,11 @@ def scan(
     collection = _scan_collection(places, address, content, settings)
     excluded = _excluded(address, folder)
     _refuse_empty(collection, excluded)
+
+    # Seconds of imports: only now that nothing speaks against it.
+    from idedup_tasks import pipeline
+    from idedup_tasks.warehouse import Warehouse
+
     Warehouse(places.warehouse).upgrade()
 
     current = [""]
@@ -164,6 +176,7 @@ def scan(
         allow_removals=True,
         excluded=excluded,
         progress=report_progress,
+        scan=folder,
     )
     # Before hours of reading: a descriptor that is not there, or not the one that is pinned.
     model_id = run.model_id
@@ -267,8 +280,6 @@ def _address(source: str | os.PathLike[str]) -> str:
 
 
 def _output_folder(output: Path, address: str) -> Path:
-    from idedup_tasks.lake import local_folder
-
     folder = output.expanduser().resolve()
     local_folder(str(folder))  # refused before anything is made
     if folder == Path(address).resolve():
@@ -318,9 +329,9 @@ def _refuse_empty(collection: Collection, excluded: tuple[str, ...]) -> None:
 
 def _refuse_device(device: object) -> None:
     """Before anything is read or made; what is no device's name is for the settings to refuse."""
-    from idedup_tasks.descriptors.descriptor import check_device
-
     if device in ("auto", "cpu", "cuda"):
+        from idedup_tasks.descriptors.descriptor import check_device
+
         check_device(str(device))
 
 
@@ -330,8 +341,7 @@ def _scan_settings(
     """The fields of a collection that were given for a scan."""
     content: dict[str, Any] = {"quality": {"warn_only": ["reject_ratio"]}}
     if settings is not None:
-        given = read_settings(Path(settings).expanduser(), "device: cpu")
-        content |= given
+        content |= read_settings(Path(settings).expanduser(), "device: cpu")
     overrides = {"descriptor": descriptor, "device": device}
     return content | {k: v for k, v in overrides.items() if v is not None}
 
@@ -519,7 +529,7 @@ def query(
         scan: output folder of an earlier `scan`, instead of the places of the environment.
 
     Raises:
-        UsageError: there is no such collection, or it holds nothing yet.
+        UsageError: there is no such image or collection, or the collection holds nothing yet.
         Rejected: the file is not an image that can be read.
     """
     run = _open(collection, scan)
@@ -545,17 +555,29 @@ def query(
 
 
 def _read(collection: Collection, path: str) -> ImageFacts:
-    """An image as ingest would read it."""
+    """An image as ingest would read it.
+
+    Raises:
+        UsageError: there is no file of that name.
+        Rejected: it is no image that can be read; says which and why.
+    """
     from idedup_tasks import images, sources
 
     limits = collection.limits
+    if sources.is_local(path) and Path(path.removeprefix("file://")).expanduser().is_dir():
+        raise UsageError(f"{path} is a folder: name one image in it.")
     try:
         data = sources.read_object(path, limits.max_bytes)
+    except sources.ObjectVanished:
+        raise UsageError(f"{path} is not there: name an image file or its URL.") from None
     except ValueError as error:  # an address with a password in it, or of no known protocol
         raise UsageError(str(error)) from None
-    return images.read_image(
-        data, images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-    )
+    try:
+        return images.read_image(
+            data, images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+        )
+    except images.Rejected as error:
+        raise images.Rejected(error.code, f"{path} cannot be compared: {error.reason}") from error
 
 
 def _same_bytes(images: Snapshot, sha256: str) -> list[str]:
@@ -670,10 +692,18 @@ def explain(
         scan: output folder of an earlier `scan`, instead of the places of the environment.
 
     Raises:
-        UsageError: no such collection or image_id, or an image_id of a rejected file.
+        UsageError: no such file, collection or image_id, or an image_id of a rejected file.
         Rejected: a file is not an image that can be read.
         DescriptorError: the descriptor's network cannot be looked into.
     """
+    given = [os.fspath(image) for image in (a, b)]
+    asked = collection is not None or scan is not None or any(map(_is_image_id, given))
+    run = _open(collection, scan) if asked else None
+    plain = {"name": "files", "source": "/"}
+    settings = Collection.model_validate(plain) if run is None else run.collection
+    # Files first, and what takes seconds to import only when there are two to compare.
+    files = {name: _read(settings, name) for name in given if not _is_image_id(name)}
+
     import numpy as np
 
     from idedup_tasks import explanation
@@ -682,14 +712,9 @@ def explain(
     from idedup_tasks.group.clusters import cosine
     from idedup_tasks.prefilter.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
 
-    given = [os.fspath(image) for image in (a, b)]
-    asked = collection is not None or scan is not None or any(map(_is_image_id, given))
-    run = _open(collection, scan) if asked else None
-    plain = {"name": "files", "source": "/"}
-    settings = Collection.model_validate(plain) if run is None else run.collection
     thresholds = _thresholds(settings)
     first, second = (
-        _named_image(run, name) if run is not None and _is_image_id(name) else _file(settings, name)
+        _file(name, files[name]) if run is None or name in files else _named_image(run, name)
         for name in given
     )
     descriptor = load_descriptor(settings.descriptor, settings.device)
@@ -764,8 +789,7 @@ def _thresholds(collection: Collection) -> Thresholds:
     return Thresholds(**asdict(descriptor_info(collection.descriptor).thresholds))
 
 
-def _file(collection: Collection, path: str) -> _Compared:
-    facts = _read(collection, path)
+def _file(path: str, facts: ImageFacts) -> _Compared:
     return _Compared(path, facts.sha256, facts.low_information, _thumbnail(facts))
 
 
@@ -955,8 +979,6 @@ def _compared(rows: pd.DataFrame) -> Preview:
 
 def _open(collection: str | None, scan: str | os.PathLike[str] | None) -> Run:
     """A run to read with; it prepares nothing."""
-    from idedup_tasks.pipeline import Run
-
     places = Places.from_environment()
     if scan is not None:
         folder = Path(scan).expanduser().resolve()
@@ -964,8 +986,16 @@ def _open(collection: str | None, scan: str | os.PathLike[str] | None) -> Run:
         if not places.collections.is_dir():
             raise UsageError(f"{scan} holds no scan: name the folder given to scan as output.")
     found = _find(places, collection)
+
+    from idedup_tasks.pipeline import Run
+
     run = Run(found, "reading", None, places)
     if not run.lake.exists("groups/_delta_log"):
+        if scan is not None:
+            raise UsageError(
+                f"The scan in {scan} came to no result: scan again with it as output, which goes "
+                "on where it stopped."
+            )
         raise UsageError(
             f"Collection {found.name} holds nothing yet at {run.lake.uri}: run it first, or set "
             "IDEDUP_LAKE to where its lake is."
@@ -987,8 +1017,11 @@ def _find(places: Places, name: str | None) -> Collection:
     if name is None and len(found) == 1:
         return next(iter(found.values()))
     if name is None or name not in found:
-        what = "Which collection" if name is None else f"There is no collection {name}"
+        what = "No collection was named" if name is None else f"There is no collection {name}"
         there = ", ".join(sorted(found)) or "none"
         unusable = f" (not usable: {'; '.join(faults)})" if faults else ""
-        raise UsageError(f"{what}: {places.collections} has {there}{unusable}.")
+        raise UsageError(
+            f"{what}: {places.collections} has {there}{unusable}; name one with --collection, or "
+            "the output folder of a scan with --scan."
+        )
     return found[name]

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from idedup_tasks import api
+from idedup_tasks.commands import command, file_name
 from idedup_tasks.maintenance.commands import maintain
 from idedup_tasks.settings import (
     STAGES,
@@ -253,6 +255,29 @@ def _show_scan(result: api.ScanResult) -> None:
     for prefix in summary["excluded"]:
         console.print(f"Not looked at: {prefix} holds the results.", markup=False)
     console.print(f"Report: {result.report}", markup=False)
+    _say_what_next(result)
+
+
+def _say_what_next(result: api.ScanResult) -> None:
+    """Two commands about what was found, that work as they stand."""
+    import pyarrow.compute as pc
+
+    readable = result.images.filter(pc.field("status") != "rejected")["uri"]
+    if not len(readable):
+        return
+    of_scan = partial(
+        command,
+        places=api.places_of_scan(result.output),
+        collection=result.summary["collection"],
+        scan=result.output,
+    )
+    grouped = result.groups["uri"]
+    image = file_name((grouped if len(grouped) else readable)[0].as_py())
+    cut = round(min(1.0, result.summary["thresholds"]["cut"] + 0.05), 4)
+    console = _stdout()
+    console.print(f"What is like an image: {of_scan('query', image)}", markup=False)
+    other = of_scan("preview", "--cut", f"{cut:g}")
+    console.print(f"What another threshold would change: {other}", markup=False)
 
 
 # --- query -------------------------------------------------------------------------------------
@@ -337,7 +362,7 @@ def explain(
     - `idedup explain a.jpg b.jpg --output why.html`
     - `idedup explain 0f…e2 9a…41 --scan duplicates -o why.png`
     """
-    from idedup_tasks.explanation import check_drawing, picture
+    from idedup_tasks.explanation import check_drawing
 
     if output is not None:
         try:
@@ -345,6 +370,9 @@ def explain(
         except ValueError as error:
             raise api.UsageError(str(error)) from error
     found = api.explain(first, second, collection, scan=scan)
+
+    from idedup_tasks.explanation import picture
+
     if output is not None:
         found.save(output)
     if as_json:
@@ -638,7 +666,7 @@ def check(
 
     Examples:
 
-    - `idedup collections check pictures.yaml`
+    - `idedup collections check`
     """
     given = paths or [Places.from_environment().collections]
     files = [

@@ -35,7 +35,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from fsspec.implementations.local import LocalFileSystem
 
 from idedup_tasks.extras import require_protocol
-from idedup_tasks.settings import SettingsError
+from idedup_tasks.settings import local_folder
 
 log = logging.getLogger(__name__)
 
@@ -674,40 +674,6 @@ class Lake:
 
 
 # Its scheme, as in `sources`: a path may hold `://` further on.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# delta-rs takes a backslash for a slash and `%41` for `A`, looks for the table it has just made
-# somewhere else, and refuses control characters.
-_NOT_IN_A_LAKE = re.compile(r"[\x00-\x1f\x7f\\]|%[0-9A-Fa-f]{2}")
-
-
-def local_folder(root: str) -> str | None:
-    """The absolute path of a lake's root, or None for the URL of a store.
-
-    Raises:
-        SettingsError: a folder whose name the tables cannot have.
-    """
-    path = root.removeprefix("file://")
-    if _URL.match(path):
-        return None
-    folder = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - a link keeps its name
-    found = _NOT_IN_A_LAKE.search(folder)
-    part = "bytes that are not UTF-8" if found is None else repr(found.group())
-    if found is not None or not _is_text(folder):
-        raise SettingsError(
-            f"{folder!r} cannot hold a lake: its name has {part}, which names of Delta tables "
-            "cannot have; name another folder."
-        )
-    return folder
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def safe_name(run_id: str) -> str:
     """A run id as a file name, another one for every run id."""
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)

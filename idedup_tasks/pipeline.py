@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from idedup_tasks.lake import Candidate, Conflict, Lake
@@ -68,6 +69,7 @@ class Run:
         allow_removals: accept a listing that removes a large share of a partition.
         excluded: beginnings of keys that are not looked at, such as a scan's own output.
         progress: called with (what, done, total or None) while a stage works.
+        scan: output folder of `idedup scan`, where it is one.
     """
 
     collection: Collection
@@ -80,6 +82,7 @@ class Run:
     progress: Callable[[str, int, int | None], None] = field(
         default_factory=_log_progress, repr=False
     )
+    scan: Path | None = None
 
     @property
     def lake(self) -> Lake:

@@ -14,16 +14,22 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from idedup_tasks.api import collection_name, size_text
+from idedup_tasks.commands import command, file_name
 from idedup_tasks.local_airflow import AirflowError, LocalAirflow
 from idedup_tasks.sample import arrival_days, make_sample
 from idedup_tasks.settings import (
@@ -87,30 +93,33 @@ def _end(number: int, _: Any) -> None:
 
 def _run(console: Console, source: str | None, once: bool) -> int:
     places = Places.from_environment()
-    places = places.model_copy(update={"collections": places.home / "collections"})
     url = _checked_source(source)
     _make_home(places)
     if url is None:
-        with console.status("Making the sample collection"):
+        with _step(console, "Making the sample collection"):
             truth: Path | None = make_sample(places.home / "sample")
-            collection = _write_collection(places, "sample", places.home / "sample", daily=True)
+        collection = _write_collection(places, "sample", places.home / "sample", daily=True)
     else:
         truth, collection = None, _write_collection(places, collection_name(url), url, daily=False)
-    Warehouse(places.warehouse_owner or places.warehouse).upgrade()
+    with _step(console, "Bringing the warehouse up to date"):
+        Warehouse(places.warehouse_owner or places.warehouse).upgrade()
     dag_id = f"image_dedup_{collection.name}"
     gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     airflow = LocalAirflow(
         places.home / "airflow", places, environment={"IDEDUP_GPU_POOL": "gpu"} if gpus else {}
     )
-    with console.status("Starting Airflow"):
+    with _step(console, "Starting Airflow, which takes half a minute or so"):
         airflow.start()
+    login = f"Airflow: {airflow.url}  user {airflow.user}  password {airflow.password}"
     try:
-        with console.status(f"Waiting for the DAG {dag_id}"):
+        console.print(login, markup=False)
+        with _step(console, f"Waiting until Airflow has read the DAG {dag_id}"):
             airflow.wait_for_dag(dag_id)
         if gpus:
             airflow.set_pool("gpu", gpus, "Embedding, one task a GPU")
-        run_ids = _start_runs(airflow, dag_id, places if truth else None)
-        console.print(f"{dag_id} is running: {airflow.url}/dags/{dag_id}", style="dim")
+        with _step(console, "Starting the runs"):
+            run_ids = _start_runs(airflow, dag_id, places if truth else None)
+        console.print(f"The runs, to watch or to look into: {airflow.url}/dags/{dag_id}")
         succeeded = watch(console, airflow, dag_id, run_ids)
         show_result(console, places, collection, run_ids, truth)
         if not succeeded:
@@ -118,14 +127,27 @@ def _run(console: Console, source: str | None, once: bool) -> int:
                 f"[red]A run failed[/]: {airflow.url}/dags/{dag_id} has its log, and the DAG's "
                 "documentation says what failures mean."
             )
-        console.print(f"Airflow: {airflow.url}  user {airflow.user}  password {airflow.password}")
+        console.print(login, markup=False)
         if not once:
             console.print("Airflow stays up until Ctrl-C.")
             _wait_for_interrupt(airflow)
         return 0 if succeeded else 1
     finally:
-        with console.status("Ending Airflow"):
+        with _step(console, "Ending Airflow"):
             airflow.stop()
+
+
+@contextmanager
+def _step(console: Console, what: str) -> Iterator[None]:
+    """Say what is being done: on a terminal with the seconds it has taken, elsewhere in a line."""
+    if not console.is_terminal:
+        console.print(f"{what} …", markup=False)
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(escape(what), total=None)
+        yield
 
 
 def _checked_source(source: str | None) -> str | None:
@@ -141,16 +163,16 @@ def _checked_source(source: str | None) -> str | None:
 
 
 def _make_home(places: Places) -> None:
-    try:
-        make_private(places.home)
-        places.collections.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
-        raise UsageError(
-            f"IDEDUP_HOME={places.home} cannot be made ({error.strerror}): expected a folder that "
-            "can be written to."
-        ) from error
+    for name, folder in (("HOME", places.home), ("COLLECTIONS", places.collections)):
+        try:
+            make_private(folder)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            raise UsageError(
+                f"IDEDUP_{name}={folder} cannot be made ({error.strerror}): expected a folder "
+                "that can be written to."
+            ) from error
     free = shutil.disk_usage(places.home).free
     if free < _FREE_BYTES:
         raise UsageError(
@@ -278,7 +300,38 @@ def show_result(
     written = [(s["versions_written"] or {}).get("report") for s in stages]
     reports = [path for path in written if path]
     if reports:
-        console.print(f"Report: {places.lake}/{collection.name}/{reports[-1]}")
+        console.print(f"Report: {places.lake}/{collection.name}/{reports[-1]}", markup=False)
+    for line in what_next(places, collection):
+        console.print(line, markup=False)
+
+
+def what_next(places: Places, collection: Collection) -> list[str]:
+    """Lines on how to go on with a collection; the commands in them work as they stand."""
+    from idedup_tasks.lake import Lake
+
+    lake = Lake(places.lake, collection.name)
+    uris = {
+        row["image_id"]: row["uri"]
+        for row in lake.snapshot("images").read(["image_id", "uri"]).to_pylist()
+    }
+    members = lake.snapshot("groups").read(["image_id", "matched_id", "relation"]).to_pylist()
+    # What is near is more worth an explanation than what is the same.
+    members.sort(key=lambda row: (row["relation"] != "near", uris[row["image_id"]]))
+    write = partial(command, places=places, collection=collection.name)
+    lines = ["", "What it holds can be asked, from any folder:"]
+    if members:
+        image = file_name(uris[members[0]["image_id"]])
+        lines.append(f"  {write('query', image)}")
+        if members[0]["matched_id"] is not None:
+            other = file_name(uris[members[0]["matched_id"]])
+            lines.append(f"  {write('explain', image, other, '--output', 'why.html')}")
+    return [
+        *lines,
+        f"  {write('preview', '--cut', '0.9')}",
+        f"Its settings: {places.collections}/{collection.name}.yaml. Put another YAML file there "
+        "and it becomes a DAG.",
+        "",
+    ]
 
 
 def _stages(warehouse: Warehouse, collection: str, run_id: str) -> list[dict[str, Any]]:
@@ -312,11 +365,34 @@ def _rightness(places: Places, collection: Collection, truth: Path) -> str:
     held, reported, right = agreement(originals, found)
     precision = f"{right / reported:.1%}" if reported else "none reported"
     recall = f"{right / held:.1%}" if held else "none to find"
+    wrong = wrong_pairs(originals, found)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in wrong.most_common())
     return (
         f"\nAgainst the sample's ground truth: {recall} of {held:,} duplicate pairs found, "
-        f"{precision} of {reported:,} reported pairs right "
-        "(a smoke check: the sample is small and easy)."
+        f"{precision} of {reported:,} reported pairs right (the sample is far too small to say how "
+        "right it is elsewhere)."
+        + (f"\nOf {wrong.total():,} wrong pairs: {kinds}." if wrong else "")
     )
+
+
+def wrong_pairs(truth: Mapping[str, str | None], found: Mapping[str, str | None]) -> Counter[str]:
+    """Pairs of files that share a group and should not, by what they show.
+
+    Args:
+        truth: what each file was made from, as in the sample's ground truth, or None.
+        found: group of each file, None for a file in no group.
+    """
+    groups: dict[str, list[str]] = {}
+    for file, group in found.items():
+        if group is not None:
+            groups.setdefault(group, []).append(truth.get(file) or "")
+    wrong: Counter[str] = Counter()
+    for members in groups.values():
+        for one, other in combinations(members, 2):
+            if one != other:
+                kinds = {name.rpartition(" ")[0] or "photograph" for name in (one, other)}
+                wrong["of two kinds" if len(kinds) > 1 else f"{kinds.pop()}s"] += 1
+    return wrong
 
 
 def agreement(

@@ -348,7 +348,11 @@ def read_settings(path: Path, example: str) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror}): name a YAML file with settings."
+        ) from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         said = str(error)
         if isinstance(error, yaml.MarkedYAMLError):
             mark = error.problem_mark
@@ -383,6 +387,40 @@ def digest(*settings: Any) -> str:
 def sqlite_url(path: Path) -> str:
     """The URL of an SQLite file of any name; SQLAlchemy decodes this part from 2.1 on."""
     return f"sqlite:///{path}".replace("%", "%25").replace("?", "%3F")
+
+
+_STORE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# delta-rs takes a backslash for a slash and `%41` for `A`, looks for the table it has just made
+# somewhere else, and refuses control characters.
+_NOT_IN_A_LAKE = re.compile(r"[\x00-\x1f\x7f\\]|%[0-9A-Fa-f]{2}")
+
+
+def local_folder(root: str) -> str | None:
+    """The absolute path of a lake's root, or None for the URL of a store.
+
+    Raises:
+        SettingsError: a folder whose name the tables cannot have.
+    """
+    path = root.removeprefix("file://")
+    if _STORE.match(path):
+        return None
+    folder = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - a link keeps its name
+    found = _NOT_IN_A_LAKE.search(folder)
+    part = "bytes that are not UTF-8" if found is None else repr(found.group())
+    if found is not None or not _is_text(folder):
+        raise SettingsError(
+            f"{folder!r} cannot hold a lake: its name has {part}, which names of Delta tables "
+            "cannot have; name another folder."
+        )
+    return folder
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Places(_Strict):

@@ -172,16 +172,20 @@ class Warehouse:
                     for statement in statements(_SQL / file):
                         connection.exec_driver_sql(statement)
 
+    def revision(self) -> str | None:
+        """The schema's version; None where there are no tables. Asking makes none."""
+        from alembic.runtime.migration import MigrationContext
+
+        # Connecting to SQLite would create the file.
+        if self.dialect == "sqlite" and not Path(self._url.database or "").is_file():
+            return None
+        with self._transaction(checked=False) as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
     @cached_property
     def _schema(self) -> str | None:
         """The schema's version, looked at once and found to be the one this release needs."""
-        from alembic.runtime.migration import MigrationContext
-
-        found = None
-        # Connecting to SQLite would create the file.
-        if self.dialect != "sqlite" or Path(self._url.database or "").is_file():
-            with self._transaction(checked=False) as connection:
-                found = MigrationContext.configure(connection).get_current_revision()
+        found = self.revision()
         needed = _newest_revision()
         if found != needed:
             state = "has no tables yet" if found is None else f"has schema version {found}"

@@ -137,17 +137,38 @@ def check(
 
 
 def _runs(name: str | None, allow_removals: bool = False) -> Iterator[Run]:
-    """A run over everything for each collection wanted."""
-    from idedup_tasks.pipeline import Run
-
+    """A run over everything for each collection wanted that ever ran; of others it is said."""
     places = Places.from_environment()
-    found = {c.name: c for c in map(load_collection, sorted(places.collections.glob("*.yaml")))}
+    found = {c.name: c for c in map(load_collection, sorted(places.collections.glob("*.y*ml")))}
+    if not found:
+        raise api.UsageError(
+            f"There is no collection: {places.collections} has no *.yaml file (IDEDUP_COLLECTIONS "
+            "names the folder)."
+        )
     if name is not None and name not in found:
         raise api.UsageError(
-            f"There is no collection {name}: {places.collections} has "
-            f"{', '.join(sorted(found)) or 'none'}."
+            f"There is no collection {name}: {places.collections} has {', '.join(sorted(found))}."
         )
+    from idedup_tasks.pipeline import Run
+
     run_id = f"maintenance__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     for collection in found.values():
         if name in (None, collection.name):
-            yield Run(collection, run_id, None, places, allow_removals=allow_removals)
+            run = Run(collection, run_id, None, places, allow_removals=allow_removals)
+            if _has_run(run):
+                yield run
+            else:
+                typer.echo(f"{collection.name}: it never ran, nothing is to be done")
+
+
+def _has_run(run: Run) -> bool:
+    """Ask without opening a table, which would make it."""
+    from idedup_tasks.warehouse import Warehouse
+
+    if run.lake.exists("images/_delta_log"):
+        return True
+    # A lake that was lost is a difference to be found.
+    warehouse = Warehouse(run.places.warehouse)
+    return warehouse.revision() is not None and bool(
+        warehouse.query("totals", collection=run.collection.name)
+    )

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
+from idedup_tasks.commands import command
 from idedup_tasks.group.linkage import merge_tree
 from idedup_tasks.pipeline import Run
 from idedup_tasks.report import charts
@@ -62,6 +63,7 @@ class Doubt:
     other: dict[str, Any]
     score: float
     relation: str  # of the other to the member: keeper | match
+    command: str  # draws where the two match
 
 
 @dataclass
@@ -374,7 +376,13 @@ def _doubts(run: Run, warehouse: Warehouse) -> tuple[list[Doubt], int]:
         wanted = row["keeper_id"] if to_keeper else row["matched_id"]
         [other] = warehouse.query("image", collection=name, image_id=wanted)
         score = min(row["score"], row["score_to_keeper"])
-        doubts.append(Doubt(row, other, score, "keeper" if to_keeper else "match"))
+        draw = command(
+            *("explain", other["image_id"], row["image_id"], "--output", "why.html"),
+            places=run.places,
+            collection=name,
+            scan=run.scan,
+        )
+        doubts.append(Doubt(row, other, score, "keeper" if to_keeper else "match", draw))
     shown = [image for doubt in doubts for image in (doubt.member, doubt.other)]
     thumbnails = _read_thumbnails(run, shown)
     for image in shown:

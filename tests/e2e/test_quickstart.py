@@ -25,7 +25,11 @@ def quickstart(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "idedup_tasks.quickstart", *arguments],
         cwd=ROOT,
-        env={**os.environ, "IDEDUP_HOME": str(home)},
+        env={
+            **os.environ,
+            "IDEDUP_HOME": str(home),
+            "IDEDUP_COLLECTIONS": str(home / "collections"),
+        },
         capture_output=True,
         text=True,
     )
@@ -50,6 +54,15 @@ def test_a_folder_of_ones_own(source: Path, tmp_path: Path, taken_port: int) -> 
     assert re.search(r"images +22 +of", result.stdout)
     address = re.search(r"Airflow: (http://127\.0\.0\.1:(\d+)) ", result.stdout)
     assert address is not None and int(address[2]) != taken_port
+    # Told before there is anything to wait for, and again at the end.
+    told = [line.startswith("Airflow: ") for line in result.stdout.splitlines()]
+    assert sum(told) == 2
+    assert told.index(True) < result.stdout.splitlines().index("Starting the runs …")
+    assert f"{tmp_path}/home/collections/" in result.stdout
+    asked = [line for line in result.stdout.splitlines() if " query " in line]
+    answer = subprocess.run(["sh", "-c", asked[0]], capture_output=True, text=True, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert "exact" in answer.stdout
     report = re.search(r"Report: (.*\.html)", result.stdout)
     assert report is not None and Path(report[1]).stat().st_size > 1000
     for name in ("secrets.json", "passwords.json"):

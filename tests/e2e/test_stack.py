@@ -37,7 +37,6 @@ from idedup_tasks.settings import STAGES, Places
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 FIRST_DAY = date(2026, 1, 1)
-SCENES = 20
 COLLECTION = {
     "name": "sample",
     # The sample's days, in keys: the store says itself when an object was written.
@@ -50,7 +49,7 @@ COLLECTION = {
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample collection, each file under the day that it arrived on."""
     made = tmp_path_factory.mktemp("sample")
-    make_sample(made / "sample", first_day=FIRST_DAY, scenes=SCENES)
+    make_sample(made / "sample", first_day=FIRST_DAY)
     source = made / "source"
     for file in sorted(p for p in (made / "sample").rglob("*") if p.is_file()):
         day = datetime.fromtimestamp(file.stat().st_mtime, UTC)

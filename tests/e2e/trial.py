@@ -27,7 +27,7 @@ from idedup_tasks.warehouse import Warehouse
 _TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 FIRST_DAY = _TODAY - timedelta(days=4)
 DAYS = [f"{FIRST_DAY + timedelta(days=day):%Y-%m-%d}" for day in range(4)]
-_BRIDGED = (2, 9)  # these are only in the bridge
+_BRIDGED = (1, 5)  # these are only in the bridge
 STATE_TABLES = ("collection", "image", "duplicate_group", "group_member", "duplicate_pair", "model")
 # History, not state: which run wrote a row last, and when; versions count the commits there were.
 HISTORY = {"run_id", "applied_at", "versions_read"}
@@ -52,7 +52,7 @@ def make_source(folder: Path) -> Path:
             continue
         put(folder, f"photo {number}.png", photo, 1 + number % 3)
         put(folder, f"photo {number} small.jpg", photo.resize((250, 195)), 1 + (number + 1) % 3)
-    for number in (1, 5):
+    for number in (4, 8):
         shutil.copyfile(folder / f"photo {number}.png", folder / f"photo {number} copy.png")
         date(folder / f"photo {number} copy.png", 1 + (number + 2) % 3)
     (folder / "broken.jpg").write_bytes(b"not a picture")

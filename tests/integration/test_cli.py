@@ -215,7 +215,7 @@ def test_after_deleting_duplicates_a_second_scan_finds_none(tmp_path: Path) -> N
         progress=lambda stage, what, done, total: seen.append(stage),
     )
     assert list(dict.fromkeys(seen)) == list(first.summary["stages"])
-    for row in pq.read_table(first.groups).to_pylist():
+    for row in first.groups.to_pylist():
         if not row["is_keeper"]:
             Path(row["path"]).unlink()
     second = idedup_tasks.scan(tmp_path / "pictures", tmp_path / "found", device="cpu")
@@ -291,8 +291,9 @@ def test_explain_says_and_draws_why(
         (("{0}", "chelsea.png"), ["-o", "why.pdf"], 2, "why.pdf is neither .html nor .png"),
         (("0" * 32, "chelsea.png"), [], 2, f"has no image {'0' * 32}"),
         (("{rejected}", "chelsea.png"), [], 2, "was rejected: "),
-        (("notes.jpg", "chelsea.png"), [], 1, ""),
-        (("nowhere.jpg", "chelsea.png"), [], 1, "nowhere.jpg"),
+        (("notes.jpg", "chelsea.png"), [], 1, "notes.jpg cannot be compared: The content is not"),
+        (("nowhere.jpg", "chelsea.png"), [], 2, "nowhere.jpg is not there"),
+        (("chelsea.png", "."), [], 2, " is a folder: name one image in it"),
     ],
 )
 def test_bad_use_of_explain_is_one_sentence(
@@ -306,7 +307,7 @@ def test_bad_use_of_explain_is_one_sentence(
     rows = pq.read_table(truth["output"] / "images.parquet").to_pylist()
     rejected = next(row["image_id"] for row in rows if row["status"] == "rejected")
     given = [
-        str(truth["source"] / name) if name.endswith("g") else name.format("0", rejected=rejected)
+        name.format("0", rejected=rejected) if name[0] in "{0" else str(truth["source"] / name)
         for name in names
     ]
     scan = ["--scan", str(truth["output"])]
@@ -387,10 +388,20 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["scan", "{tmp}/full", "-o", "{tmp}/o", "--settings", "{tmp}/bad.yaml"], 2, "bad.yaml: "),
         (["scan", "{tmp}/full", "-o", "{tmp}/o", "--descriptor", "none"], 1, "none"),
         (["scan", "{tmp}/full", "-o", "{tmp}/o", "--device", "tpu"], 2, "tpu"),
+        (
+            ["scan", "{tmp}/full", "-o", "{tmp}/o", "--settings", "{tmp}/no"],
+            2,
+            "no: cannot be read",
+        ),
         (["query", "{tmp}/file", "--scan", "{tmp}/empty"], 2, "holds no scan"),
+        (["query", "{tmp}/file"], 2, "/home/collections has none; name one with --collection, or"),
+        (["explain", "{tmp}/none.jpg", "{tmp}/file"], 2, "none.jpg is not there: name an image"),
+        (["explain", "{tmp}/full", "{tmp}/file"], 2, "full is a folder: name one image in it"),
+        (["explain", "{tmp}/file", "{tmp}/file"], 1, "file cannot be compared: The content is"),
         (["query", "{tmp}/file", "-c", "none"], 2, "There is no collection none"),
-        (["query", "{tmp}/file", "-c", "pictures"], 2, "holds nothing yet"),
+        (["query", "{tmp}/file", "-c", "new"], 2, "holds nothing yet"),
         (["preview", "-c", "none", "--cut", "0.7"], 2, "There is no collection none"),
+        (["maintain", "check", "-c", "none"], 2, "There is no collection none"),
         (["collections", "check", "{tmp}/empty"], 2, "has no collection files"),
         (["frobnicate"], 2, "No such command 'frobnicate'"),
     ],
@@ -404,18 +415,65 @@ def test_errors_are_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("IDEDUP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("IDEDUP_COLLECTIONS", str(tmp_path / "home" / "collections"))
     # Tests that import Airflow set these for the whole process.
     for name in ("IDEDUP_LAKE", "IDEDUP_WAREHOUSE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("IDEDUP_COLLECTIONS", str(tmp_path / "collections"))
-    (tmp_path / "collections").mkdir()
-    (tmp_path / "collections" / "p.yaml").write_text("name: pictures\nsource: /pictures\n")
+    if {"-c", "maintain"} & set(arguments):
+        (tmp_path / "home" / "collections").mkdir(parents=True)
+        (tmp_path / "home" / "collections" / "new.yaml").write_text("name: new\nsource: /n\n")
     (tmp_path / "empty" / "within").mkdir(parents=True)
     (tmp_path / "full").mkdir()
     Image.new("RGB", (30, 30), "red").save(tmp_path / "full" / "a.png")
     (tmp_path / "file").write_text("words")
     (tmp_path / "bad.yaml").write_text("device: abacus\n")
+    before = sorted(tmp_path.rglob("*"))
     assert cli.main([a.format(tmp=tmp_path) for a in arguments]) == code
+    assert said in sentence(capsys)
+    if arguments[0] != "scan":
+        assert sorted(tmp_path.rglob("*")) == before  # who only reads makes nothing
+
+
+@pytest.mark.parametrize("command", ["compact", "vacuum", "source", "check"])
+def test_maintaining_what_never_ran_makes_nothing(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("IDEDUP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("IDEDUP_COLLECTIONS", str(tmp_path / "collections"))
+    for name in ("IDEDUP_LAKE", "IDEDUP_WAREHOUSE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").touch()
+    (tmp_path / "collections" / "new.yml").write_text(
+        f"name: new\nsource: {tmp_path / 'pictures'}\n"
+    )
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["maintain", command]) == 0
+    assert capsys.readouterr().out == "new: it never ran, nothing is to be done\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("image", "code", "said"),
+    [
+        ("notes.jpg", 1, "notes.jpg cannot be compared: The content is not that of any"),
+        ("nowhere.jpg", 2, "nowhere.jpg is not there: name an image"),
+        ("", 2, " is a folder: name one image in it"),
+    ],
+)
+def test_a_query_with_what_is_no_image_is_one_sentence(
+    image: str,
+    code: int,
+    said: str,
+    truth: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scan = ["--scan", str(truth["output"])]
+    assert cli.main(["query", str(truth["source"] / image), *scan]) == code
     assert said in sentence(capsys)
 
 
@@ -443,13 +501,35 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("image", ["notes.jpg", "nowhere.jpg"])
-def test_a_query_with_what_is_no_image_is_one_sentence(
-    image: str, truth: dict[str, Any], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["scan", "{tmp}/none", "-o", "{tmp}/o"],
+        ["scan", "{tmp}", "-o", "/proc/o"],
+        ["scan", "{tmp}/empty", "-o", "{tmp}/o"],
+        ["scan", "{tmp}", "-o", "{tmp}/o", "--settings", "{tmp}/none.yaml"],
+        ["query", "{tmp}/none.jpg"],
+        ["explain", "{tmp}/none.jpg", "{tmp}/none.jpg"],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_nothing_heavy_is_loaded_before_bad_use_is_told(
+    arguments: list[str], tmp_path: Path
 ) -> None:
-    scan = ["--scan", str(truth["output"])]
-    assert cli.main(["query", str(truth["source"] / image), *scan]) == 1
-    assert sentence(capsys)
+    (tmp_path / "empty").mkdir()
+    code = (
+        "import sys\n"
+        "from idedup_tasks import cli\n"
+        "assert cli.main(sys.argv[1:]) == 2\n"
+        "heavy = {'torch', 'openvino', 'sklearn', 'matplotlib', 'dask', 'great_expectations'}\n"
+        "if sys.argv[1] == 'scan':\n"
+        "    heavy |= {'numpy', 'pyarrow', 'deltalake', 'sqlalchemy', 'faiss', 'scipy'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
+    )
+    environment = {**os.environ, "IDEDUP_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", code, *(a.format(tmp=tmp_path) for a in arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_folder_that_may_not_be_read_is_one_sentence(

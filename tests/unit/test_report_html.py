@@ -206,7 +206,8 @@ def test_uncertain_members_are_shown_first(tmp_path: Path) -> None:
     assert "Near 2 duplicates, 200 bytes 1 uncertain" in words
     assert "To look at first" in words
     assert "Similarity of the two 0.66; a match counts from 0.65." in words
-    assert "idedup explain 01 03 -c photos -o why.html" in words
+    assert "idedup explain 01 03 --output why.html --collection photos" in words
+    assert f"IDEDUP_HOME={tmp_path}" in words  # so that it is found from any folder
     group = words[words.index("Group 1: 3 images") :]
     assert group.index("keep.tif") < group.index("doubtful.jpg") < group.index("sure.jpg")
     assert html.count('class="tag uncertain"') == 2
