@@ -273,7 +273,6 @@ def calibrate_card(
     Writes and returns the sidecar.
     """
     card, by_side = choose_side(card, copies, sides, say)
-    card = convert(card)
     path = card.write()
     descriptor = load_descriptor(str(path), "cpu")
     calibration = calibrate(card, descriptor, copies)
@@ -310,12 +309,13 @@ def choose_side(
     sides: Sequence[int],
     say: Callable[[str], None] = print,
 ) -> tuple[DescriptorCard, dict[str, float]]:
-    """The card with the input side of the highest µAP on the copies, and the µAP of each side.
+    """The card, converted at the input side of the highest µAP on the copies; the µAP of each side.
 
     Larger ones than trained at often serve better (Touvron et al., Fixing the train-test resolution
     discrepancy, 2019).
     """
-    best, scores = card, {}
+    best = tried = card
+    scores = {}
     for side in sides:
         tried = convert(replace(card, input_size=side))
         path = tried.write()
@@ -326,7 +326,8 @@ def choose_side(
         scores[str(side)] = figures["micro_ap"]
         if scores[str(side)] == max(scores.values()):
             best = tried
-    return best, scores
+    # The converted network that lies there is that of the last side.
+    return best if best is tried else convert(best), scores
 
 
 def register(
