@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import shutil
 import sys
@@ -94,11 +94,6 @@ def source(collections_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished_run(airflow_home: Path, source: Path) -> Any:
     """The DAG run of one `dag.test()` over the small source."""
-    spec = importlib.util.spec_from_file_location(
-        "image_dedup", ROOT / "dags/idedup_dags/image_dedup.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["image_dedup"] = module
-    spec.loader.exec_module(module)
-    return module.image_dedup_small.test()
+    # `test` has Airflow parse the DAGs folder in this process, and not in a new one.
+    sys.modules.pop("idedup_dags.image_dedup", None)
+    return importlib.import_module("idedup_dags.image_dedup").image_dedup_small.test()

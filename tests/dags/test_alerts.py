@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import logging
 import shutil
@@ -52,12 +52,8 @@ def dag_of(folder: Path, **settings: Any) -> DAG:
         **settings,
     }
     (folder / "told.yaml").write_text(yaml.safe_dump(given))
-    spec = importlib.util.spec_from_file_location(
-        "alerted", ROOT / "dags/idedup_dags/image_dedup.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules.pop("idedup_dags.image_dedup", None)
+    module = importlib.import_module("idedup_dags.image_dedup")
     [dag] = [d for n, d in vars(module).items() if isinstance(d, DAG) and n != "dag"]
     return dag
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import tomllib
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -60,6 +62,82 @@ def test_faiss_for_gpus_is_of_the_version_that_is_tested() -> None:
         assert re.findall(r"faiss-gpu==([\d.]+\d)", (ROOT / file).read_text()) == [pin.version], (
             file
         )
+
+
+# --- make setup ---
+
+# Stands for Python and for pip, on a machine that has no uv.
+PYTHON = """\
+#!/bin/bash
+case "$*" in
+  "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  *" uv=="*) exit 1 ;;
+  "-m pip install"*)
+    echo "  Downloading numpy-2.4.6-cp311-manylinux_x86_64.whl (16.9 MB)"
+    echo "  Downloading idna-3.20-py3-none-any.whl (72 kB)"
+    if [ -e full ]; then echo "ERROR: No space left on device"; exit 1; fi
+    echo "Installing collected packages: numpy, idna" ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for file in ("Makefile", "pyproject.toml", "requirements.txt"):
+        (tmp_path / file).write_text((ROOT / file).read_text())
+    for name, script in (("python", PYTHON), ("df", '#!/bin/sh\necho; echo "x 1 1 $FREE"\n')):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+def set_up(checkout: Path, python: str, free_gb: int) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": f"{checkout}:{os.environ['PATH']}", "FREE": str(free_gb * 2**20)}
+    command = ["make", "setup", f"PYTHON={python}"]
+    return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+
+
+def test_setting_up_shows_what_it_downloads_and_what_it_took(checkout: Path) -> None:
+    done = set_up(checkout, "./python", 100)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        "Setting up .venv from requirements.txt, once:",
+        "  Downloading numpy-2.4.6-cp311-manylinux_x86_64.whl (16.9 MB)",
+        "  Installing 2 packages",
+    ]
+    assert re.fullmatch(r"Set up in \d+ s: \.venv holds \d+ MB\.", lines[3])
+    assert set_up(checkout, "./python", 100).stdout == "", "once"
+
+
+@pytest.mark.parametrize(
+    ("python", "free_gb", "full", "sentence"),
+    [
+        (
+            "/no/such",
+            100,
+            False,
+            "idedup needs Python 3.11 to 3.14, and /no/such has none",
+        ),
+        ("./python", 1, False, r"Setting up needs \d+ GB of disk, and .* has 1 GB free: make room"),
+        (
+            "./python",
+            100,
+            True,
+            "Installing requirements.txt failed: ERROR: No space left",
+        ),
+    ],
+)
+def test_what_stops_setting_up_is_a_sentence(
+    checkout: Path, python: str, free_gb: int, full: bool, sentence: str
+) -> None:
+    if full:
+        (checkout / "full").touch()
+    failed = set_up(checkout, python, free_gb)
+    assert failed.returncode != 0
+    said, make = failed.stderr.splitlines()
+    assert re.match(sentence, said) and make.startswith("make: ")
+    assert not (checkout / ".venv/installed").exists()
 
 
 # --- licences ---
