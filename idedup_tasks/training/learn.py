@@ -23,7 +23,11 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.utils.data import DataLoader, Dataset
 
-from idedup_tasks.descriptors.network import ARCHITECTURES, DescriptorNetwork
+from idedup_tasks.descriptors.network import (
+    ARCHITECTURES,
+    DescriptorNetwork,
+    see_zero_to_one,
+)
 from idedup_tasks.training.augment import augment, view_batches
 from idedup_tasks.training.pairs import Pairs
 from idedup_tasks.training.photos import PhotoCache, TrainingError
@@ -73,8 +77,9 @@ class Recipe:
     images: photographs in a batch; "copies" sees each as one mild and `strong_views` strongly
         edited views.
     hard: share of a batch that is drawn from neighbours of the others, once these are known.
-    cooldown: the last share of the steps (or of `cpu_seconds`), over which the learning rate falls; before it the rate is
-        constant, so that a run can be lengthened: more steps continue the same checkpoint.
+    cooldown: the last share of the steps (or of `cpu_seconds`), over which the learning rate falls;
+        before it the rate is constant, so that a run can be lengthened: more steps continue the
+        same checkpoint.
     average: decay of the moving average of the weights, per step; 0: no average.
     """
 
@@ -137,10 +142,9 @@ RECIPES = {
     "mobilenet_v3": Recipe(),
     "mobilenet_v3_large": Recipe(architecture="mobilenet_v3_large"),
     # As the paper has it. It gives no schedule of the learning rate (here constant after the
-    # warm-up) and no patience (here 5 epochs).
+    # warm-up), no patience (here 5 epochs) and no pooling (here the default's).
     "idedupnet": Recipe(
         architecture="idedupnet",
-        gem_p=1.0,
         objective="pairs",
         steps=UNLIMITED,
         epochs=50,
@@ -375,8 +379,10 @@ def initial_network(recipe: Recipe, init: str | None) -> DescriptorNetwork:
 
     `init` is None (random weights from the seed), the path of a safetensors file in this package's
     layout, or "imagenet": torchvision's published weights of the features, which it downloads
-    unless they are in its cache. Raises TrainingError where the file does not fit the network,
-    where none are published, or where they cannot be had.
+    unless they are in its cache. The paper's network also takes the features of a MobileNetV3 whose
+    head is linear, such as the shipped descriptor; its own head is random then. Raises
+    TrainingError where the file does not fit the network, where none are published, or where they
+    cannot be had.
     """
     torch.manual_seed(recipe.seed)
     published = ARCHITECTURES[recipe.architecture].published
@@ -400,7 +406,14 @@ def initial_network(recipe: Recipe, init: str | None) -> DescriptorNetwork:
             state = load_file(init)
             # It belongs to weights that are finished, and is found anew for these.
             state.pop("background", None)
-            network.load_state_dict(state)
+            if ARCHITECTURES[recipe.architecture].zero_to_one and "head.weight" in state:
+                prefix = "features."
+                network.features.load_state_dict(
+                    {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+                )
+                see_zero_to_one(network.features)
+            else:
+                network.load_state_dict(state)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise TrainingError(
                 f"{init} cannot start a {recipe.architecture} of {recipe.dim} dimensions; give "

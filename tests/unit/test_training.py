@@ -172,6 +172,22 @@ def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
         learn.Learner(RECIPES[other], None).restore(tmp_path / "c.safetensors")
 
 
+def test_the_papers_network_learns_by_the_papers_recipe(tmp_path):
+    # Where cosines are taken of the softmax itself, every code becomes the same within these
+    # steps: loss 1, and half of the decisions right.
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 16)), tmp_path / "cache")
+    recipe = replace(RECIPES["idedupnet"], steps=25, epochs=0, images=16, sides=(64,))
+    assert recipe.learning_rate == 0.001
+    shipped = load_card()
+    found = []
+    learn.learn(
+        *(cache, cache, recipe, tmp_path / "c.safetensors", str(shipped.folder / shipped.weights)),
+        progress=lambda step, loss, accuracy: found.append((loss, accuracy)),
+    )
+    loss, accuracy = np.mean(found[-8:], axis=0)
+    assert loss < 0.7 and accuracy > 0.65
+
+
 def test_dropout_is_repeated_when_a_run_continues(tmp_path):
     cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
     pairs = replace(RECIPES["idedupnet"], steps=3, images=4, sides=(32,))
