@@ -482,6 +482,12 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=0, help="Learn for at most so many steps; 0: not at all.")
     ] = None,
+    cpu_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Learn with so much processor time, whatever else the machine does."
+        ),
+    ] = None,
     side: Annotated[
         int | None,
         typer.Option(min=32, help="Side of the input in pixels, instead of the recipe's."),
@@ -513,7 +519,7 @@ def train(
 
     from idedup_tasks import training
 
-    recipe = training.recipe_for(network, steps, minutes, side, batch)
+    recipe = training.recipe_for(network, steps, minutes, side, batch, cpu_seconds)
     folder = output or make_private(Places.from_environment().home) / "training" / network
     console = _stderr()
 

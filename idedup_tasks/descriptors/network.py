@@ -57,6 +57,18 @@ class ConvolutionalEncoder(nn.Sequential):
         initialise(self)
 
 
+def log_ratios(shares: Tensor) -> Tensor:
+    """Centred log-ratios of shares (n, dim) that sum to one: what is compared of the paper's code.
+
+    The paper compares codes by cosine. Of the shares themselves that teaches next to nothing: they
+    are positive, so all cosines are high, and the softmax hides all but its largest few. Their
+    logarithms less the mean, the coordinates in which compositions are compared (Aitchison, The
+    Statistical Analysis of Compositional Data, 1986), are the same code, without either fault.
+    """
+    logarithms = shares.clamp(min=1e-12).log()
+    return logarithms - logarithms.mean(1, keepdim=True)
+
+
 def initialise(network: nn.Module) -> None:
     """He initialisation of convolutions and dense layers, in place; biases are zero."""
     for module in network.modules():
@@ -111,13 +123,27 @@ def densenet_features(network: Any) -> nn.Module:
     return nn.Sequential(network.features, nn.ReLU())
 
 
+@torch.no_grad()
+def see_zero_to_one(features: Any) -> None:
+    """Let a MobileNetV3 that learnt on pixels less MEAN over STD take pixels in [0, 1], in place.
+
+    The scale goes into its first convolution and the shift into the normalisation after it, so it
+    makes the same features, but for what its zero padding stands for: black, not the mean colour.
+    """
+    convolution, normalisation = features[0][0], features[0][1]
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    normalisation.running_mean += (convolution.weight * mean / std).sum((1, 2, 3))
+    convolution.weight *= 255 / std
+
+
 @dataclass(frozen=True)
 class Architecture:
     """What makes one network of a name.
 
     `build` gives its convolutional features: 3-channel images to (n, channels, rows, columns).
     With `published`, they are taken (by `part`) out of the torchvision network that `build` makes,
-    and those weights can start them. `head` maps pooled features to vectors.
+    and those weights can start them. `head` maps pooled features to codes, and `compared` those to
+    what cosines are taken of.
     `zero_to_one`: pixels are scaled to [0, 1] instead of by ImageNet's mean and deviation.
     """
 
@@ -126,6 +152,7 @@ class Architecture:
     published: Any = None
     part: Callable[[Any], nn.Module] = lambda network: network.features
     head: Callable[[int, int], nn.Module] = nn.Linear
+    compared: Callable[[Tensor], Tensor] = lambda codes: codes
     zero_to_one: bool = False
 
     def features(self, published: bool = False) -> nn.Module:
@@ -144,7 +171,12 @@ ARCHITECTURES = {
     ),
     # Of the two MobileNetV3 the paper does not say which: the small one, as the default's.
     "idedupnet": Architecture(
-        models.mobilenet_v3_small, 576, SMALL, head=ConvolutionalEncoder, zero_to_one=True
+        models.mobilenet_v3_small,
+        576,
+        SMALL,
+        head=ConvolutionalEncoder,
+        compared=log_ratios,
+        zero_to_one=True,
     ),
     "resnet50": Architecture(
         models.resnet50, 2048, models.ResNet50_Weights.IMAGENET1K_V1, resnet_features
@@ -189,12 +221,15 @@ class DescriptorNetwork(nn.Module):
         chosen = ARCHITECTURES[architecture]
         self.features = chosen.features(published)
         self.head = chosen.head(chosen.channels, dim)
+        self.compared = chosen.compared
         self.gem_p = gem_p
         self.scales: tuple[float, ...] = (1.0,)
         mean, std = ((0.0,), (255.0,)) if chosen.zero_to_one else (MEAN, STD)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("background", None)
+        if published and chosen.zero_to_one:
+            see_zero_to_one(self.features)
 
     def pool(self, images: Tensor) -> Tensor:
         """Pooled features float32 (n, channels) of 8-bit RGB images."""
@@ -219,7 +254,8 @@ class DescriptorNetwork(nn.Module):
         return features.clamp(min=1e-6).pow(self.gem_p).mean((2, 3)).pow(1 / self.gem_p)
 
     def forward(self, images: Tensor) -> Tensor:
-        vectors = functional.normalize(self.head(self.pool(images)).float())
+        codes = self.head(self.pool(images)).float()
+        vectors = functional.normalize(self.compared(codes))
         return vectors if self.background is None else apart_from(self.background, vectors)
 
 

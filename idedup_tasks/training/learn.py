@@ -23,7 +23,11 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.utils.data import DataLoader, Dataset
 
-from idedup_tasks.descriptors.network import ARCHITECTURES, DescriptorNetwork
+from idedup_tasks.descriptors.network import (
+    ARCHITECTURES,
+    DescriptorNetwork,
+    see_zero_to_one,
+)
 from idedup_tasks.training.augment import augment, view_batches
 from idedup_tasks.training.pairs import Pairs
 from idedup_tasks.training.photos import PhotoCache, TrainingError
@@ -60,6 +64,10 @@ class Recipe:
     minutes: how long to learn, about; decoding and calibrating are not counted. The run's first 20
         steps are timed, and how many fit is then fixed and kept with the checkpoint, so that a
         run that is stopped and continued makes the same steps at the same rates.
+    cpu_seconds: how much processor time to learn with: that of the views, the steps, mining and
+        validation, over all threads, whatever else the machine does. A run that is killed goes on
+        with what its checkpoint has left. The rate falls over the last share of the time, not of
+        the steps, so how many there are is only known at the end.
     epochs: at most so many (0: as many as there are steps).
     patience: epochs without better validation accuracy after which to stop (0: never).
     sides: input sides in pixels while learning; steps take them in turn.
@@ -69,8 +77,9 @@ class Recipe:
     images: photographs in a batch; "copies" sees each as one mild and `strong_views` strongly
         edited views.
     hard: share of a batch that is drawn from neighbours of the others, once these are known.
-    cooldown: the last share of the steps, over which the learning rate falls; before it the rate is
-        constant, so that a run can be lengthened: more steps continue the same checkpoint.
+    cooldown: the last share of the steps (or of `cpu_seconds`), over which the learning rate falls;
+        before it the rate is constant, so that a run can be lengthened: more steps continue the
+        same checkpoint.
     average: decay of the moving average of the weights, per step; 0: no average.
     """
 
@@ -80,6 +89,7 @@ class Recipe:
     objective: str = "copies"
     steps: int = 5000
     minutes: float | None = None
+    cpu_seconds: float | None = None
     epochs: int = 0
     patience: int = 0
     images: int = 128
@@ -100,12 +110,14 @@ class Recipe:
         """Input side at a step."""
         return self.sides[step % len(self.sides)]
 
-    def rate(self, step: int) -> float:
-        """Learning rate at a step: linear warm-up over 100 steps (or a tenth of a shorter run),
-        constant, then down in a line to a hundredth (Hägele et al., Scaling Laws and
-        Compute-Optimal Training Beyond Fixed Training Durations, 2024)."""
+    def rate(self, step: int, spent: float = 0.0) -> float:
+        """Learning rate at a step, after `spent` CPU seconds: linear warm-up over 100 steps (or a
+        tenth of a shorter run), constant, then down in a line to a hundredth (Hägele et al.,
+        Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations, 2024)."""
         warm = min(1.0, (step + 1) / max(1, min(100, self.steps // 10)))
         left = (self.steps - step) / max(1.0, self.cooldown * self.steps)
+        if self.cpu_seconds and self.cooldown:
+            left = min(left, (1 - spent / self.cpu_seconds) / self.cooldown)
         return self.learning_rate * warm * max(0.01, min(1.0, left))
 
     def steps_in(self, seconds_per_step: float) -> int:
@@ -130,10 +142,9 @@ RECIPES = {
     "mobilenet_v3": Recipe(),
     "mobilenet_v3_large": Recipe(architecture="mobilenet_v3_large"),
     # As the paper has it. It gives no schedule of the learning rate (here constant after the
-    # warm-up) and no patience (here 5 epochs).
+    # warm-up), no patience (here 5 epochs) and no pooling (here the default's).
     "idedupnet": Recipe(
         architecture="idedupnet",
-        gem_p=1.0,
         objective="pairs",
         steps=UNLIMITED,
         epochs=50,
@@ -160,17 +171,19 @@ def recipe_for(
     minutes: float | None = None,
     side: int | None = None,
     images: int | None = None,
+    cpu_seconds: float | None = None,
 ) -> Recipe:
     """A network's recipe with another budget, input side or batch.
 
-    Where only one of steps and minutes is given, the other does not limit the run. Raises
-    TrainingError for a network that is not in RECIPES.
+    Of steps, minutes and cpu_seconds, those that are not given do not limit the run where another
+    is. Raises TrainingError for a network that is not in RECIPES.
     """
     if network not in RECIPES:
         raise TrainingError(f"network {network!r} is not known; choose {', '.join(RECIPES)}")
     recipe = RECIPES[network]
-    if steps is not None or minutes is not None:
-        recipe = replace(recipe, steps=UNLIMITED if steps is None else steps, minutes=minutes)
+    if steps is not None or minutes is not None or cpu_seconds is not None:
+        limit = UNLIMITED if steps is None else steps
+        recipe = replace(recipe, steps=limit, minutes=minutes, cpu_seconds=cpu_seconds)
     if side is not None:
         recipe = replace(recipe, sides=(side,), input_sides=(side,))
     return recipe if images is None else replace(recipe, images=images)
@@ -248,7 +261,8 @@ OBJECTIVES: dict[str, Objective] = {"copies": Copies(), "pairs": Pairs()}
 
 
 class ViewBatches(Dataset):
-    """Batch number `step` of the run, a function of seed, step and neighbours alone."""
+    """Batch number `step` of the run, a function of seed, step and neighbours alone, and the CPU
+    seconds that it took."""
 
     def __init__(
         self,
@@ -267,9 +281,10 @@ class ViewBatches(Dataset):
     def __len__(self) -> int:
         return max(0, self.until - self.first_step)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, float]:
         if index >= len(self):
             raise IndexError(index)
+        began = time.process_time()
         step = self.first_step + index
         rng = np.random.default_rng([self.recipe.seed, step])
         rows = np.sort(batch_rows(len(self.photos.aspects), self.recipe, step, self.neighbours))
@@ -282,7 +297,8 @@ class ViewBatches(Dataset):
         views = OBJECTIVES[self.recipe.objective].views(
             pixels, aspects, self.recipe, self.recipe.side(step), rng
         )
-        return torch.cat(views), torch.from_numpy(np.tile(rows, len(views)))
+        photos = torch.from_numpy(np.tile(rows, len(views)))
+        return torch.cat(views), photos, time.process_time() - began
 
 
 def batch_rows(
@@ -363,8 +379,10 @@ def initial_network(recipe: Recipe, init: str | None) -> DescriptorNetwork:
 
     `init` is None (random weights from the seed), the path of a safetensors file in this package's
     layout, or "imagenet": torchvision's published weights of the features, which it downloads
-    unless they are in its cache. Raises TrainingError where the file does not fit the network,
-    where none are published, or where they cannot be had.
+    unless they are in its cache. The paper's network also takes the features of a MobileNetV3 whose
+    head is linear, such as the shipped descriptor; its own head is random then. Raises
+    TrainingError where the file does not fit the network, where none are published, or where they
+    cannot be had.
     """
     torch.manual_seed(recipe.seed)
     published = ARCHITECTURES[recipe.architecture].published
@@ -388,7 +406,14 @@ def initial_network(recipe: Recipe, init: str | None) -> DescriptorNetwork:
             state = load_file(init)
             # It belongs to weights that are finished, and is found anew for these.
             state.pop("background", None)
-            network.load_state_dict(state)
+            if ARCHITECTURES[recipe.architecture].zero_to_one and "head.weight" in state:
+                prefix = "features."
+                network.features.load_state_dict(
+                    {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+                )
+                see_zero_to_one(network.features)
+            else:
+                network.load_state_dict(state)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise TrainingError(
                 f"{init} cannot start a {recipe.architecture} of {recipe.dim} dimensions; give "
@@ -401,7 +426,8 @@ class Learner:
     """The state of a run: network, moving average, optimizer, curves and step.
 
     `epoch` has loss and accuracy of each step of the epoch at hand, `seconds` the measured time of
-    a step where the recipe has a time budget, `neighbours` what hard negatives are drawn from.
+    a step where the recipe has a time budget, `spent` the CPU seconds of all steps so far,
+    `neighbours` what hard negatives are drawn from.
     """
 
     def __init__(self, recipe: Recipe, init: str | None) -> None:
@@ -409,6 +435,7 @@ class Learner:
         self.objective = OBJECTIVES[recipe.objective]
         self.step = 0
         self.seconds: float | None = None
+        self.spent = 0.0
         self.epoch: list[tuple[float, float]] = []
         self.curves = Curves()
         self.neighbours: np.ndarray | None = None
@@ -421,7 +448,7 @@ class Learner:
     def learn(self, views: Tensor, photos: Tensor) -> tuple[float, float]:
         """One step on views uint8 (n, 3, side, side); returns loss and accuracy."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate(self.step)
+            group["lr"] = self.recipe.rate(self.step, self.spent)
         # Dropout is a function of seed and step, so that a continued run repeats it.
         torch.manual_seed((self.recipe.seed << 32) + self.step)
         vectors = self.network(views.contiguous(memory_format=torch.channels_last))
@@ -467,11 +494,15 @@ class Learner:
             self.curves.threshold.append(threshold)
         self.epoch = []
 
+    def used_up(self) -> bool:
+        """Whether all steps are made, or all CPU seconds spent."""
+        limit = self.recipe.cpu_seconds
+        return self.step >= self.recipe.steps or (limit is not None and self.spent >= limit)
+
     def finished(self) -> bool:
-        """Whether all steps are made, or validation accuracy has stopped rising."""
+        """Whether the budget is used up, or validation accuracy has stopped rising."""
         patience = self.recipe.patience
-        tired = patience > 0 and self.curves.without_gain() >= patience
-        return self.step >= self.recipe.steps or tired
+        return self.used_up() or 0 < patience <= self.curves.without_gain()
 
     @torch.inference_mode()
     def mine(self, photos: PhotoCache) -> None:
@@ -500,6 +531,7 @@ class Learner:
             "curves": json.dumps(asdict(self.curves)),
             "epoch": json.dumps(self.epoch),
             "seconds": json.dumps(self.seconds),
+            "spent": json.dumps(self.spent),
             "architecture": self.recipe.architecture,
         }
         part = path.with_suffix(".part")
@@ -527,6 +559,7 @@ class Learner:
         self.step = int(metadata["step"])
         if "neighbours" in tensors:
             self.neighbours = tensors["neighbours"].numpy()
+        self.spent = json.loads(metadata.get("spent", "0.0"))
         self.curves = Curves(**json.loads(metadata["curves"]))
         self.epoch = [tuple(pair) for pair in json.loads(metadata.get("epoch", "[]"))]
         seconds = json.loads(metadata.get("seconds", "null"))
@@ -552,8 +585,8 @@ def learn(
 ) -> Learner:
     """Run a recipe to its end, from the checkpoint where there is one.
 
-    `progress(step, loss, accuracy)` is called after each step, `planned(steps)` when it is known
-    how many there will be. Checkpoints are written every 100 steps or minute, and at the end.
+    `progress(step, loss, accuracy)` is called after each step, `planned(steps)` if it becomes
+    known how many there will be. Checkpoints are written every 100 steps or minute, and at the end.
     Raises TrainingError for fewer photographs than one batch.
     """
     if len(photos.aspects) < recipe.images:
@@ -568,6 +601,14 @@ def learn(
     if checkpoint.exists():
         learner.restore(checkpoint)
     kept = validation_views(validation, recipe)
+    clock = time.process_time()
+
+    def spend(elsewhere: float) -> None:
+        """Add what this process has used since the last time, and its worker for a batch."""
+        nonlocal clock
+        now = time.process_time()
+        learner.spent += now - clock + elsewhere
+        clock = now
 
     def run(until: int) -> list[float]:
         """Learn up to a step; returns the moments at which steps ended."""
@@ -581,8 +622,10 @@ def learn(
     def run_batches(until: int) -> list[float]:
         ends, saved = [], time.monotonic()
         batches = ViewBatches(photos, learner.recipe, learner.step, until, learner.neighbours)
-        for views, ids in DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4):
+        loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
+        for views, ids, seconds in loader:
             loss, accuracy = learner.learn(views, ids)
+            spend(seconds)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss} at step {learner.step}; run again with a lower learning "
@@ -590,7 +633,7 @@ def learn(
                 )
             ends.append(time.monotonic())
             learner.epoch.append((loss, accuracy))
-            if learner.step % per_epoch == 0 or learner.step == learner.recipe.steps:
+            if learner.step % per_epoch == 0 or learner.used_up():
                 learner.end_epoch(math.ceil(learner.step / per_epoch), *kept)
             done = learner.finished()
             due = ends[-1] - saved > CHECKPOINT_SECONDS or learner.step % CHECKPOINT_STEPS == 0
@@ -609,7 +652,7 @@ def learn(
         if len(measured) > 1:
             learner.plan((measured[-1] - measured[0]) / (len(measured) - 1))
             learner.save(checkpoint)
-    if planned:
+    if planned and learner.recipe.steps < UNLIMITED:
         planned(learner.recipe.steps)
     if not learner.finished():
         run(learner.recipe.steps)

@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
@@ -171,7 +177,8 @@ def learn_with_progress(
 ) -> Learner:
     """`learn`, with a progress bar on a terminal and a line each half minute elsewhere."""
     columns = (
-        TextColumn("step {task.completed} of {task.total}"),
+        TextColumn("step"),
+        MofNCompleteColumn(),
         BarColumn(),
         TextColumn("loss {task.fields[loss]:.3f}, accuracy {task.fields[accuracy]:.3f}"),
         TimeRemainingColumn(),
@@ -234,8 +241,12 @@ def write_weights(learner: Learner, output: Path, name: str) -> DescriptorCard:
         "objective": recipe.objective,
         "steps": learner.step,
         "photographs_in_a_batch": recipe.images,
+        # Each as often as it was drawn; every time it is seen in two or more views.
+        "photographs_seen": learner.step * recipe.images,
         "sides": recipe.sides,
         "minutes": recipe.minutes,
+        "cpu_seconds": recipe.cpu_seconds,
+        "cpu_seconds_spent": round(learner.spent, 1),
     }
     if curves.threshold:
         # The paper's figure: right decisions on validation pairs at the threshold of its grid.

@@ -29,8 +29,11 @@ from idedup_tasks.descriptors.conversion import convert  # noqa: E402
 from idedup_tasks.descriptors.lbid import deduplicate  # noqa: E402
 from idedup_tasks.descriptors.network import (  # noqa: E402
     ARCHITECTURES,
+    MEAN,
+    STD,
     ConvolutionalEncoder,
     DescriptorNetwork,
+    log_ratios,
 )
 from idedup_tasks.training import RECIPES, TrainingError, recipe_for  # noqa: E402
 from idedup_tasks.training.learn import UNLIMITED, Recipe, initial_network  # noqa: E402
@@ -139,6 +142,22 @@ def test_codes_of_the_papers_network_are_shares(tmp_path: Path) -> None:
     ]
 
 
+def test_codes_of_the_papers_network_are_compared_by_their_log_ratios() -> None:
+    torch.manual_seed(0)
+    network = DescriptorNetwork("idedupnet", 256, 3.0).eval()
+    images = torch.from_numpy(np.stack([np.asarray(p) for p in pictures(4)])).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        # As initialised, all shares of a small image are nearly the same.
+        network.head[-2].bias.normal_()
+        codes = network.head(network.pool(images)).double()
+        vectors = network(images).double()
+    ratios = codes.log() - codes.log().mean(1, keepdim=True)
+    expected = ratios / ratios.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(vectors, expected, atol=1e-4, rtol=1e-3)
+    # A share that underflows is a small one, not an infinite one.
+    assert torch.isfinite(log_ratios(torch.tensor([[1.0, 0.0, 0.0]]))).all()
+
+
 def test_papers_network_takes_pixels_between_zero_and_one() -> None:
     network = DescriptorNetwork("idedupnet", 256, 1.0).eval()
     seen = []
@@ -200,6 +219,40 @@ def test_published_weights_become_the_features(monkeypatch: pytest.MonkeyPatch) 
         assert torch.equal(value, published[f"features.{name}"]), name
 
 
+def test_papers_network_starts_from_the_features_of_the_shipped_descriptor() -> None:
+    card = load_card()
+    weights = str(card.folder / card.weights)
+    shipped, network = (
+        initial_network(recipe, weights).eval() for recipe in (Recipe(), RECIPES["idedupnet"])
+    )
+    images = torch.from_numpy(np.stack([np.asarray(p) for p in pictures(8)])).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        pooled = [n.pool(images) for n in (shipped, network)]
+    # They see pixels in [0, 1], yet make the same of them, but for the edges.
+    told_apart = [p - p.mean(0) for p in pooled]
+    assert torch.nn.functional.cosine_similarity(*told_apart).min() > 0.95
+    with pytest.raises(TrainingError, match="cannot start a resnet50"):
+        initial_network(RECIPES["resnet50"], weights)
+
+
+def test_published_features_of_the_papers_network_see_pixels_between_zero_and_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    published = models.mobilenet_v3_small(weights=None)
+    monkeypatch.setattr(
+        "torchvision.models._api.load_state_dict_from_url", lambda *_, **__: published.state_dict()
+    )
+    first = published.features[0].eval()
+    network = initial_network(RECIPES["idedupnet"], "imagenet").eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    means, deviations = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    with torch.inference_mode():
+        expected = first((images - means) / deviations)
+        found = network.features[0](images / 255)
+    torch.testing.assert_close(found[..., 1:, 1:], expected[..., 1:, 1:], atol=1e-4, rtol=1e-4)
+
+
 def test_published_weights_that_cannot_be_had_are_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -229,6 +282,8 @@ def test_each_published_network_fits_its_features() -> None:
 def test_a_budget_in_time_or_steps_replaces_the_recipes() -> None:
     assert recipe_for("lenet") == RECIPES["lenet"]
     assert recipe_for("mobilenet_v3", minutes=20).steps == UNLIMITED
+    by_cpu = recipe_for("lenet", cpu_seconds=60)
+    assert (by_cpu.steps, by_cpu.minutes, by_cpu.cpu_seconds) == (UNLIMITED, None, 60)
     by_steps = recipe_for("lenet", steps=7)
     assert (by_steps.steps, by_steps.minutes) == (7, None)
     both = recipe_for("lenet", steps=7, minutes=2, side=48, images=9)

@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -171,12 +172,28 @@ def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
         learn.Learner(RECIPES[other], None).restore(tmp_path / "c.safetensors")
 
 
+def test_the_papers_network_learns_by_the_papers_recipe(tmp_path):
+    # Where cosines are taken of the softmax itself, every code becomes the same within these
+    # steps: loss 1, and half of the decisions right.
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 16)), tmp_path / "cache")
+    recipe = replace(RECIPES["idedupnet"], steps=25, epochs=0, images=16, sides=(64,))
+    assert recipe.learning_rate == 0.001
+    shipped = load_card()
+    found = []
+    learn.learn(
+        *(cache, cache, recipe, tmp_path / "c.safetensors", str(shipped.folder / shipped.weights)),
+        progress=lambda step, loss, accuracy: found.append((loss, accuracy)),
+    )
+    loss, accuracy = np.mean(found[-8:], axis=0)
+    assert loss < 0.7 and accuracy > 0.65
+
+
 def test_dropout_is_repeated_when_a_run_continues(tmp_path):
     cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
     pairs = replace(RECIPES["idedupnet"], steps=3, images=4, sides=(32,))
     whole = learn.learn(cache, cache, pairs, tmp_path / "whole.safetensors")
     learner = learn.Learner(pairs, None)
-    views, ids = learn.ViewBatches(cache, pairs, 0, 1)[0]
+    views, ids, _ = learn.ViewBatches(cache, pairs, 0, 1)[0]
     learner.learn(views, ids)
     learner.save(tmp_path / "parts.safetensors")
     torch.rand(7)
@@ -278,7 +295,7 @@ def test_a_time_budget_fixes_the_steps_once(tmp_path, monkeypatch):
     monkeypatch.setattr(learn, "MEASURED_STEPS", 4)
     monkeypatch.setattr(learn, "UNMEASURED_STEPS", 1)
     seconds = itertools.count()
-    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)), process_time=time.process_time)
     monkeypatch.setattr(learn, "time", clock)
     # A second by the clock each step: nine fit.
     recipe = replace(TINY, steps=learn.UNLIMITED, minutes=9 / 60)
@@ -293,6 +310,33 @@ def test_a_time_budget_fixes_the_steps_once(tmp_path, monkeypatch):
     assert (again.step, again.seconds) == (9, 1.0)
     longer = learn.learn(cache, cache, replace(recipe, minutes=11 / 60), checkpoint)
     assert longer.step == 11
+
+
+def test_a_budget_of_cpu_seconds_is_spent_once_though_the_run_is_stopped(tmp_path, monkeypatch):
+    cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
+    monkeypatch.setattr(learn, "CHECKPOINT_STEPS", 2)
+    calls = itertools.count()
+    clock = SimpleNamespace(monotonic=time.monotonic, process_time=lambda: float(next(calls)))
+    monkeypatch.setattr(learn, "time", clock)
+    # By this clock a step takes a second, and its views another in the worker.
+    recipe = replace(TINY, steps=learn.UNLIMITED, cpu_seconds=11)
+    whole = learn.learn(cache, cache, recipe, tmp_path / "whole.safetensors")
+    assert (whole.step, whole.spent) == (6, 12.0)
+    assert recipe.rate(200, 8) == recipe.learning_rate > recipe.rate(200, 10) > 0
+    assert whole.curves.epoch == [1, 2, 3]
+
+    def stop(step: int, loss: float, accuracy: float) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "parts.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        learn.learn(cache, cache, recipe, checkpoint, progress=stop)
+    # The third step is made again, and its time counts once.
+    parts = learn.learn(cache, cache, recipe, checkpoint)
+    assert (parts.step, parts.spent) == (6, 12.0)
+    same_weights(whole, parts)
+    assert learn.learn(cache, cache, recipe, checkpoint).step == 6
 
 
 def test_learning_stops_when_validation_no_longer_improves(tmp_path, monkeypatch):
