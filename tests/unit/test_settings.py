@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from platformdirs import user_data_dir
 import yaml
+from platformdirs import user_data_dir
 
 from idedup_tasks.settings import Places, SettingsError, digest, load_collection, period_of
 
