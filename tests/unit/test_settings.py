@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from platformdirs import user_data_dir
 
 from idedup_tasks.settings import Places, SettingsError, digest, load_collection, period_of
 
@@ -171,6 +172,18 @@ def test_one_variable_moves_all_state(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("IDEDUP_WAREHOUSE", "postgresql+psycopg://db/idedup")
     assert Places.from_environment().lake == "s3://lake/dedup"
     assert Places.from_environment().warehouse == "postgresql+psycopg://db/idedup"
+
+
+def test_by_default_state_lies_in_the_users_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "LAKE", "WAREHOUSE", "COLLECTIONS"):
+        monkeypatch.delenv(f"IDEDUP_{name}", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    places = Places.from_environment()
+    assert places.home == Path(user_data_dir("idedup", appauthor=False)).resolve()
+    assert not places.home.is_relative_to(ROOT) and not places.home.exists()
+    assert places.collections == places.home / "collections"
 
 
 def test_periods_are_named_so_that_they_sort() -> None:
