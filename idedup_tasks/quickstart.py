@@ -314,9 +314,14 @@ def what_next(places: Places, collection: Collection) -> list[str]:
         row["image_id"]: row["uri"]
         for row in lake.snapshot("images").read(["image_id", "uri"]).to_pylist()
     }
-    members = lake.snapshot("groups").read(["image_id", "matched_id", "relation"]).to_pylist()
-    # What is near is more worth an explanation than what is the same.
-    members.sort(key=lambda row: (row["relation"] != "near", uris[row["image_id"]]))
+    columns = ["image_id", "group_id", "matched_id", "relation"]
+    members = lake.snapshot("groups").read(columns).to_pylist()
+    # What is near is more worth an explanation than what is the same, and a small group is more
+    # often right than a large one.
+    sizes = Counter(row["group_id"] for row in members)
+    members.sort(
+        key=lambda row: (row["relation"] != "near", sizes[row["group_id"]], uris[row["image_id"]])
+    )
     write = partial(command, places=places, collection=collection.name)
     lines = ["", "What it holds can be asked, from any folder:"]
     if members:
