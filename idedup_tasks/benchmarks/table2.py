@@ -27,6 +27,10 @@ from idedup_tasks.descriptors import DEFAULT_DESCRIPTOR, load_card
 
 CPU_SECONDS = 3600.0
 
+# From trained features on, a smaller rate than from scratch: after 120 steps of IDedupNet at 64
+# pixels, 0.494 of the strong views set aside were nearest to their own photograph, 0.446 at 0.001.
+SHIPPED_RATE = 3e-4
+
 
 @dataclass(frozen=True)
 class Row:
@@ -78,7 +82,7 @@ def train_row(row: Row, photos: Path, output: Path, cpu_seconds: float) -> Path:
         COMPARED,
         architecture=own.architecture,
         gem_p=own.gem_p,
-        learning_rate=own.learning_rate,
+        learning_rate=SHIPPED_RATE if row.shipped else own.learning_rate,
         minutes=None,
         cpu_seconds=cpu_seconds,
         sides=(row.side,),
