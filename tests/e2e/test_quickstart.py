@@ -51,7 +51,7 @@ def test_a_folder_of_ones_own(source: Path, tmp_path: Path, taken_port: int) -> 
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr == ""
     assert "all duplicates" in result.stdout
-    assert re.search(r"images +22 +of", result.stdout)
+    assert re.search(r"all files +22 +of", result.stdout)
     address = re.search(r"Airflow: (http://127\.0\.0\.1:(\d+)) ", result.stdout)
     assert address is not None and int(address[2]) != taken_port
     # Told before there is anything to wait for, and again at the end.
