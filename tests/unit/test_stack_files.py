@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -305,3 +306,18 @@ def test_the_build_sees_no_secrets_and_no_state() -> None:
     sent = {line[1:] for line in lines if line.startswith("!")}
     copied = re.findall(r"^COPY (\S+?)/? ", (ROOT / "Dockerfile").read_text(), flags=re.M)
     assert sent == set(copied)
+
+
+def test_a_new_collection_file_makes_no_new_image() -> None:
+    """Containers mount these files. In the build they would change a layer below the packages,
+    and `make up` would install all of them again."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+
+    def sent(path: str) -> bool:
+        above = [path, *(str(p) for p in Path(path).parents)]
+        # The last line that fits decides.
+        fits = [line for line in lines if any(fnmatch(p, line.lstrip("!")) for p in above)]
+        return fits[-1].startswith("!")
+
+    assert sent("config/stack/healthy.py") and sent("config/collections/README.md")
+    assert not sent("config/collections/photos.yaml") and not sent("config/collections/a.yml")
