@@ -8,6 +8,8 @@ Importing this package, and `descriptor_info`, read no weights and import no net
 DAG file may call it when it is parsed.
 """
 
+import sys
+
 from idedup_tasks.descriptors.card import (
     DEFAULT_DESCRIPTOR,
     DescriptorCard,
@@ -19,6 +21,9 @@ from idedup_tasks.descriptors.card import (
     load_quantiser,
 )
 from idedup_tasks.descriptors.descriptor import Descriptor, load_descriptor
+
+# On import, OpenVINO tells its maker's server that it is used, unless this package cannot be had.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __all__ = [
     "DEFAULT_DESCRIPTOR",

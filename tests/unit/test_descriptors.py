@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -283,3 +284,11 @@ def test_weights_are_small_and_never_pickled():
     assert {f.suffix for f in files} <= {".safetensors", ".xml", ".bin", ".json", ".md", ".png"}
     assert max(f.stat().st_size for f in files) <= 9_000_000
     assert sum(f.stat().st_size for f in files) <= 14_000_000
+
+
+def test_nobody_is_told_that_it_runs(tmp_path: Path) -> None:
+    """OpenVINO keeps the id that it reports under in a folder of its user's."""
+    script = "from idedup_tasks.descriptors import load_descriptor; load_descriptor(device='cpu')"
+    environment = {k: v for k, v in os.environ.items() if k != "CI"} | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
