@@ -44,7 +44,9 @@ def _moment(title: str, says: str) -> Param:
 # What the form of a manual run asks for; the titles start with the names that documents use.
 PARAMS = {
     "start": _moment(
-        "start (UTC)", "Arrived from then on. Empty, as end: all that the source has."
+        "start (UTC)",
+        "A single run: arrived from then on. Empty, as end: all that the source has. "
+        "A backfill's runs go by their dates.",
     ),
     "end": _moment("end (UTC)", "Arrived before then. Give both or neither."),
     "allow_removals": Param(
