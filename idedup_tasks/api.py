@@ -150,10 +150,11 @@ def scan(
     if not os.environ.get("IDEDUP_DASK_SCHEDULER"):
         _refuse_device(content.get("device"))
     folder = _output_folder(Path(output), address)
+    excluded = _excluded(address, folder)
+    _refuse_empty(address, content.get("follow_links") is True, excluded)
+    _make_output(folder, output)
     places = places_of_scan(folder)
     collection = _scan_collection(places, address, content, settings)
-    excluded = _excluded(address, folder)
-    _refuse_empty(collection, excluded)
 
     # Seconds of imports: only now that nothing speaks against it.
     from idedup_tasks import pipeline
@@ -280,6 +281,7 @@ def _address(source: str | os.PathLike[str]) -> str:
 
 
 def _output_folder(output: Path, address: str) -> Path:
+    """The folder for the results, which is not made yet."""
     folder = output.expanduser().resolve()
     local_folder(str(folder))  # refused before anything is made
     if folder == Path(address).resolve():
@@ -287,6 +289,11 @@ def _output_folder(output: Path, address: str) -> Path:
             f"{output} is the source itself: name a folder of its own for the results, such as "
             f"{output / 'duplicates'}."
         )
+    return folder
+
+
+def _make_output(folder: Path, named: str | os.PathLike[str]) -> None:
+    """Make the folder for the results; `named`: as the user calls it."""
     try:
         # The results have the user's own mode. One of an earlier release was open to everybody.
         make_private(folder / ".idedup").chmod(0o700)
@@ -295,10 +302,9 @@ def _output_folder(output: Path, address: str) -> Path:
         probe.unlink()
     except OSError as error:
         raise UsageError(
-            f"{output} cannot be written to ({error.strerror}): name another folder for the "
-            "results."
+            f"{os.fspath(named)} cannot be written to ({error.strerror}): name another folder for "
+            "the results."
         ) from error
-    return folder
 
 
 def _excluded(address: str, folder: Path) -> tuple[str, ...]:
@@ -313,12 +319,11 @@ def _excluded(address: str, folder: Path) -> tuple[str, ...]:
     return (f"{folder.relative_to(root).as_posix()}/",)
 
 
-def _refuse_empty(collection: Collection, excluded: tuple[str, ...]) -> None:
+def _refuse_empty(address: str, follow_links: bool, excluded: tuple[str, ...]) -> None:
     from idedup_tasks.sources import list_objects
 
-    address = collection.source
     try:
-        found = list_objects(address, follow_links=collection.follow_links)
+        found = list_objects(address, follow_links=follow_links)
         objects = (o for o in found if not o.key.startswith(excluded))
         first = next(objects, None)
     except ValueError as error:
@@ -564,13 +569,13 @@ def _read(collection: Collection, path: str) -> ImageFacts:
     from idedup_tasks import images, sources
 
     limits = collection.limits
-    if sources.is_local(path) and Path(path.removeprefix("file://")).expanduser().is_dir():
-        raise UsageError(f"{path} is a folder: name one image in it.")
     try:
+        if sources.is_local(path) and Path(path.removeprefix("file://")).expanduser().is_dir():
+            raise UsageError(f"{path} is a folder: name one image in it.")
         data = sources.read_object(path, limits.max_bytes)
     except sources.ObjectVanished:
         raise UsageError(f"{path} is not there: name an image file or its URL.") from None
-    except ValueError as error:  # an address with a password in it, or of no known protocol
+    except ValueError as error:  # also: a password in the address, an unknown protocol
         raise UsageError(str(error)) from None
     try:
         return images.read_image(
