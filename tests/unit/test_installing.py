@@ -163,7 +163,9 @@ def brought(extra: str) -> dict[str, Distribution]:
 
 def licence(dist: Distribution) -> str:
     """What a distribution's metadata say of its licence."""
-    stated = [dist.metadata["License-Expression"], dist.metadata["License"]]
+    # Not by subscript: of a field that is missing, that is None or a KeyError, as others patch it.
+    fields = {f: dist.metadata.get_all(f) or [] for f in ("License-Expression", "License")}
+    stated = [*fields["License-Expression"], *fields["License"]]
     stated += [c for c in dist.metadata.get_all("Classifier") or [] if c.startswith("License ::")]
     return " | ".join(text.splitlines()[0] for text in stated if text)
 
