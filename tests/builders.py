@@ -32,7 +32,7 @@ from PIL import Image
 from idedup_tasks import images, pipeline
 from idedup_tasks.descriptors import descriptor_info
 from idedup_tasks.lake import TABLES
-from idedup_tasks.pipeline import Run
+from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES, Collection, Places, Thresholds
 from idedup_tasks.warehouse import Warehouse
 
@@ -112,7 +112,7 @@ def read_in_process(
 
 def doubles(set_attribute: Callable[[str, Any], None]) -> None:
     """Install the three, by a function such as pytest's `monkeypatch.setattr`."""
-    set_attribute("idedup_tasks.prefilter.perceptual_hash", drawn_hash)
+    set_attribute("idedup_tasks.stages.prefilter.prepare.perceptual_hash", drawn_hash)
     set_attribute("idedup_tasks.descriptors.load_descriptor", lambda *_: DrawnDescriptor())
     set_attribute("idedup_tasks.images.read_objects", read_in_process)
 
@@ -124,7 +124,7 @@ def unguarded(set_attribute: Callable[[str, Any], None]) -> None:
     checked in full.
     """
     set_attribute("idedup_tasks.quality.check", lambda run, candidate: [])
-    set_attribute("idedup_tasks.report.html.render", lambda *_: "")
+    set_attribute("idedup_tasks.stages.report.page.render", lambda *_: "")
 
 
 # --- pictures that look like something ---------------------------------------------------------

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from idedup_tasks.lake import Candidate
-from idedup_tasks.pipeline import Run
-from idedup_tasks.report.results import RESULTS
+from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places
 
 

@@ -18,7 +18,7 @@ from idedup_dags.tasks import data_faults_fail
 from idedup_tasks.settings import Places, SettingsError, load_collection
 
 if TYPE_CHECKING:
-    from idedup_tasks.pipeline import Run
+    from idedup_tasks.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def _param(name: str) -> Any:
 
 def _run(file: str) -> Run:
     """A run over everything, that the task at hand works in."""
-    from idedup_tasks.pipeline import Run
+    from idedup_tasks.run import Run
 
     places = Places.from_environment()
     collection = load_collection(places.collections / file)

@@ -20,7 +20,7 @@ from idedup_dags import alerts
 from idedup_tasks.settings import Places, SettingsError, load_collection, period_of
 
 if TYPE_CHECKING:
-    from idedup_tasks.pipeline import Run
+    from idedup_tasks.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def tell(fault: str) -> Callable[[], None]:
 
 def current_run(file: str, stage: str) -> Run:
     """The run that the task at hand belongs to."""
-    from idedup_tasks.pipeline import Run
+    from idedup_tasks.run import Run
 
     context = get_current_context()
     places = Places.from_environment()
@@ -164,7 +164,8 @@ def partition_key(run: Run) -> str:
 def data_faults_fail() -> Iterator[None]:
     """Faults that a retry would only repeat fail the task at once; all others are retried."""
     from idedup_tasks.lake import DamagedCandidate
-    from idedup_tasks.pipeline import ModelMismatch, QualityFailure
+    from idedup_tasks.pipeline import QualityFailure
+    from idedup_tasks.run import ModelMismatch
 
     for library in ("alembic", "faiss.loader", "great_expectations"):
         logging.getLogger(library).setLevel(logging.WARNING)  # their chatter hides the stage's

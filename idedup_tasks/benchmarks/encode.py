@@ -15,7 +15,7 @@ from PIL import Image
 from idedup_tasks.benchmarks.peers.frames import answer_channel, serve, signs, write_line
 from idedup_tasks.descriptors import DescriptorError, load_card, load_descriptor
 from idedup_tasks.extras import ExtraMissing
-from idedup_tasks.prefilter.hashes import HashKind, perceptual_hash
+from idedup_tasks.stages.prefilter.hashes import HashKind, perceptual_hash
 
 HASHES: tuple[HashKind, ...] = get_args(HashKind)
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from idedup_tasks.report.charts import Bar, Chart, Label, Line, nice_ticks
+from idedup_tasks.pages.charts import Bar, Chart, Label, Line, nice_ticks
 
 # Classes of colours that the page knows for lines; more series than these share them.
 COLOURS = 12

@@ -13,7 +13,7 @@ import jinja2
 
 from idedup_tasks.benchmarks import figures
 from idedup_tasks.benchmarks.measures import Decisions
-from idedup_tasks.report.html import human_bytes, visible
+from idedup_tasks.stages.report.page import human_bytes, visible
 
 # What the IDedupNet paper says of itself: its text and Table 2, and its confusion matrix (true and
 # false positives, false and true negatives are 560, 40, 10 and 490).

@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from idedup_tasks import pipeline
 from idedup_tasks.lake import EMBEDDINGS, FINGERPRINTS, IMAGES, TableChange
+from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places, sqlite_url
 
 _DAYS = 30
@@ -34,7 +35,7 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 _SHARE = 0.02
 
 
-def make_run(folder: Path) -> pipeline.Run:
+def make_run(folder: Path) -> Run:
     """The run that the stages are measured in."""
     places = Places(
         home=folder,
@@ -43,10 +44,10 @@ def make_run(folder: Path) -> pipeline.Run:
         collections=folder,
     )
     collection = Collection.model_validate({"name": "scale", "source": "/nowhere"})
-    return pipeline.Run(collection, "scale", None, places)
+    return Run(collection, "scale", None, places)
 
 
-def build(run: pipeline.Run, rows: int, seed: int = 0) -> dict[str, int]:
+def build(run: Run, rows: int, seed: int = 0) -> dict[str, int]:
     """Fill images, fingerprints (all still active) and embeddings with synthetic rows."""
     rng = np.random.default_rng(seed)
     lake, model_id = run.lake, run.model_id
@@ -148,7 +149,7 @@ class _Memory:
         return self.peak
 
 
-def measure(run: pipeline.Run, stage: str) -> dict[str, Any]:
+def measure(run: Run, stage: str) -> dict[str, Any]:
     """Prepare and publish one stage, without its gate, and say what it took."""
     from idedup_tasks.warehouse import Warehouse
 
@@ -167,7 +168,7 @@ def measure(run: pipeline.Run, stage: str) -> dict[str, Any]:
     }
 
 
-def _settle_embeddings(run: pipeline.Run) -> None:
+def _settle_embeddings(run: Run) -> None:
     """What the embed stage would record: which fingerprints the vectors are complete for."""
     lake = run.lake
     change = TableChange("embeddings", lake.snapshot("embeddings").version)

@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from idedup_tasks.lake import Candidate
-from idedup_tasks.pipeline import Run
-from idedup_tasks.report.results import RESULTS
+from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places
 from idedup_tasks.warehouse import STATE_TABLES, Warehouse
 

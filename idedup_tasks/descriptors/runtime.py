@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from idedup_tasks.cluster import usable_cores
+from idedup_tasks.compute import usable_cores
 from idedup_tasks.descriptors.card import DescriptorCard, DescriptorError, checked_file
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from idedup_tasks.explanation import Explanation
 from idedup_tasks.explanation.alignment import Box
-from idedup_tasks.report.html import visible
+from idedup_tasks.stages.report.page import visible
 
 _HEIGHT = 360
 _GAP = 24

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from idedup_tasks.lake import TABLES, Conflict, DataFile, Lake, Snapshot, TableChange
-from idedup_tasks.pipeline import Run
+from idedup_tasks.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _publish(lake: Lake, name: str, merged: list[_Merge]) -> int:
 
 
 def _compact_shards(run: Run) -> Compacted:
-    from idedup_tasks.index import repack
+    from idedup_tasks.stages.index.prepare import repack
 
     lake = run.lake
     for _ in range(_ATTEMPTS):

@@ -26,8 +26,8 @@ from idedup_tasks.lake import (
     stored_schema,
 )
 from idedup_tasks.maintenance.source import bring_up
-from idedup_tasks.pipeline import Run
 from idedup_tasks.quality.facts import Rows, Scan, row_hashes
+from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def _fault(lake: Lake, snapshot: Snapshot, file: DataFile) -> str | None:
 
 
 def _damaged_shards(run: Run) -> Iterator[Difference]:
-    from idedup_tasks.index import DamagedShard, open_shard
+    from idedup_tasks.stages.index.prepare import DamagedShard, open_shard
 
     lake = run.lake
     if not lake.exists("index/_delta_log"):
@@ -220,7 +220,7 @@ def _named(found: tuple[int, list[str]], what: str) -> str:
 
 
 def _index(run: Run, active: Rows) -> Iterator[Difference]:
-    from idedup_tasks.index import DamagedShard, shards
+    from idedup_tasks.stages.index.prepare import DamagedShard, shards
 
     key = ("image_id", "sha256")
 
@@ -265,8 +265,8 @@ def _present_ids(run: Run) -> pa.Array:
 
 
 def _warehouse(run: Run, lake: Lake) -> Iterator[Difference]:
-    from idedup_tasks import report
     from idedup_tasks.lake import Conflict
+    from idedup_tasks.stages.report import prepare as report
     from idedup_tasks.warehouse import Warehouse
 
     warehouse, name = Warehouse(run.places.warehouse), run.collection.name

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from idedup_tasks import pipeline, sources
-from idedup_tasks.ingest import image_id
-from idedup_tasks.ingest.listing import Listed, Listing, arrival_rule
 from idedup_tasks.lake import Snapshot
-from idedup_tasks.pipeline import Run
+from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES, Period
+from idedup_tasks.stages.ingest.listing import Listed, Listing, arrival_rule
+from idedup_tasks.stages.ingest.prepare import image_id
 
 _EXAMPLES = 3
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from idedup_tasks.lake import Candidate
-    from idedup_tasks.pipeline import Run
+    from idedup_tasks.run import Run
 
 Severity = Literal["error", "warn"]
 

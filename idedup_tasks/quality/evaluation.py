@@ -15,11 +15,11 @@ from great_expectations.core import ExpectationValidationResult
 from great_expectations.core.batch_definition import BatchDefinition
 
 from idedup_tasks.lake import Candidate
-from idedup_tasks.pipeline import Run
 from idedup_tasks.quality import RuleResult
 from idedup_tasks.quality.facts import facts
 from idedup_tasks.quality.frames import frames
 from idedup_tasks.quality.suites import Rule, suite
+from idedup_tasks.run import Run
 
 # It sets a level of its own when it is imported, so the level of its parents does not reach it.
 logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)

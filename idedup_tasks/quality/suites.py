@@ -25,8 +25,8 @@ from great_expectations.expectations.row_conditions import Column, Condition
 
 from idedup_tasks.descriptors import descriptor_info
 from idedup_tasks.lake import Candidate
-from idedup_tasks.pipeline import Run
 from idedup_tasks.quality import Severity
+from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places
 
 # Below this many objects one unreadable file more or less is no statement about the source.

@@ -22,7 +22,7 @@ SELECT
     keeper.key AS keeper_key,
     group_member.score_to_keeper,
     -- Scores have four decimals: half of the last one stands for how binary fractions are rounded.
-    -- The same in idedup_tasks/report/results.py.
+    -- The same in idedup_tasks/lake/results.py.
     coalesce(
         group_member.relation = 'near'
         AND (

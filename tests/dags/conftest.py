@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from idedup_tasks.sample import photographs
+from idedup_tasks.quickstart.sample import photographs
 
 ROOT = Path(__file__).resolve().parents[2]
 _HOME = Path(tempfile.mkdtemp(prefix="idedup-airflow-"))

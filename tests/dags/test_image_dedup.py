@@ -22,7 +22,8 @@ from idedup_dags import tasks
 
 from idedup_tasks import connections
 from idedup_tasks.lake import Conflict, DamagedCandidate, Lake
-from idedup_tasks.pipeline import ModelMismatch, QualityFailure
+from idedup_tasks.pipeline import QualityFailure
+from idedup_tasks.run import ModelMismatch
 from idedup_tasks.settings import STAGES, Places, SettingsError, load_collection
 from idedup_tasks.warehouse import Warehouse
 

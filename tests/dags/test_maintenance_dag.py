@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 from idedup_tasks import maintenance
-from idedup_tasks.pipeline import Run
+from idedup_tasks.run import Run
 from idedup_tasks.settings import Places, load_collection
 
 FILE = Path(__file__).resolve().parents[2] / "dags/idedup_dags/idedup_maintenance.py"

@@ -312,8 +312,8 @@ def test_thumbnails_are_pictures(visitor: Visitor, pages: list[str]) -> None:
 def test_a_run_that_failed_shows_how_far_it_came(
     visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from idedup_tasks.pipeline import Run
     from idedup_tasks.quality import RuleResult
+    from idedup_tasks.run import Run
     from idedup_tasks.settings import load_collection
 
     places = Places.from_environment()

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from trial import DAYS, make_places, state, statuses, wait_for_runs
 
-from idedup_tasks.local_airflow import LocalAirflow
+from idedup_tasks.quickstart.airflow import LocalAirflow
 
 DAG = "image_dedup_trial"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from idedup_tasks.local_airflow import free_port
+from idedup_tasks.quickstart.airflow import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,7 +115,7 @@ def test_nothing_outlives_the_process_that_started_airflow(tmp_path: Path) -> No
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from idedup_tasks.local_airflow import LocalAirflow\n"
+        "from idedup_tasks.quickstart.airflow import LocalAirflow\n"
         "from idedup_tasks.settings import Places\n"
         "with LocalAirflow(Path(sys.argv[1]), Places.from_environment(), port=0) as airflow:\n"
         "    print(airflow._guard.pid, flush=True)\n"
@@ -146,7 +146,7 @@ def second_start(airflow_home: Path) -> str:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from idedup_tasks.local_airflow import AirflowError, LocalAirflow\n"
+        "from idedup_tasks.quickstart.airflow import AirflowError, LocalAirflow\n"
         "from idedup_tasks.settings import Places\n"
         "try:\n"
         "    LocalAirflow(Path(sys.argv[1]), Places.from_environment()).start()\n"

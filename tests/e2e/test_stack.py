@@ -29,8 +29,8 @@ from distributed import Client
 from stack import Stack
 from trial import HISTORY, STATE_TABLES, failures
 
-from idedup_tasks.local_airflow import AirflowError, LocalAirflow
-from idedup_tasks.sample import make_sample
+from idedup_tasks.quickstart.airflow import AirflowError, LocalAirflow
+from idedup_tasks.quickstart.sample import make_sample
 from idedup_tasks.settings import STAGES, Places
 
 # The first test waits for all services too.

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from PIL import Image
 
 from idedup_tasks.descriptors import descriptor_info
-from idedup_tasks.local_airflow import LocalAirflow
-from idedup_tasks.sample import photographs
+from idedup_tasks.quickstart.airflow import LocalAirflow
+from idedup_tasks.quickstart.sample import photographs
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse
 

@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import builders
 from builders import Bench
 
-import idedup_tasks.embed
-import idedup_tasks.group
-import idedup_tasks.index
-import idedup_tasks.ingest
-import idedup_tasks.report.html
+import idedup_tasks.stages.embed.prepare
+import idedup_tasks.stages.group.prepare
+import idedup_tasks.stages.index.prepare
+import idedup_tasks.stages.ingest.prepare
+import idedup_tasks.stages.report.page
 from idedup_tasks import lake, pipeline, warehouse
 from idedup_tasks.settings import STAGES, Collection
 
@@ -95,7 +95,7 @@ def walk(order: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> Non
     builders.doubles(replace)
     builders.unguarded(replace)
     # Small chunks, so that a kill can come between two.
-    idedup_tasks.ingest.CHUNK = idedup_tasks.embed.CHUNK = 2
+    idedup_tasks.stages.ingest.prepare.CHUNK = idedup_tasks.stages.embed.prepare.CHUNK = 2
     reads: list[str] = []
     read = builders.read_in_process
 

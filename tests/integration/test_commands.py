@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from test_cli import make_folder
 
 from idedup_tasks import api, cli, pipeline, quickstart
+from idedup_tasks.run import Run
 from idedup_tasks.settings import Places, load_collection
 from idedup_tasks.warehouse import Warehouse
 
@@ -42,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     Warehouse(places.warehouse).upgrade()
     collection = load_collection(places.collections / "pictures.yaml")
-    pipeline.execute(pipeline.Run(collection, "manual__1", None, places))
+    pipeline.execute(Run(collection, "manual__1", None, places))
     return folder
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from idedup_tasks import pipeline
 from idedup_tasks.lake import Conflict, Lake, TableChange
-from idedup_tasks.pipeline import Run
+from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES
 from idedup_tasks.warehouse import Warehouse
 
@@ -307,7 +307,7 @@ def test_a_changed_file_is_not_embedded_under_its_former_digest(
 
 
 def test_the_warehouse_refuses_what_was_made_from_older_tables(filled: Bench) -> None:
-    from idedup_tasks import report
+    from idedup_tasks.stages.report import prepare as report
 
     walk(filled.run(0))
     older = report.prepare(filled.run(0, run_id="older"))

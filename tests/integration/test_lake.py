@@ -16,7 +16,6 @@ from builders import Bench, Picture, current_state, differences, encoded, scene,
 from PIL import Image
 
 from idedup_tasks import pipeline
-from idedup_tasks.index import DamagedShard, ids_path, search, shards
 from idedup_tasks.lake import (
     EMBEDDINGS,
     FINGERPRINTS,
@@ -27,8 +26,10 @@ from idedup_tasks.lake import (
     Lake,
     TableChange,
 )
-from idedup_tasks.pipeline import ModelMismatch, QualityFailure, Run
+from idedup_tasks.pipeline import QualityFailure
+from idedup_tasks.run import ModelMismatch, Run
 from idedup_tasks.settings import STAGES, period_of
+from idedup_tasks.stages.index.prepare import DamagedShard, ids_path, search, shards
 
 AFTER_INGEST = STAGES[1:]
 

@@ -20,12 +20,12 @@ import pytest
 import yaml
 from builders import Bench, Picture, current_state, differences, walk
 
-import idedup_tasks.index
+import idedup_tasks.stages.index.prepare
 from idedup_tasks import maintenance, pipeline
 from idedup_tasks.lake import TABLES, Conflict, Lake
 from idedup_tasks.maintenance import MaintenanceError, vacuum
 from idedup_tasks.maintenance.source import windows
-from idedup_tasks.pipeline import Run
+from idedup_tasks.run import Run
 
 _BASE = 0x0123456789ABCDEF
 LATER = datetime.now(UTC) + timedelta(days=10)
@@ -58,7 +58,7 @@ def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def small_files(set_attribute: Callable[[str, Any], None]) -> None:
     for stage in ("ingest", "embed"):
         set_attribute(f"idedup_tasks.{stage}.CHUNK", 2)
-    set_attribute("idedup_tasks.index.SHARD", 5)
+    set_attribute("idedup_tasks.stages.index.prepare.SHARD", 5)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_small_shards_become_one(filled: Bench, monkeypatch: pytest.MonkeyPatch)
     expected, run = settle(filled), filled.run()
     before = run.lake.snapshot("index").rows
     assert before > 1
-    monkeypatch.setattr(idedup_tasks.index, "SHARD", 1_000)
+    monkeypatch.setattr(idedup_tasks.stages.index.prepare, "SHARD", 1_000)
     done = {c.table: c for c in maintenance.compact(run)}
     assert (done["index"].before, done["index"].after) == (before, 1)
     assert differences(current_state(run), expected) == {}

@@ -26,7 +26,7 @@ from builders import Bench, Picture, current_state, differences, walk
 
 from idedup_tasks import maintenance, pipeline
 from idedup_tasks.lake import Conflict, Lake, TableChange
-from idedup_tasks.pipeline import Run
+from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places
 
 KEY, SECRET = "AKIAEXAMPLEIDEDUP", "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"

@@ -19,7 +19,8 @@ from builders import Bench, Picture, encoded, scene, walk
 from PIL import Image
 
 from idedup_tasks import pipeline, sources
-from idedup_tasks.pipeline import QualityFailure, Run
+from idedup_tasks.pipeline import QualityFailure
+from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/odd_inputs"

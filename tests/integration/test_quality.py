@@ -20,9 +20,9 @@ import pytest
 
 from idedup_tasks.descriptors import descriptor_info
 from idedup_tasks.lake import TABLES, Candidate, DataFile, TableChange, stored_schema
-from idedup_tasks.pipeline import Run
+from idedup_tasks.lake.results import RESULTS
 from idedup_tasks.quality import RuleResult, check, facts, frames
-from idedup_tasks.report.results import RESULTS
+from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES, Collection, Places
 
 INFO = descriptor_info("mobilenet_v3")

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
 
-from idedup_tasks.pipeline import Run
-from idedup_tasks.report.results import RESULTS, uncertain
+from idedup_tasks.lake.results import RESULTS, uncertain
+from idedup_tasks.run import Run
 from idedup_tasks.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from idedup_tasks.quickstart import agreement
-from idedup_tasks.sample import make_sample
+from idedup_tasks.quickstart.sample import make_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 

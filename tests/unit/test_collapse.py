@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idedup_tasks.prefilter import collapse
-from idedup_tasks.prefilter.collapse import collapse_exact, collapse_perceptual
+from idedup_tasks.stages.prefilter import collapse
+from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_perceptual
 
 
 def walk(

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from idedup_tasks.group.clusters import cut_components
-from idedup_tasks.group.linkage import average_clusters, matrix_clusters, merge_tree
-from idedup_tasks.group.pairs import Pairs
 from idedup_tasks.settings import Grouping
+from idedup_tasks.stages.group.clusters import cut_components
+from idedup_tasks.stages.group.linkage import average_clusters, matrix_clusters, merge_tree
+from idedup_tasks.stages.group.pairs import Pairs
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from idedup_tasks.group import _reached
-from idedup_tasks.group.clusters import Clusters
-from idedup_tasks.group.members import (
+from idedup_tasks.settings import Thresholds
+from idedup_tasks.stages.group.clusters import Clusters
+from idedup_tasks.stages.group.members import (
     Images,
     Members,
     Qualities,
@@ -13,7 +13,7 @@ from idedup_tasks.group.members import (
     evidence,
     group_of,
 )
-from idedup_tasks.settings import Thresholds
+from idedup_tasks.stages.group.prepare import _reached
 
 # In order of arrival: a; b, a's bytes again; c, a perceptual twin of a; d, c's bytes again;
 # e, near a; f, alone; g, blank; h, the same blank bytes.

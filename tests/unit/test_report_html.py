@@ -17,10 +17,10 @@ from PIL import Image
 from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
 
 from idedup_tasks.lake import EMBEDDINGS, IMAGES, PAIRS, TableChange
-from idedup_tasks.pipeline import Run
-from idedup_tasks.report import charts
-from idedup_tasks.report.charts import Chart
-from idedup_tasks.report.html import human_bytes, human_seconds, render, visible
+from idedup_tasks.pages import charts
+from idedup_tasks.pages.charts import Chart
+from idedup_tasks.run import Run
+from idedup_tasks.stages.report.page import human_bytes, human_seconds, render, visible
 from idedup_tasks.warehouse import Warehouse
 
 HOSTILE = [

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from idedup_tasks.quickstart import agreement, wrong_pairs
-from idedup_tasks.sample import DAYS, arrival_days, make_sample, photographs
+from idedup_tasks.quickstart.sample import DAYS, arrival_days, make_sample, photographs
 
 FIRST_DAY = date(2025, 6, 2)
 

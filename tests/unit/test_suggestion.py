@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from idedup_tasks.group import suggestion
-from idedup_tasks.group.suggestion import BINS, FEWEST, suggest
+from idedup_tasks.stages.group import suggestion
+from idedup_tasks.stages.group.suggestion import BINS, FEWEST, suggest
 
 
 def a_collection(n: int, copies: int, dim: int = 256, seed: int = 0) -> tuple[np.ndarray, float]:

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from test_training import save_pictures
 
-from idedup_tasks.benchmarks import table2
+from idedup_tasks.training import table2
 
 pytestmark = pytest.mark.training
 

@@ -1,0 +1,415 @@
+"""Where work runs: in this process, or on a Dask cluster when one is named.
+
+A stage hands `run_jobs` a function and a stream of jobs and takes the results in the same order;
+nothing else in it depends on where the function runs. `IDEDUP_DASK_SCHEDULER` names a scheduler
+(tcp:// or tls://; with `IDEDUP_DASK_TLS_CA`, `_CERT` and `_KEY` for the latter).
+
+A function is importable by name and computes a result from its job alone, so it does not matter
+which worker runs it, or how often. Jobs and results are small: names of objects and of data files
+go out, descriptions of data files come back. What is large, workers read from the source and write
+to the lake themselves. A job never holds a credential (see `connections.Access`), because it is
+pickled, sent and kept by the scheduler.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import os
+import threading
+import time
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from idedup_tasks.extras import require
+from idedup_tasks.settings import SettingsError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+    from idedup_tasks.lake import Lake
+
+log = logging.getLogger(__name__)
+
+Context = TypeVar("Context")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_CONNECT_S = 30.0
+# A worker that was killed is back within seconds where something restarts it.
+_NO_WORKER_S = 60.0
+_TLS = ("IDEDUP_DASK_TLS_CA", "IDEDUP_DASK_TLS_CERT", "IDEDUP_DASK_TLS_KEY")
+
+
+class DaskError(RuntimeError):
+    """The cluster cannot be used, or was lost; what is finished is kept, and a retry goes on."""
+
+
+def run_jobs(
+    function: Callable[[Job], Result],
+    jobs: Iterable[tuple[Context, Job]],
+    advance: Callable[[int], None] = lambda count: None,
+    *,
+    gpu: bool = False,
+    here: bool = False,
+) -> Iterator[tuple[Context, Result]]:
+    """Yield `function(job)` for each job, in order, with the context it was given; lazily.
+
+    Here, one job follows the other and the function itself uses the cores. On a cluster, each
+    thread of a worker takes a job and two more wait for it.
+
+    Args:
+        function: a function of a module; its exceptions are raised here.
+        jobs: pairs of a context, which stays here, and a job, which travels.
+        advance: called with the numbers that the function passed to `advance`.
+        gpu: only workers with the resource `GPU` take these jobs.
+        here: there is too little to do for it to be worth a journey.
+
+    Raises:
+        DaskError: the scheduler or all workers are out of reach, or a job kept ending workers.
+        SettingsError: the address or the TLS files cannot be used.
+        ExtraMissing: Dask is not installed.
+    """
+    address = os.environ.get("IDEDUP_DASK_SCHEDULER")
+    if address and not here:
+        yield from _compute_on_cluster(address, function, jobs, advance, gpu)
+    else:
+        yield from _compute_here(function, jobs, advance)
+
+
+# --- what a function may ask ---------------------------------------------------------------------
+
+
+class _Bench:
+    """What stays in place between the jobs of one process: a loaded network, worker processes."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self.advance = advance
+        self._lock = threading.Lock()
+        self._made: dict[Hashable, Any] = {}
+        self._closing = ExitStack()
+
+    def once(self, make: Callable[..., Any], *arguments: Hashable) -> Any:
+        with self._lock:
+            key = (make, *arguments)
+            if key not in self._made:
+                self._made[key] = made = make(*arguments)
+                if hasattr(made, "close"):
+                    self._closing.callback(made.close)
+            return self._made[key]
+
+    def clear(self) -> None:
+        self._made.clear()
+        self._closing.close()
+
+
+_at = threading.local()  # .bench: that of the job under way in this thread
+_threads_of_worker: int | None = None
+
+
+def advance(count: int) -> None:
+    """Say, from within a function, that `count` more units of its work are done."""
+    _at.bench.advance(count)
+
+
+def once(make: Callable[..., Any], *arguments: Hashable) -> Any:
+    """`make(*arguments)`, made once and kept for the jobs that follow in this process."""
+    return _at.bench.once(make, *arguments)
+
+
+def usable_cores() -> int:
+    """Number of CPU cores this process may use: on a Dask worker, the number of its threads."""
+    if _threads_of_worker is not None:
+        return _threads_of_worker
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cores_of_job() -> int:
+    """Number of cores for one job: all of them here; one on a worker, whose threads are as many."""
+    return usable_cores() if _threads_of_worker is None else 1
+
+
+def job_size(one: int) -> int:
+    """How much work a job should hold: `one` when workers are dealt jobs, several times that here,
+    where they follow one another and each begins and ends with idle cores."""
+    return one if os.environ.get("IDEDUP_DASK_SCHEDULER") else 10 * one
+
+
+# --- here ----------------------------------------------------------------------------------------
+
+
+def _compute_here(
+    function: Callable[[Job], Result],
+    jobs: Iterable[tuple[Context, Job]],
+    advance: Callable[[int], None],
+) -> Iterator[tuple[Context, Result]]:
+    bench = _Bench(advance)
+    try:
+        for context, job in jobs:
+            _at.bench = bench
+            yield context, function(job)
+    finally:
+        bench.clear()
+
+
+# --- on a cluster --------------------------------------------------------------------------------
+
+
+class _WorkerBench(_Bench):
+    """Of a whole worker process: what is loaded serves its threads; each counts for itself."""
+
+    def __init__(self) -> None:
+        super().__init__(self._count)
+
+    def _count(self, count: int) -> None:
+        _at.advanced += count
+
+
+_worker_bench = _WorkerBench()
+
+
+def _work(function: Callable[[Job], Result], job: Job) -> tuple[Result, int]:
+    """What a worker runs: the result, and by how much the work has advanced."""
+    global _threads_of_worker
+    from distributed import get_worker
+
+    _threads_of_worker = get_worker().state.nthreads
+    _at.bench, _at.advanced = _worker_bench, 0
+    return function(job), _at.advanced
+
+
+def _compute_on_cluster(
+    address: str,
+    function: Callable[[Job], Result],
+    jobs: Iterable[tuple[Context, Job]],
+    advance: Callable[[int], None],
+    gpu: bool,
+) -> Iterator[tuple[Context, Result]]:
+    waiting = iter(jobs)
+    first = next(waiting, None)
+    if first is None:
+        return  # most reruns find nothing to do: no cluster is needed for that
+    with _connected(address) as client:
+        workers = _Workers(client, address, gpu)
+        under_way: deque[tuple[Context, Future]] = deque()
+        arrived = threading.Event()
+
+        def submit(context: Context, job: Job) -> None:
+            key = f"{function.__name__}-{uuid.uuid4().hex}"
+            resources = {"GPU": 1} if gpu else None
+            future = client.submit(_work, function, job, key=key, pure=False, resources=resources)
+            future.add_done_callback(lambda _: arrived.set())
+            under_way.append((context, future))
+
+        def top_up() -> None:
+            # Results are small: one slow job does not keep the others from going on.
+            most = 2 * workers.slots()
+            unfinished = sum(not future.done() for _, future in under_way)
+            while unfinished < most and len(under_way) < 16 * most:
+                following = next(waiting, None)
+                if following is None:
+                    return
+                submit(*following)
+                unfinished += 1
+
+        submit(*first)
+        while under_way:
+            workers.check()
+            top_up()
+            context, future = under_way[0]
+            if not future.done():
+                arrived.wait(1.0)
+                arrived.clear()
+                continue
+            result, advanced = _taken(future, address)
+            under_way.popleft()
+            advance(advanced)
+            yield context, result
+
+
+def _taken(future: Future, address: str) -> Any:
+    from distributed.comm import CommClosedError
+    from distributed.scheduler import KilledWorker
+
+    if future.status == "error":
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            raise DaskError(
+                f"A job ended {error.allowed_failures + 1} Dask workers one after the other, the "
+                f"last at {error.last_worker.address}: see that worker's log; most often it had "
+                "too little memory."
+            )
+        raise error
+    try:
+        return future.result(timeout=_CONNECT_S)
+    except (CommClosedError, TimeoutError, concurrent.futures.CancelledError):
+        raise _lost(address) from None
+
+
+def _lost(address: str) -> DaskError:
+    return DaskError(
+        f"The Dask scheduler {address} was lost while it worked for this task: run the task again "
+        "when it is back; finished data files are kept."
+    )
+
+
+class _Workers:
+    """Watches, at most every few seconds, how many jobs the workers take at once."""
+
+    def __init__(self, client: Client, address: str, gpu: bool) -> None:
+        self._client, self._address, self._gpu = client, address, gpu
+        self._slots = 0
+        self._seen = self._asked = time.monotonic()
+        self._ask()
+
+    def slots(self) -> int:
+        return max(1, self._slots)
+
+    def check(self) -> None:
+        """Raise `DaskError` when there has been nobody to do the work for too long."""
+        if self._client.status != "running":
+            raise _lost(self._address)
+        if time.monotonic() - self._asked >= 5:
+            self._ask()
+        if not self._slots and time.monotonic() - self._seen > _NO_WORKER_S:
+            which = "worker with the resource GPU" if self._gpu else "worker"
+            raise DaskError(
+                f"The Dask scheduler {self._address} has had no {which} for "
+                f"{_NO_WORKER_S:.0f} seconds: start one with `dask worker`."
+            )
+
+    def _ask(self) -> None:
+        try:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        except (OSError, RuntimeError):  # Dask's closed connections and time-outs are among them
+            raise _lost(self._address) from None
+        self._asked = time.monotonic()
+        self._slots = sum(
+            int(w["resources"].get("GPU", 0)) if self._gpu else w["nthreads"] for w in workers
+        )
+        if self._slots:
+            self._seen = self._asked
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Client]:
+    require("distributed", f"The Dask scheduler {address} in IDEDUP_DASK_SCHEDULER")
+    from distributed import Client
+
+    security = _security(address)
+    try:
+        client = Client(
+            address, security=security, timeout=_CONNECT_S, set_as_default=False, name="idedup"
+        )
+    except ValueError as error:
+        raise SettingsError(
+            f"IDEDUP_DASK_SCHEDULER {address!r} is no address of a scheduler, such as "
+            f"tcp://host:8786: {error}."
+        ) from None
+    except (OSError, TimeoutError):
+        raise DaskError(
+            f"The Dask scheduler {address} does not answer within {_CONNECT_S:.0f} seconds: start "
+            "it, or mend IDEDUP_DASK_SCHEDULER (and IDEDUP_DASK_TLS_* if its traffic is TLS)."
+        ) from None
+    try:
+        log.info("Dask dashboard: %s", _dashboard(client))
+        yield client
+    finally:
+        # Unfinished jobs are forgotten by the scheduler with it.
+        client.close(timeout=5)
+
+
+def _dashboard(client: Client) -> str:
+    try:
+        return client.dashboard_link or "none"
+    except KeyError:  # a scheduler that was started without one
+        return "none"
+
+
+def _security(address: str) -> Any:
+    """Dask's own TLS, when the address asks for it.
+
+    Raises:
+        SettingsError: a file is not named, or not there.
+    """
+    if not address.startswith("tls://"):
+        return None
+    files = {name: os.environ.get(name) for name in _TLS}
+    for name, file in files.items():
+        if not file or not os.path.isfile(file):  # noqa: PTH113
+            raise SettingsError(
+                f"{name} is {file!r}: {address} needs a PEM file there, as in {', '.join(_TLS)}."
+            )
+    from distributed.security import Security
+
+    ca, certificate, key = files.values()
+    return Security(
+        tls_ca_file=ca, tls_client_cert=certificate, tls_client_key=key, require_encryption=True
+    )
+
+
+# --- arrays that all jobs look at ----------------------------------------------------------------
+
+
+class Shared:
+    """Arrays too large for a job; a job that holds this finds them where it runs.
+
+    Each is to be looked at for the duration of a job: what a memory map has read counts as the
+    process's memory until the map is closed.
+    """
+
+    def __init__(
+        self, lake: Lake, paths: Mapping[str, str], arrays: Mapping[str, np.ndarray] | None
+    ) -> None:
+        self._lake, self._paths, self._arrays = lake, paths, arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_arrays": None}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if self._arrays is not None:
+            return self._arrays[name]
+        path = _copy_here(self._lake, self._paths[name])
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+_COPIES = 8  # of two sets of arrays: one in use, and the one before
+_copies: OrderedDict[str, tuple[TemporaryDirectory[str], str]] = OrderedDict()
+_copying = threading.Lock()
+
+
+def _copy_here(lake: Lake, path: str) -> str:
+    """Where on this machine a shared array is; fetched once a process, if the lake is remote."""
+    with _copying:
+        if path not in _copies:
+            folder = TemporaryDirectory(prefix="idedup-")
+            _copies[path] = folder, lake.local_copy(path, folder.name)
+            while len(_copies) > _COPIES:
+                _copies.popitem(last=False)[1][0].cleanup()
+        return _copies[path][1]
+
+
+@contextmanager
+def shared(lake: Lake, arrays: Mapping[str, np.ndarray], *, here: bool) -> Iterator[Shared]:
+    """Lay out arrays for the jobs of `run_jobs`: in the lake for a cluster, else as they are.
+
+    The files are gone afterwards; those of a process that was killed go with old candidates.
+    """
+    name = uuid.uuid4().hex
+    paths: dict[str, str] = {}
+    if os.environ.get("IDEDUP_DASK_SCHEDULER") and not here:
+        paths = {key: f"candidates/shared-{name}/{key}.npy" for key in arrays}
+    try:
+        for key, path in paths.items():
+            with lake.create(path) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(arrays[key]), allow_pickle=False)
+        yield Shared(lake, paths, arrays)
+    finally:
+        for path in paths.values():
+            lake.remove(path)

@@ -1,0 +1,209 @@
+"""Embed: a descriptor for each active image that lacks one under the collection's model_id.
+
+Vectors are only ever added: an image that collapses later keeps its vector, and what comes after
+leaves it out. Finished chunks are found again after a kill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from idedup_tasks import compute
+from idedup_tasks.descriptors.card import resolve_device
+from idedup_tasks.lake import (
+    EMBEDDINGS,
+    TABLES,
+    Candidate,
+    DataFile,
+    Lake,
+    Snapshot,
+    TableChange,
+)
+from idedup_tasks.run import ModelMismatch, Run, publish_changes
+from idedup_tasks.stages.prefilter.prepare import along_files, open_thumbnail
+
+if TYPE_CHECKING:
+    from idedup_tasks.descriptors import Descriptor
+
+publish = publish_changes
+
+CHUNK = 1_000
+_ENCODE = 128
+
+
+def prepare(run: Run) -> Candidate:
+    """Encode what is missing, period by period.
+
+    Raises:
+        DescriptorError: the weights are missing or damaged.
+        ModelMismatch: the collection pins another model_id.
+    """
+    lake = run.lake
+    model_id = run.model_id
+    target = lake.snapshot("embeddings")
+    fingerprints = lake.snapshot("fingerprints")
+    # The images that the fingerprints were made from, though more may have come since.
+    images = lake.snapshot("images", fingerprints.reads("images"))
+    change = TableChange("embeddings", target.version)
+    change.metadata = {
+        "settings": model_id,
+        "reads": {"fingerprints": fingerprints.version, "images": images.version},
+    }
+    active = _active_count(fingerprints)
+    done = embedded = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        run.progress("embedding", done, active)
+
+    # What "auto" is, is decided here: workers must not come to differ.
+    device = resolve_device(run.collection.device)
+
+    def chunks() -> Iterator[tuple[None, _Chunk]]:
+        nonlocal embedded
+        encoder = _Encoder(run.collection.descriptor, device, model_id)
+        for named in fingerprints.partitions():
+            arrival = named["arrival"]
+            lacking = _lacking(target, fingerprints, model_id, arrival)
+            embedded += len(lacking)
+            advance(_active_count(fingerprints, arrival=arrival) - len(lacking))
+            for files, ids in along_files(images, arrival, lacking, CHUNK):
+                rows = {i: lacking[i] for i in ids}
+                yield None, _Chunk(lake, encoder, arrival, files, rows)
+
+    for _, file in compute.run_jobs(encode_chunk, chunks(), advance, gpu=device == "cuda"):
+        change.add.append(file)
+    counts: dict[str, Any] = {
+        "active": active,
+        "present": active - embedded,
+        "embedded": sum(f.rows for f in change.add),
+        "dim": _dimension(run),
+        "model_id": model_id,
+        "images": embedded,
+    }
+    reads = {"fingerprints": fingerprints.version, "images": images.version}
+    return Candidate("embed", run.run_id, [change], reads, counts)
+
+
+def _dimension(run: Run) -> int:
+    from idedup_tasks.descriptors import descriptor_info
+
+    return descriptor_info(run.collection.descriptor, run.collection.device).dim
+
+
+def _active_count(fingerprints: Snapshot, **partition: str) -> int:
+    files = fingerprints.files(**partition)
+    active = ds.field("status") == "active"
+    return sum(b.num_rows for b in fingerprints.scan(["status"], active, files=files))
+
+
+def _lacking(
+    target: Snapshot, fingerprints: Snapshot, model_id: str, arrival: str
+) -> dict[str, str]:
+    """The sha256, by image_id, of a period's active images without a vector."""
+    held = target.files(model_id=model_id, arrival=arrival)
+    rows = fingerprints.files(arrival=arrival)
+    columns = ["image_id", "sha256"]
+    present = {tuple(row.values()) for row in target.read(columns, files=held).to_pylist()}
+    active = fingerprints.read(columns, ds.field("status") == "active", files=rows)
+    return dict({tuple(row.values()) for row in active.to_pylist()} - present)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """A descriptor, on a device, by name: loaded where it works."""
+
+    descriptor: str
+    device: str
+    model_id: str
+
+    def load(self) -> Descriptor:
+        """Load it, once for all chunks of a process.
+
+        Raises:
+            ModelMismatch: another version is installed here than where the run was planned.
+        """
+        from idedup_tasks import descriptors
+
+        installed = descriptors.descriptor_info(self.descriptor, self.device).model_id
+        if installed != self.model_id:
+            raise ModelMismatch(
+                f"The descriptor {self.descriptor} is {installed} on a Dask worker and "
+                f"{self.model_id} in the task: install the same release and weights on all."
+            )
+        return compute.once(descriptors.load_descriptor, self.descriptor, self.device)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Thumbnails, by the data files that hold them, that become one data file of vectors."""
+
+    lake: Lake
+    encoder: _Encoder
+    arrival: str
+    files: list[DataFile]
+    sha256_of: dict[str, str]
+
+
+def encode_chunk(chunk: _Chunk) -> DataFile:
+    """Encode what a chunk names, unless an earlier try has."""
+    partition = {"model_id": chunk.encoder.model_id, "arrival": chunk.arrival}
+    listed = "\n".join(f"{image} {sha256}" for image, sha256 in sorted(chunk.sha256_of.items()))
+    name = f"chunk-{hashlib.sha256(listed.encode()).hexdigest()[:32]}.parquet"
+    found = chunk.lake.written("embeddings", partition, name)
+    if found is not None and found.rows == len(chunk.sha256_of):
+        compute.advance(found.rows)
+        return found
+    # A damaged file is left alone, for another run may have published it.
+    return chunk.lake.write_rows(
+        "embeddings", partition, _vectors(chunk), name if found is None else None
+    )
+
+
+def _vectors(chunk: _Chunk) -> Iterator[pa.RecordBatch]:
+    """The next batch is decoded while one is encoded."""
+    descriptor = chunk.encoder.load()
+    where = ds.field("image_id").isin(pa.array(list(chunk.sha256_of)))
+    batches = chunk.lake.scan_files(
+        TABLES["images"], chunk.files, ["image_id", "thumbnail"], where, batch_rows=_ENCODE
+    )
+    with ThreadPoolExecutor(compute.cores_of_job()) as threads:
+
+        def decode(batch: pa.RecordBatch) -> list[Any]:
+            return [threads.submit(open_thumbnail, t) for t in batch["thumbnail"].to_pylist()]
+
+        # One batch ahead: it decodes in threads while the network works on the one before.
+        ahead: deque[tuple[pa.RecordBatch, list[Any]]] = deque()
+        for following in chain(batches, [None]):
+            if following is not None:
+                ahead.append((following, decode(following)))
+                if len(ahead) < 2:
+                    continue
+            if not ahead:
+                break
+            batch, futures = ahead.popleft()
+            vectors = descriptor.encode([f.result() for f in futures])
+            ids = batch["image_id"].to_pylist()
+            dim = vectors.shape[1]
+            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pa.array([chunk.encoder.model_id] * len(ids)),
+                    pa.array([chunk.arrival] * len(ids)),
+                    pa.array(ids),
+                    pa.array([chunk.sha256_of[i] for i in ids]),
+                    column.cast(pa.list_(pa.float32())),
+                ],
+                schema=EMBEDDINGS,
+            )
+            compute.advance(len(ids))

@@ -1,0 +1,1 @@
+"""Group: candidate pairs, connected components, a hierarchical cut, keepers and evidence."""

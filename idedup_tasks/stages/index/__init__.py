@@ -1,0 +1,1 @@
+"""Index: immutable FAISS shards that hold the vector of every active image."""

@@ -1,0 +1,278 @@
+"""Prefilter: copies with the same bytes, and perceptual twins, collapse onto the earliest.
+
+What collapsed is never embedded: on real collections that saves most of the work. The outcome is
+a function of the set of images, so the whole collection is walked again each time, at about 70
+bytes an image; only hashes that are missing are computed, and only partitions that differ written.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from PIL import Image
+
+from idedup_tasks import compute
+from idedup_tasks.lake import (
+    FINGERPRINTS,
+    TABLES,
+    Candidate,
+    DataFile,
+    Lake,
+    Snapshot,
+    TableChange,
+    reconcile_partition,
+)
+from idedup_tasks.run import Run, publish_changes
+from idedup_tasks.settings import Prefilter, digest
+from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_perceptual
+from idedup_tasks.stages.prefilter.hashes import dihedral_variants, perceptual_hash
+
+publish = publish_changes
+
+_HASH_BATCH = 256
+_CHUNK = 1_000
+
+
+@dataclass
+class _Partition:
+    """One arrival period's images in order of (arrived_at, key)."""
+
+    arrival: str
+    ids: pa.Array
+    digests: np.ndarray  # (n, 32) uint8
+    low_information: np.ndarray  # (n,) bool
+    # (n, 1) uint64, or (n, 8): the image's own hash first, then its rotations and mirrors.
+    hashes: np.ndarray
+
+
+def prepare(run: Run) -> Candidate:
+    """Compute every image's fingerprint and status, and the partitions that differ."""
+    lake = run.lake
+    target = lake.snapshot("fingerprints")
+    source = lake.snapshot("images")
+    settings = run.collection.prefilter
+    distance = run.thresholds.phash_distance
+    change = TableChange("fingerprints", target.version)
+    change.metadata = {
+        "settings": digest(settings, distance),
+        "hash": settings.hash,
+        "mirrored": settings.mirrored,
+        "reads": {"images": source.version},
+    }
+    # Hashes made under another setting are no use; the column does not say which it was.
+    made_alike = all(target.metadata.get(k) == change.metadata[k] for k in ("hash", "mirrored"))
+    known = target if made_alike else None
+
+    partitions = _hashed(run, source, known, settings)
+    held = {f["arrival"] for f in target.partitions()}
+    partitions += [_empty(a, settings) for a in sorted(held - {p.arrival for p in partitions})]
+    partitions.sort(key=lambda p: p.arrival)
+
+    counts: dict[str, Any] = dict.fromkeys(
+        ("decoded", "active", "collapsed_exact", "collapsed_perceptual", "low_information"), 0
+    )
+    if partitions:
+        _collapse(lake, target, change, partitions, distance, counts)
+    counts["embeddings_saved"] = counts["collapsed_exact"] + counts["collapsed_perceptual"]
+    counts["images"] = counts["decoded"]
+    return Candidate("prefilter", run.run_id, [change], {"images": source.version}, counts)
+
+
+def _collapse(
+    lake: Lake,
+    target: Snapshot,
+    change: TableChange,
+    partitions: list[_Partition],
+    distance: int,
+    counts: dict[str, Any],
+) -> None:
+    # Periods follow each other and each is in order, so their concatenation is.
+    ids = pa.chunked_array([p.ids for p in partitions], pa.string())
+    low = np.concatenate([p.low_information for p in partitions])
+    onto = collapse_exact(np.concatenate([p.digests for p in partitions]))
+    exact = onto != np.arange(len(onto))
+    # Flat and near-blank images resemble each other without being copies: by bytes only.
+    walked = np.flatnonzero(~exact & ~low)
+    hashes = np.concatenate([p.hashes for p in partitions])[walked]
+    variants = hashes if hashes.shape[1] > 1 else None
+    own = np.ascontiguousarray(hashes[:, 0])
+    near, apart = collapse_perceptual(own, distance, variants)
+    perceptual = np.zeros(len(onto), dtype=bool)
+    perceptual[walked[near >= 0]] = True
+    onto[walked[near >= 0]] = walked[near[near >= 0]]
+    distances = np.zeros(len(onto), dtype=np.int32)
+    distances[walked] = apart
+
+    collapsed = exact | perceptual
+    counts |= {
+        "decoded": len(onto),
+        "active": int((~collapsed).sum()),
+        "collapsed_exact": int(exact.sum()),
+        "collapsed_perceptual": int(perceptual.sum()),
+        "low_information": int(low.sum()),
+    }
+    start = 0
+    for partition in partitions:
+        part = slice(start, start + len(partition.ids))
+        start = part.stop
+        hidden = pa.array(~collapsed[part])
+        relation = np.where(exact[part], "exact", "perceptual")
+        variant_rows = (
+            pa.nulls(len(partition.ids), pa.list_(pa.int64()))
+            if variants is None
+            else pa.FixedSizeListArray.from_arrays(
+                pa.array(partition.hashes.ravel().view(np.int64)), 8
+            ).cast(pa.list_(pa.int64()))
+        )
+        rows = pa.table(
+            {
+                "arrival": pa.repeat(pa.scalar(partition.arrival), len(partition.ids)),
+                "image_id": partition.ids,
+                "sha256": [bytes(d).hex() for d in partition.digests],
+                "hash": np.ascontiguousarray(partition.hashes[:, 0]).view(np.int64),
+                "variants": variant_rows,
+                "low_information": partition.low_information,
+                "status": np.where(collapsed[part], "collapsed", "active"),
+                "onto": pc.if_else(hidden, None, ids.take(pa.array(onto[part]))),
+                "relation": pc.if_else(hidden, None, pa.array(relation, pa.string())),
+                "distance": pc.if_else(hidden, None, pa.array(distances[part])),
+            },
+            FINGERPRINTS,
+        )
+        reconcile_partition(lake, target, change, {"arrival": partition.arrival}, rows)
+
+
+def _empty(arrival: str, settings: Prefilter) -> _Partition:
+    return _Partition(
+        arrival,
+        pa.array([], pa.string()),
+        np.empty((0, 32), np.uint8),
+        np.empty(0, bool),
+        np.empty((0, 8 if settings.mirrored else 1), np.uint64),
+    )
+
+
+def _hashed(
+    run: Run, source: Snapshot, known: Snapshot | None, settings: Prefilter
+) -> list[_Partition]:
+    """The decoded images of each period with their hashes; those that are missing are computed."""
+    partitions: list[_Partition] = []
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        run.progress("hashing", done, source.rows)
+
+    def chunks() -> Iterator[tuple[tuple[_Partition, list[int]], _Chunk]]:
+        for named in source.partitions():
+            partition, missing = _partition(source, known, named["arrival"], settings)
+            partitions.append(partition)
+            advance(len(partition.ids) - len(missing))
+            for files, ids in along_files(source, named["arrival"], missing, _CHUNK):
+                rows = [missing[i] for i in ids]
+                yield (partition, rows), _Chunk(run.lake, files, ids, settings)
+
+    for (partition, rows), hashes in compute.run_jobs(hash_chunk, chunks(), advance):
+        partition.hashes[rows] = hashes
+    return partitions
+
+
+def _partition(
+    source: Snapshot, known: Snapshot | None, arrival: str, settings: Prefilter
+) -> tuple[_Partition, dict[str, int]]:
+    """The decoded images of a period with the hashes that are known, and the rows that lack one."""
+    files = source.files(arrival=arrival)
+    decoded = ds.field("status") == "decoded"
+    columns = ["image_id", "arrived_at", "key", "sha256", "low_information"]
+    rows = source.read(columns, decoded, files=files)
+    rows = rows.sort_by([("arrived_at", "ascending"), ("key", "ascending")])
+    if not rows.num_rows:
+        return _empty(arrival, settings), {}
+    missing = {image: i for i, image in enumerate(rows["image_id"].to_pylist())}
+    digests = rows["sha256"].to_pylist()
+    hashes = np.zeros((len(missing), 8 if settings.mirrored else 1), dtype=np.uint64)
+    if known is not None:
+        held = known.files(arrival=arrival)
+        for batch in known.scan(["image_id", "sha256", "hash", "variants"], files=held):
+            for row in batch.to_pylist():
+                i = missing.get(row["image_id"])
+                if i is not None and digests[i] == row["sha256"]:
+                    values = row["variants"] if settings.mirrored else [row["hash"]]
+                    hashes[i] = np.array(values, dtype=np.int64).view(np.uint64)
+                    del missing[row["image_id"]]
+    partition = _Partition(
+        arrival,
+        rows["image_id"].combine_chunks(),
+        np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32),
+        rows["low_information"].to_numpy(),
+        hashes,
+    )
+    return partition, missing
+
+
+def along_files(
+    images: Snapshot, arrival: str, wanted: Collection[str], most: int
+) -> Iterator[tuple[list[DataFile], list[str]]]:
+    """Cut the images of a period into chunks along the data files that hold them, so that each
+    thumbnail is read by one chunk; in order of file, so that a rerun cuts alike."""
+    files: list[DataFile] = []
+    ids: list[str] = []
+    for file in images.files(arrival=arrival) if wanted else ():
+        column = images.read(["image_id"], files=[file])["image_id"]
+        here = [i for i in column.to_pylist() if i in wanted]
+        for start in range(0, len(here), most):
+            part = here[start : start + most]
+            if len(ids) + len(part) > most:
+                yield files, ids
+                files, ids = [], []
+            files.append(file)
+            ids += part
+    if ids:
+        yield files, ids
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Images to hash, and the data files that hold their thumbnails."""
+
+    lake: Lake
+    files: list[DataFile]
+    ids: list[str]
+    settings: Prefilter
+
+
+def hash_chunk(chunk: _Chunk) -> np.ndarray:
+    """(n, 1) uint64 for the n images of a chunk, or (n, 8) with rotations and mirrors."""
+    settings = chunk.settings
+    position = {image: i for i, image in enumerate(chunk.ids)}
+    hashes = np.empty((len(position), 8 if settings.mirrored else 1), dtype=np.uint64)
+    where = ds.field("image_id").isin(pa.array(chunk.ids))
+    batches = chunk.lake.scan_files(
+        TABLES["images"], chunk.files, ["image_id", "thumbnail"], where, batch_rows=_HASH_BATCH
+    )
+    with ThreadPoolExecutor(compute.cores_of_job()) as threads:
+        for batch in batches:
+            thumbnails = list(threads.map(open_thumbnail, batch["thumbnail"].to_pylist()))
+            if settings.mirrored:
+                computed = dihedral_variants(thumbnails, settings.hash)
+            else:
+                computed = perceptual_hash(thumbnails, settings.hash)[:, None]
+            hashes[[position[i] for i in batch["image_id"].to_pylist()]] = computed
+            compute.advance(len(thumbnails))
+    return hashes
+
+
+def open_thumbnail(data: bytes) -> Image.Image:
+    """Decode a thumbnail of the lake: RGB, as ingest made it."""
+    image = Image.open(io.BytesIO(data), formats=("JPEG",))
+    image.load()
+    return image
