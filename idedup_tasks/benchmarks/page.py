@@ -80,7 +80,7 @@ def _rows(
 def _environment() -> jinja2.Environment:
     here = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([here, here.parent / "report"]),
+        loader=jinja2.FileSystemLoader([here, here.parent / "pages"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

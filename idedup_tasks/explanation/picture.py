@@ -180,7 +180,7 @@ def _template() -> jinja2.Template:
     folder = Path(__file__).parent
     environment = jinja2.Environment(
         # The report's style sheet is this page's too.
-        loader=jinja2.FileSystemLoader([folder, folder.parent / "report"]),
+        loader=jinja2.FileSystemLoader([folder, folder.parent / "pages"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -152,7 +152,7 @@ def test_workers_die_with_a_killed_parent():
     program = """
         import sys, time
         sys.path.insert(0, sys.argv[1])
-        from test_workers import misbehave
+        from test_isolation import misbehave
         from idedup_tasks.isolation import map_isolated
         items = [("give", 1)] + [("hang", 2)] * 4
         results = map_isolated(misbehave, items, processes=2, timeout_s=600)
@@ -180,7 +180,7 @@ def test_a_script_needs_no_main_guard(tmp_path):
             """
             import sys
             sys.path.insert(0, sys.argv[1])
-            from test_workers import main_of_worker
+            from test_isolation import main_of_worker
             from idedup_tasks.isolation import map_isolated
             loaded_by_the_script = True
             print(list(map_isolated(main_of_worker, [1, 2], processes=1, timeout_s=60)))

@@ -135,8 +135,9 @@ def render(run: Run, warehouse: Warehouse) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
+    folder = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([folder, folder.parents[1] / "pages"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
