@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from idedup_tasks.quickstart import lookalikes
+from idedup_tasks.benchmarks.layouts import FAMILIES, Colour, Look, scene
 
 DAYS = 3
 
@@ -212,11 +212,23 @@ def _write_broken(target: Path) -> list[tuple[str, str, str]]:
 
 # --- what only looks alike ---
 
-_Draw = Callable[[np.random.Generator], Image.Image]
-_LOOKALIKES: tuple[tuple[str, _Draw, str, str, int], ...] = (  # kind, how, folder, ending, number
-    ("chat", lookalikes.chat, "phone/Screenshots", "png", 16),
-    ("receipt", lookalikes.receipt, "documents/receipts", "jpg", 14),
-    ("chart", lookalikes.chart, "documents/charts", "png", 12),
+
+def _look(seed: int, paper: Colour, accent: Colour) -> Look:
+    ink, soft = (32, 33, 36), (120, 124, 130)
+    return Look(seed, None, "en", paper, ink, soft, accent, scene)
+
+
+# Kind, look, folder, ending and number: one app, one shop and one report, in Pillow's own font.
+_LOOKALIKES: tuple[tuple[str, Look, str, str, int], ...] = (
+    (
+        "chat",
+        _look(3, (239, 231, 221), (0, 150, 136)),
+        "phone/Screenshots",
+        "png",
+        16,
+    ),
+    ("receipt", _look(1, (250, 249, 245), (58, 58, 66)), "documents/receipts", "jpg", 14),
+    ("chart", _look(2, (255, 255, 255), (31, 119, 180)), "documents/charts", "png", 12),
 )
 _SENT = (  # what happens to a picture on its way from one folder to another
     ("resized", _resized, "jpg", 85),
@@ -227,9 +239,9 @@ _SENT = (  # what happens to a picture on its way from one folder to another
 
 def _write_lookalikes(target: Path, rng: np.random.Generator) -> list[tuple[str, str, str]]:
     rows = []
-    for kind, draw, folder, ending, count in _LOOKALIKES:
+    for kind, look, folder, ending, count in _LOOKALIKES:
         for number in range(1, count + 1):
-            name, image = f"{kind} {number:02}", draw(rng)
+            name, image = f"{kind} {number:02}", FAMILIES[kind](look, rng)
             original = f"{folder}/{name}.{ending}"
             _save(image, target / original, 90 if ending == "jpg" else 0)
             rows.append((original, name, "original"))
