@@ -7,14 +7,18 @@
   file without a group is like nothing else.
 - `cifar10`: a folder with `pairs.csv` (a,b,same) that labels pairs of its images, or of CIFAR-10's
   binary batches in it (`data_batch_1.bin/17` is the eighteenth image of that file).
+- `layouts`: drawn, no folder needed: pictures of one layout with other content, honest copies of
+  each third one.
+- `documents`: drawn: invoices as scanned at 300 dpi, recompressed, and with one digit changed.
 
-Pictures are first reduced to a short side of 512 pixels, edited, and reduced again to what the
+Photographs are first reduced to a short side of 512 pixels, edited, and reduced again to what the
 workflow describes images from: a short side of 256, a long one of 1,024, never enlarged.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +29,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from idedup_tasks.benchmarks import layouts
 from idedup_tasks.benchmarks.edits import CROPS_AND_JPEGS, EDITS
 from idedup_tasks.descriptors.runtime import usable_cores
 from idedup_tasks.images import THUMBNAIL_LONG_SIDE, THUMBNAIL_SHORT_SIDE
@@ -32,14 +37,17 @@ from idedup_tasks.images import THUMBNAIL_LONG_SIDE, THUMBNAIL_SHORT_SIDE
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 Item = TypeVar("Item")
 
-DATASETS = ("copydays", "groups", "cifar10")
+DRAWN = ("layouts", "documents")
+DATASETS = ("copydays", "groups", "cifar10", *DRAWN)
 ORIGINAL, DISTRACTOR = "original", "distractor"
 PHOTO_SIDE = 512
 BATCH = 64
+PICTURES, DOCUMENTS = 480, 24  # drawn unless a limit is given
 
 _SMALLEST = 16
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 _CROPS_AND_JPEGS, _STRONG = "crops and JPEGs", "strong edits"
+_LOOKS = 3  # layouts of each family
 
 
 class BenchmarkError(Exception):
@@ -53,8 +61,9 @@ class Dataset:
     kinds: text (n,), `original`, `distractor` or what was done to a photograph. groups: int64 (n,),
     equal for copies of one picture. queries, references: rows that are compared. sets: kinds of
     queries that are also summed up by themselves, by name. collection: rows that are grouped.
-    pairs: int64 (m, 2) rows, `same` bool (m,): only these are compared, where there are any.
-    open: makes an image by its row.
+    open: makes an image by its row. pairs: int64 (m, 2) rows, `same` bool (m,): only these are
+    compared, where there are any. originals: rows that others of their group were made from.
+    file: the bytes and the ending of an image's file by its row, where it has one of its own.
     """
 
     name: str
@@ -67,6 +76,8 @@ class Dataset:
     open: Callable[[int], Image.Image]
     pairs: np.ndarray | None = None
     same: np.ndarray | None = None
+    originals: np.ndarray | None = None
+    file: Callable[[int], tuple[bytes, str]] | None = None
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -84,7 +95,7 @@ class Dataset:
 
 def open_dataset(
     name: str,
-    photos: Path,
+    photos: Path | None = None,
     distractors: Path | None = None,
     limit: int | None = None,
     copies: int = 5,
@@ -93,24 +104,32 @@ def open_dataset(
     """A dataset by its name.
 
     Args:
-        photos: its folder. distractors: a folder of unrelated photographs, for copydays.
-        limit: use at most so many photographs (groups and pairs for the others), evenly chosen.
+        photos: its folder; for layouts, where given, what memes and sites show.
+        distractors: a folder of unrelated photographs, for copydays.
+        limit: use at most so many photographs (groups and pairs for the others), evenly chosen; of
+            what is drawn, so many pictures or documents without their copies.
         copies: edits of each photograph, for copydays; over all, each kind equally often.
-        seed: of the edits.
+        seed: of the edits, and of what is drawn.
 
     Raises:
         BenchmarkError: files are missing, or are not what the dataset needs.
     """
-    if not photos.is_dir():
+    if name not in DATASETS:
+        raise BenchmarkError(f"there is no dataset {name!r}: expected {', '.join(DATASETS)}")
+    if photos is None and name not in DRAWN:
+        raise BenchmarkError(f"{name} is made of a folder's pictures: name it with --photos")
+    if photos is not None and not photos.is_dir():
         raise BenchmarkError(f"{photos} is no folder: expected one of photographs")
+    if distractors is not None and name != "copydays":
+        raise BenchmarkError(f"distractors go with copydays: {name} has its own unrelated images")
+    if name == "layouts":
+        return _layouts(photos, limit or PICTURES, seed)
+    if photos is None:
+        return _documents(limit or DOCUMENTS, seed)
     if name == "copydays":
         if (photos / ORIGINAL).is_dir():
             return _inria_copydays(photos, distractors, limit)
         return _edited(photos, distractors, limit, copies, seed)
-    if name not in DATASETS:
-        raise BenchmarkError(f"there is no dataset {name!r}: expected {', '.join(DATASETS)}")
-    if distractors is not None:
-        raise BenchmarkError(f"distractors go with copydays: {name} has its own unrelated images")
     return _grouped(photos, limit) if name == "groups" else _cifar10(photos, limit)
 
 
@@ -263,7 +282,89 @@ def _queries_and_references(
         {title: members for title, members in sets.items() if members},
         rows[(rows < known) | (groups % 3 == 0)],
         open_,
+        originals=rows[:originals],
     )
+
+
+# --- drawn -------------------------------------------------------------------------------------
+
+
+def _layouts(photos: Path | None, pictures: int, seed: int) -> Dataset:
+    """Picture i is of family i modulo their number, in one of three looks; each third has copies."""
+    _check_fonts()
+    files = None if photos is None else photo_files(photos)
+
+    def photograph(rng: np.random.Generator) -> Image.Image:
+        if files is None:
+            return layouts.scene(rng)
+        return read_photo(files[int(rng.integers(len(files)))])
+
+    names, kinds = list(layouts.FAMILIES), list(layouts.COPIES)
+    copies = [(i, kinds[(i // 3 + k) % len(kinds)]) for i in range(0, pictures, 3) for k in (0, 1)]
+    rows: list[tuple[int, str | None]] = [*((i, None) for i in range(pictures)), *copies]
+
+    def file(row: int) -> tuple[bytes, str]:
+        i, copy = rows[row]
+        family, group = i % len(names), i // len(names) % _LOOKS
+        look = layouts.draw_look((seed * len(names) + family) * _LOOKS + group, photograph)
+        image = layouts.FAMILIES[names[family]](look, np.random.default_rng([seed, i]))
+        return layouts.encoded(image, copy, np.random.default_rng([seed, row, 1]))
+
+    families = [names[i % len(names)] for i, _ in rows]
+    return _drawn("layouts", families, [i for i, _ in rows], pictures, file)
+
+
+def _documents(count: int, seed: int) -> Dataset:
+    """Each invoice, a copy of it recompressed, and one with another digit, which is like nothing."""
+    _check_fonts()
+    kinds = [ORIGINAL, "recompressed", "one digit changed"]
+
+    def file(row: int) -> tuple[bytes, str]:
+        kind, i = divmod(row, count)
+        look = layouts.draw_look(seed * count + i, layouts.scene)
+        change = np.random.default_rng([seed, i, 2]) if kind == 2 else None
+        image = layouts.invoice(look, np.random.default_rng([seed, i]), change)
+        # As many of the changed ones are recompressed as not.
+        copy = "recompressed" if kind == 1 or (kind == 2 and i % 2) else None
+        return layouts.encoded(image, copy, np.random.default_rng([seed, row, 1]))
+
+    groups = [*range(count), *range(count), *range(count, 2 * count)]
+    return _drawn("documents", [kind for kind in kinds for _ in range(count)], groups, count, file)
+
+
+def _drawn(
+    name: str,
+    kinds: list[str],
+    groups: list[int],
+    originals: int,
+    file: Callable[[int], tuple[bytes, str]],
+) -> Dataset:
+    """All pictures are compared with each other and grouped; the first ones are originals."""
+
+    def open_(row: int) -> Image.Image:
+        with Image.open(io.BytesIO(file(row)[0])) as image:
+            return image.convert("RGB")
+
+    every = np.arange(len(groups))
+    return Dataset(
+        name,
+        np.array(kinds),
+        np.array(groups),
+        every,
+        every,
+        {},
+        every,
+        open_,
+        originals=every[:originals],
+        file=file,
+    )
+
+
+def _check_fonts() -> None:
+    try:
+        layouts.check_fonts()
+    except FileNotFoundError as error:
+        raise BenchmarkError(str(error)) from error
 
 
 # --- labelled images ---------------------------------------------------------------------------
@@ -296,7 +397,12 @@ def _grouped(photos: Path, limit: int | None) -> Dataset:
         {},
         every,
         lambda row: read_photo(photos / rows[row][0]),
+        file=lambda row: _own_file(photos / rows[row][0]),
     )
+
+
+def _own_file(file: Path) -> tuple[bytes, str]:
+    return file.read_bytes(), file.suffix.removeprefix(".")
 
 
 def _cifar10(photos: Path, limit: int | None) -> Dataset:
