@@ -3,6 +3,8 @@
 - `copydays`: any folder of photographs, each edited in some of the ways of `edits`; or INRIA
   Copydays itself, where its folder is given (`original`, `crops/10` … `jpegqual/75` …, `strong`;
   the first four digits of a name tell the photograph).
+- `edits`: every second photograph of a folder is an original, with copies edited one to four times
+  on top of each other; each of the others is seen edited alone, so that it has no answer.
 - `groups`: a folder with `groups.csv` (file,group): UKBench, Holidays, QUALINET and the like. A
   file without a group is like nothing else.
 - `cifar10`: a folder with `pairs.csv` (a,b,same) that labels pairs of its images, or of CIFAR-10's
@@ -19,6 +21,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +35,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from idedup_tasks.benchmarks import layouts
-from idedup_tasks.benchmarks.edits import CROPS_AND_JPEGS, EDITS
+from idedup_tasks.benchmarks.edits import CROPS_AND_JPEGS, EDITS, combined
+from idedup_tasks.benchmarks.peers.environment import peer_environment
 from idedup_tasks.descriptors.runtime import usable_cores
 from idedup_tasks.images import THUMBNAIL_LONG_SIDE, THUMBNAIL_SHORT_SIDE
 
@@ -38,12 +44,13 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 Item = TypeVar("Item")
 
 DRAWN = ("layouts", "documents")
-DATASETS = ("copydays", "groups", "cifar10", *DRAWN)
+DATASETS = ("copydays", "edits", "groups", "cifar10", *DRAWN)
 ORIGINAL, DISTRACTOR = "original", "distractor"
 PHOTO_SIDE = 512
 BATCH = 64
 PICTURES, DOCUMENTS = 480, 24  # drawn unless a limit is given
 
+_EDIT_SCRIPT = Path(__file__).parent / "peers" / "edit.py"
 _SMALLEST = 16
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 _CROPS_AND_JPEGS, _STRONG = "crops and JPEGs", "strong edits"
@@ -100,6 +107,7 @@ def open_dataset(
     limit: int | None = None,
     copies: int = 5,
     seed: int = 0,
+    peer_python: Path | None = None,
 ) -> Dataset:
     """A dataset by its name.
 
@@ -108,8 +116,10 @@ def open_dataset(
         distractors: a folder of unrelated photographs, for copydays.
         limit: use at most so many photographs (groups and pairs for the others), evenly chosen; of
             what is drawn, so many pictures or documents without their copies.
-        copies: edits of each photograph, for copydays; over all, each kind equally often.
+        copies: edited copies of each photograph, for copydays (over all, each kind equally often)
+            and edits.
         seed: of the edits, and of what is drawn.
+        peer_python: a Python with AugLy, which edits then makes its copies with.
 
     Raises:
         BenchmarkError: files are missing, or are not what the dataset needs.
@@ -130,6 +140,8 @@ def open_dataset(
         if (photos / ORIGINAL).is_dir():
             return _inria_copydays(photos, distractors, limit)
         return _edited(photos, distractors, limit, copies, seed)
+    if name == "edits":
+        return _several_edits(photos, limit, copies, seed, peer_python)
     return _grouped(photos, limit) if name == "groups" else _cifar10(photos, limit)
 
 
@@ -221,6 +233,119 @@ def _edited(
     )
 
 
+_COUNTS = ("one edit", "two edits", "three edits", "four edits")
+
+
+def _several_edits(
+    photos: Path, limit: int | None, copies: int, seed: int, peer_python: Path | None
+) -> Dataset:
+    files = evenly(photo_files(photos), limit)
+    if len(files) < 4:
+        raise BenchmarkError(f"{photos} holds {len(files)} photographs: expected four or more")
+    originals = len(files[::2])
+    # Photograph of each query: first those of which the original is there too.
+    sources = [*(2 * (q // copies) for q in range(originals * copies)), *range(1, len(files), 2)]
+    counts = [1 + q % len(_COUNTS) for q in range(len(sources))]
+    others = [
+        (source + int(np.random.default_rng([seed, q]).integers(1, len(files)))) % len(files)
+        for q, source in enumerate(sources)
+    ]
+    if peer_python is None:
+        name, edited = "edits of our own", _own_edits(files, sources, others, counts, seed)
+    else:
+        name, edited = _edits_by_augly(peer_python, files, sources, others, counts, seed)
+
+    def file(row: int) -> tuple[bytes, str]:
+        return edited(row - originals) if row >= originals else _own_file(files[2 * row])
+
+    def open_(row: int) -> Image.Image:
+        if row < originals:
+            return read_photo(files[2 * row])
+        with Image.open(io.BytesIO(file(row)[0])) as image:
+            return image.convert("RGB")
+
+    rows = np.arange(originals + len(sources))
+    return Dataset(
+        name,
+        np.array([*[ORIGINAL] * originals, *(_COUNTS[count - 1] for count in counts)]),
+        np.array([*range(0, len(files), 2), *sources]),
+        rows[originals:],
+        rows[:originals],
+        {},
+        rows,
+        open_,
+        originals=rows[:originals],
+        file=file,
+    )
+
+
+def _edits_by_augly(
+    python: Path,
+    files: list[Path],
+    sources: list[int],
+    others: list[int],
+    counts: list[int],
+    seed: int,
+) -> tuple[str, Callable[[int], tuple[bytes, str]]]:
+    """All copies, made at once in a folder that lasts as long as what reads them."""
+    kinds = json.loads(_ask(python, "--edits"))
+    folder = tempfile.TemporaryDirectory(prefix="idedup-edits-")
+    plan = []
+    for query, (source, other) in enumerate(zip(sources, others, strict=True)):
+        rng = np.random.default_rng([seed, query, 1])
+        plan.append(
+            {
+                "photo": str(files[source].absolute()),
+                "other": str(files[other].absolute()),
+                "edits": [kinds[n] for n in rng.permutation(len(kinds))[: counts[query]]],
+                "seed": int(rng.integers(2**31)),
+                "file": f"{query:07}.jpg",
+            }
+        )
+    place = Path(folder.name)
+    (place / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    said = json.loads(_ask(python, str(place / "plan.json"), str(place)))
+
+    def edited(query: int) -> tuple[bytes, str]:
+        return _own_file(Path(folder.name) / f"{query:07}.jpg")
+
+    return f"edits by AugLy {said['augly']}", edited
+
+
+def _ask(python: Path, *arguments: str) -> str:
+    """What the editing script prints last, run by that Python."""
+    command = [str(python), str(_EDIT_SCRIPT), *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603 - a Python that the caller named
+            command, capture_output=True, text=True, env=peer_environment()
+        )
+    except OSError as error:
+        raise BenchmarkError(f"{python} cannot be run ({error.strerror}): name a Python") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"code {done.returncode}"]
+        raise BenchmarkError(
+            f"AugLy cannot be used by {python} ({said[-1]}): install it there "
+            "(docs/benchmarks.md), or leave --peer-python out and the edits are idedup's own"
+        )
+    return done.stdout.splitlines()[-1]
+
+
+def _own_edits(
+    files: list[Path], sources: list[int], others: list[int], counts: list[int], seed: int
+) -> Callable[[int], tuple[bytes, str]]:
+    """The edits of `edits`, which share no code with AugLy's."""
+
+    def edited(query: int) -> tuple[bytes, str]:
+        rng = np.random.default_rng([seed, query, 1])
+        change = combined(counts[query])
+        image = change(
+            read_photo(files[sources[query]]), rng, lambda: read_photo(files[others[query]])
+        )
+        return layouts.encoded(image, "recompressed", rng)
+
+    return edited
+
+
 def _inria_copydays(photos: Path, distractors: Path | None, limit: int | None) -> Dataset:
     files = evenly(photo_files(photos / ORIGINAL), limit)
     originals = {file.name[:4]: i for i, file in enumerate(files)}
@@ -290,7 +415,7 @@ def _queries_and_references(
 
 
 def _layouts(photos: Path | None, pictures: int, seed: int) -> Dataset:
-    """Picture i is of family i modulo their number, in one of three looks; each third has copies."""
+    """Picture i is of family i modulo their number, in one of three looks; a third has copies."""
     _check_fonts()
     files = None if photos is None else photo_files(photos)
 
@@ -315,7 +440,7 @@ def _layouts(photos: Path | None, pictures: int, seed: int) -> Dataset:
 
 
 def _documents(count: int, seed: int) -> Dataset:
-    """Each invoice, a copy of it recompressed, and one with another digit, which is like nothing."""
+    """Each invoice, a copy of it recompressed, and one with another digit, like no other."""
     _check_fonts()
     kinds = [ORIGINAL, "recompressed", "one digit changed"]
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks.stages.group.linkage import average_clusters
@@ -148,6 +149,16 @@ def first_level(threshold: float) -> int:
     return int(np.clip(np.ceil(round((threshold + 1) * STEPS, 6)), 0, 2 * STEPS + 1))
 
 
+class Scores(Protocol):
+    """How similar a method finds each two of n images."""
+
+    def levels(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Levels of the similarities of some images to others: int32 (rows, columns)."""
+
+    def paired(self, pairs: np.ndarray) -> np.ndarray:
+        """Levels of pairs of images, given as int64 (m, 2): int32 (m,)."""
+
+
 @dataclass(frozen=True)
 class Encoding:
     """What a method made of n images, in order.
@@ -165,6 +176,33 @@ class Encoding:
         inner = self.vectors[rows] @ self.vectors[columns].T
         return levels_of((1 + inner) / 2 if self.hamming else inner)
 
+    def paired(self, pairs: np.ndarray) -> np.ndarray:
+        """Levels of pairs of images, given as int64 (m, 2): int32 (m,)."""
+        inner = np.einsum("ij,ij->i", self.vectors[pairs[:, 0]], self.vectors[pairs[:, 1]])
+        return levels_of((1 + inner) / 2 if self.hamming else inner)
+
+
+class Judged:
+    """What a method says of the pairs that it looked at, of n images; of all others nothing.
+
+    pairs: int64 (m, 2), each in one order or in both, of which the higher similarity counts.
+    similarities: float (m,), at least 0. A pair that is not among them has -1.
+    """
+
+    def __init__(self, n: int, pairs: np.ndarray, similarities: np.ndarray) -> None:
+        a, b = pairs.reshape(-1, 2).T
+        one = coo_matrix((levels_of(similarities), (a, b)), shape=(n, n)).tocsr()
+        self._levels = csr_matrix(one.maximum(one.T))
+
+    def levels(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Levels of the similarities of some images to others: int32 (rows, columns)."""
+        found: np.ndarray = self._levels[rows][:, columns].toarray().astype(np.int32)
+        return found
+
+    def paired(self, pairs: np.ndarray) -> np.ndarray:
+        """Levels of pairs of images, given as int64 (m, 2): int32 (m,)."""
+        return np.asarray(self._levels[pairs[:, 0], pairs[:, 1]], np.int32).ravel()
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -180,7 +218,7 @@ class Ranked:
 
 
 def rank(
-    encoding: Encoding,
+    encoding: Scores,
     groups: np.ndarray,
     kinds: np.ndarray,
     queries: np.ndarray,
@@ -231,14 +269,12 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
     return means / wanted[wanted > 0]
 
 
-def tally_pairs(encoding: Encoding, pairs: np.ndarray, same: np.ndarray) -> Tally:
+def tally_pairs(encoding: Scores, pairs: np.ndarray, same: np.ndarray) -> Tally:
     """Count labelled pairs: rows int64 (m, 2), and whether each pair is right, bool (m,)."""
     tally = Tally()
     for first in range(0, len(pairs), _ROWS * 16):
         part = slice(first, first + _ROWS * 16)
-        a, b = (encoding.vectors[pairs[part, side]] for side in (0, 1))
-        inner = np.einsum("ij,ij->i", a, b)
-        tally.add(levels_of((1 + inner) / 2 if encoding.hamming else inner), same[part])
+        tally.add(encoding.paired(pairs[part]), same[part])
     return tally
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,14 +18,21 @@ from PIL import Image
 
 from idedup_tasks.benchmarks.datasets import BenchmarkError
 from idedup_tasks.benchmarks.measures import Encoding
+from idedup_tasks.benchmarks.peers.environment import peer_environment
 from idedup_tasks.benchmarks.peers.frames import write_images
 from idedup_tasks.descriptors import DEFAULT_DESCRIPTOR, DescriptorError, load_card
 
 HASHES = ("ahash", "dhash", "phash", "whash")
-PEERS = (*(f"imagededup-{name}" for name in HASHES), "imagededup-cnn", "fastdup")
+PEERS = (
+    *(f"imagededup-{name}" for name in HASHES),
+    *("imagededup-cnn", "fastdup", "sscd", "sscd-student"),
+)
 _PEER_SCRIPT = Path(__file__).parent / "peers" / "encode.py"
 
-Family = Literal["descriptor", "hash", "peer"]
+#: The whole workflow: `idedup scan` over the images' files, which says what is grouped.
+SCAN = "idedup-scan"
+
+Family = Literal["descriptor", "hash", "peer", "workflow"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,9 @@ def _method(name: str, peer_python: Path | None, device: str) -> Method:
     own = (sys.executable, "-m", "idedup_tasks.benchmarks.encode", name, device)
     if name in HASHES:
         return Method(name, "hash", own)
+    if name == SCAN:
+        scan = (sys.executable, "-m", "idedup_tasks.cli", "scan", "--device", device)
+        return Method(name, "workflow", scan)
     if name in PEERS:
         if peer_python is None:
             raise BenchmarkError(
@@ -99,17 +108,12 @@ def _method(name: str, peer_python: Path | None, device: str) -> Method:
     try:
         card = load_card(name)
     except DescriptorError as error:
-        raise BenchmarkError(f"{error}; hashes are {', '.join(HASHES)}") from error
+        raise BenchmarkError(
+            f"{error}; hashes are {', '.join(HASHES)}; {SCAN} is the whole workflow"
+        ) from error
     return Method(
         card.name, "descriptor", own, card.architecture, card.model_id(device), card.folder
     )
-
-
-# What another program's process sees of the environment: no credentials, no addresses.
-_SEEN = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TORCH_HOME"),
-)
 
 
 class Process:
@@ -123,9 +127,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
-            env={name: value for name, value in os.environ.items() if name in _SEEN}
-            if method.family == "peer"
-            else None,
+            env=peer_environment() if method.family == "peer" else None,
         )
         assert self._process.stdin and self._process.stdout
         self._to, self._from = self._process.stdin, self._process.stdout

@@ -25,6 +25,7 @@ from idedup_tasks.benchmarks.measures import (
     Decisions,
     Encoding,
     PairCurve,
+    Scores,
     Tally,
     b_cubed,
     components,
@@ -34,6 +35,7 @@ from idedup_tasks.benchmarks.measures import (
     tally_pairs,
 )
 from idedup_tasks.benchmarks.methods import Encoded, Method, Process
+from idedup_tasks.benchmarks.workflow import Scanned, scan
 from idedup_tasks.descriptors.runtime import usable_cores
 
 PRECISION = 0.99
@@ -60,7 +62,8 @@ def run_benchmark(
     """
     show = progress or (lambda what, done, total: None)
     created = datetime.now(UTC)
-    encoded, not_run = _encode(dataset, methods, show)
+    encoders = [method for method in methods if method.family != "workflow"]
+    encoded, not_run = _encode(dataset, encoders, show) if encoders else ([], {})
     results: dict[str, Any] = {}
     for done, (method, outcome) in enumerate(encoded):
         show("comparing", done, len(encoded))
@@ -68,6 +71,9 @@ def run_benchmark(
             dataset, outcome.encoding, outcome.about
         )
     show("comparing", len(encoded), len(encoded))
+    for method in methods:
+        if method.family == "workflow":
+            results[method.name] = measure_scan(dataset, scan(dataset, method, show))
     stamp = f"{created:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     return {
         "benchmark_id": benchmark_id or f"{dataset.name.replace(' ', '_')}-{stamp}",
@@ -75,7 +81,9 @@ def run_benchmark(
         "idedup": version("idedup"),
         "machine": f"{_processor()}, {usable_cores()} cores",
         "dataset": _counts(dataset),
-        "methods": results,
+        "methods": {
+            method.name: results[method.name] for method in methods if method.name in results
+        },
         "not_run": not_run,
     }
 
@@ -169,12 +177,49 @@ def _counts(dataset: Dataset) -> dict[str, Any]:
 
 
 def measure(dataset: Dataset, encoding: Encoding, about: Mapping[str, Any]) -> dict[str, Any]:
-    """All figures of one method.
+    """All figures of one method that encodes images.
 
     `about` holds its threshold, and candidate and cut, None where it has none. `at_threshold`,
     `grid` and `pairs` are of all queries and of each of the dataset's `sets`; the precision of 0.99
     behind `recall_by_kind` is that over all queries.
     """
+    found = _compared(dataset, encoding, float(about["threshold"]))
+    if dataset.pairs is None:
+        found["groups"] = _groups(dataset, encoding, about)
+    return found
+
+
+def measure_scan(dataset: Dataset, scanned: Scanned) -> dict[str, Any]:
+    """All figures of the workflow, which decides by groups: by what it is that two share one.
+
+    `groups` are all groups that were found; its `duplicates` are those of what is called a
+    duplicate of its keeper alone, variants left out. `originals_kept` is the share of true groups
+    with an original and a duplicate found of it, in which the original is no duplicate itself.
+    """
+    found = _compared(dataset, scanned.scores, 1.0)
+    found["at_threshold"] = _compared(dataset, scanned.grouped, 1.0)["at_threshold"]
+    if dataset.pairs is None:
+        rows = dataset.collection
+        truth = dataset.groups[rows]
+        found["groups"] = {
+            "made_by": "idedup scan",
+            **_group_figures(scanned.groups[rows], truth),
+            "duplicates": _group_figures(scanned.duplicates[rows], truth),
+        }
+        if dataset.originals is not None:
+            found["originals_kept"] = _originals_kept(dataset, scanned)
+    return {**scanned.about, **found}
+
+
+def _originals_kept(dataset: Dataset, scanned: Scanned) -> float | None:
+    assert dataset.originals is not None
+    _, place, size = np.unique(scanned.duplicates, return_inverse=True, return_counts=True)
+    asked = dataset.originals[size[place.ravel()][dataset.originals] > 1]
+    return float(scanned.keeper[asked].mean()) if len(asked) else None
+
+
+def _compared(dataset: Dataset, encoding: Scores, threshold: float) -> dict[str, Any]:
+    """The figures of pairs: ranked, and decided by a threshold."""
     found: dict[str, Any] = {}
     if dataset.pairs is not None and dataset.same is not None:
         tallies = {ALL: tally_pairs(encoding, dataset.pairs, dataset.same)}
@@ -192,8 +237,6 @@ def measure(dataset: Dataset, encoding: Encoding, about: Mapping[str, Any]) -> d
         found["recall_by_kind"] = {
             kind: ranked.tallies[kind].decisions(level).recall for kind in _in_order(dataset)
         }
-        found["groups"] = _groups(dataset, encoding, about)
-    threshold = float(about["threshold"])
     found["pairs"] = {name: _ranking(tally) for name, tally in tallies.items()}
     found["at_threshold"] = {
         name: _decided(tally.decisions(threshold)) for name, tally in tallies.items()

@@ -540,22 +540,26 @@ def train(
 
 @app.command()
 def benchmark(
-    photos: Annotated[Path, typer.Option(help="Folder of photographs, or of a data set.")],
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photographs, or of a data set; not needed for what is drawn."),
+    ] = None,
     dataset: Annotated[
-        Literal["copydays", "groups", "cifar10"],
+        Literal["copydays", "edits", "groups", "cifar10", "layouts", "documents"],
         typer.Option(
             help="copydays: edited copies of the photographs, or INRIA Copydays where that is the "
-            "folder. groups: the folder's groups.csv (file,group). cifar10: its pairs.csv "
-            "(a,b,same) over images or binary batches."
+            "folder. edits: copies edited one to four times, and others without an original. "
+            "groups: the folder's groups.csv (file,group). cifar10: its pairs.csv (a,b,same) over "
+            "images or binary batches. layouts, documents: drawn, of one layout with other content."
         ),
     ] = "copydays",
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Separated by commas: descriptors (by name, or the .json file that training "
-            "wrote), ahash, dhash, phash, whash, imagededup-phash (-ahash, -dhash, -whash, -cnn), "
-            "fastdup. By default the shipped descriptor, the hashes and, with --peer-python, the "
-            "others."
+            help="Separated by commas: idedup-scan (the whole workflow), descriptors (by name, or "
+            "the .json file that training wrote), ahash, dhash, phash, whash, imagededup-phash "
+            "(-ahash, -dhash, -whash, -cnn), fastdup, sscd, sscd-student. By default the shipped "
+            "descriptor, the hashes and, with --peer-python, the others."
         ),
     ] = None,
     output: Annotated[
@@ -568,11 +572,11 @@ def benchmark(
         int | None, typer.Option(min=2, help="Use so many photographs, groups or pairs at most.")
     ] = None,
     copies: Annotated[
-        int, typer.Option(min=1, help="Edited copies of each photograph, for copydays.")
+        int, typer.Option(min=1, help="Edited copies of each photograph: copydays and edits.")
     ] = 5,
     peer_python: Annotated[
         Path | None,
-        typer.Option(help="A Python that has imagededup and fastdup (docs/benchmarks.md)."),
+        typer.Option(help="A Python with AugLy and other programs (docs/benchmarks.md)."),
     ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
@@ -596,19 +600,23 @@ def benchmark(
     - `idedup benchmark --photos ~/photos --output measured`
     - `idedup benchmark --photos ~/photos --methods phash,trained/mobilenet_v3.json --limit 500`
     - `idedup benchmark --photos ukbench --dataset groups`
+    - `idedup benchmark --dataset layouts --methods idedup-scan,mobilenet_v3`
     """
     from idedup_tasks.benchmarks import datasets, run
     from idedup_tasks.benchmarks.methods import choose_methods
 
     names = None if methods is None else [name for name in methods.split(",") if name.strip()]
     chosen = choose_methods(names, peer_python, device)
-    images = datasets.open_dataset(dataset, photos, distractors, limit, copies)
+    images = datasets.open_dataset(
+        dataset, photos, distractors, limit, copies, peer_python=peer_python
+    )
     if warehouse is not None:
         run.check_warehouse(warehouse)
     with _stage_bars() as show:
 
         def advance(step: str, done: int, total: int) -> None:
-            show(step, "images" if step == "encoding" else "methods", done, total)
+            unit = "images" if step in ("encoding", "writing") else "methods"
+            show(step, unit, done, total)
 
         results = run.run_benchmark(images, chosen, advance)
     written = run.write_results(results, output)

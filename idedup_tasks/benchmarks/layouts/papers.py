@@ -227,7 +227,7 @@ def ticket(look: Look, rng: np.random.Generator) -> Image.Image:
         ),
     ]
     for field, (head, value) in enumerate(zip(heads, values, strict=True)):
-        x, y = 30 + field % 2 * stub / 2, 110 + field // 2 * (height - 130) / 3
+        x, y = 30 + field % 2 * stub // 2, 110 + field // 2 * (height - 130) // 3
         sheet.text(x, y, head, 17, look.soft)
         sheet.text(x, y + 24, value, 32)
     sheet.text(stub + 24, 110, values[0].split()[1], 26)

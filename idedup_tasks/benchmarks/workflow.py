@@ -1,0 +1,165 @@
+"""The whole workflow as a method: what `idedup scan` says of a dataset's images.
+
+A scan reads files, groups them and names a keeper of each group; what it says of single pairs is in
+its `pairs.csv`, where it writes one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from idedup_tasks.benchmarks.datasets import BenchmarkError, Dataset
+from idedup_tasks.benchmarks.measures import Judged, members_of
+from idedup_tasks.benchmarks.methods import Method
+from idedup_tasks.descriptors.runtime import usable_cores
+
+#: Relations to a keeper that make a variant, which nobody is told to delete.
+VARIANTS = ("inside", "edited")
+_ARRIVED = 1_700_000_000  # all files at once: no keeper is chosen for having come first
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What a scan found among n images.
+
+    scores: what it says of the pairs it looked at; where it does not tell, 1 for those that share a
+    group. grouped: 1 for those. groups, duplicates: int64 (n,) labels, a variant being alone in
+    the second. keeper: bool (n,), also of what is in no group. about: what it took.
+    """
+
+    scores: Judged
+    grouped: Judged
+    groups: np.ndarray
+    duplicates: np.ndarray
+    keeper: np.ndarray
+    about: dict[str, Any]
+
+
+def scan(
+    dataset: Dataset, method: Method, progress: Callable[[str, int, int], None] | None = None
+) -> Scanned:
+    """Write the images' files, scan them in a process of its own, and read what it found.
+
+    Raises:
+        BenchmarkError: the scan failed.
+    """
+    show = progress or (lambda what, done, total: None)
+    with tempfile.TemporaryDirectory(prefix="idedup-benchmark-") as folder:
+        source, output = Path(folder) / "pictures", Path(folder) / "found"
+        source.mkdir()
+        _write_files(dataset, source, show)
+        show("scanning", 0, 1)
+        start = time.perf_counter()
+        usage = _run((*method.command, str(source), "--output", str(output)))
+        seconds = time.perf_counter() - start
+        show("scanning", 1, 1)
+        summary = json.loads((output / "summary.json").read_text("utf-8"))
+        n = len(dataset)
+        groups, duplicates, keeper = _read_groups(output / "groups.csv", n)
+        grouped = _sharing(groups)
+        pairs = output / "pairs.csv"
+        scores = _read_pairs(pairs, n) if pairs.is_file() else grouped
+    about = {
+        "family": method.family,
+        "architecture": "",
+        "model_id": None,
+        "threshold": 1.0,
+        "candidate": None,
+        "cut": None,
+        "model_bytes": 0,
+        "dim": 0,
+        "ms_per_image": 1000 * seconds / n,
+        "cpu_ms_per_image": 1000 * (usage.ru_utime + usage.ru_stime) / n,
+        "peak_bytes": usage.ru_maxrss * 1024,
+        "rejected": len(summary["rejected"]),
+        "training": None,
+    }
+    return Scanned(scores, grouped, groups, duplicates, keeper, about)
+
+
+def _write_files(dataset: Dataset, folder: Path, show: Callable[[str, int, int], None]) -> None:
+    # Neither the order of names nor that of time says what is an original.
+    names = np.random.default_rng(0).permutation(len(dataset))
+
+    def write(row: int) -> None:
+        if dataset.file is not None:
+            content, ending = dataset.file(row)
+        else:
+            buffer = io.BytesIO()
+            dataset.open(row).save(buffer, "PNG", compress_level=1)
+            content, ending = buffer.getvalue(), "png"
+        path = folder / f"{names[row]:07}-{row}.{ending}"
+        path.write_bytes(content)
+        os.utime(path, (_ARRIVED, _ARRIVED))
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for done, _ in enumerate(pool.map(write, range(len(dataset))), 1):
+            show("writing", done, len(dataset))
+
+
+def _run(command: tuple[str, ...]) -> Any:
+    """Run a command to its end; the resources that it and its children took."""
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said)  # noqa: S603 - our own
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            lines = [line.strip() for line in said if line.strip()]
+            raise BenchmarkError(
+                f"idedup scan ended with code {process.returncode}: {lines[-1] if lines else ''}"
+            )
+        return usage
+
+
+def _row(uri: str) -> int:
+    return int(Path(uri).stem.rpartition("-")[2])
+
+
+def _read_groups(file: Path, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    groups, duplicates = np.arange(n), np.arange(n)
+    keeper = np.ones(n, bool)
+    numbers: dict[str, int] = {}
+    with file.open(newline="", encoding="utf-8") as stream:
+        for line in csv.DictReader(stream):
+            row = _row(line["uri"])
+            groups[row] = numbers.setdefault(line["group_id"], n + len(numbers))
+            if line["relation"] not in VARIANTS:
+                duplicates[row] = groups[row]
+            keeper[row] = line["is_keeper"].lower() == "true"
+    return groups, duplicates, keeper
+
+
+def _read_pairs(file: Path, n: int) -> Judged:
+    with file.open(newline="", encoding="utf-8") as stream:
+        found = [
+            (_row(line["uri_a"]), _row(line["uri_b"]), float(line["score"]))
+            for line in csv.DictReader(stream)
+            if line["score"]
+        ]
+    table = np.array(found).reshape(-1, 3)
+    return Judged(n, table[:, :2].astype(np.int64), table[:, 2])
+
+
+def _sharing(labels: np.ndarray) -> Judged:
+    """1 for each pair of the same label."""
+    pairs = [
+        np.stack([members[a], members[b]], 1)
+        for members in members_of(labels)
+        for a, b in [np.triu_indices(len(members), 1)]
+    ]
+    joined = np.concatenate(pairs)
+    return Judged(len(labels), joined, np.ones(len(joined)))
