@@ -3,8 +3,9 @@
 - `copydays`: any folder of photographs, each edited in some of the ways of `edits`; or INRIA
   Copydays itself, where its folder is given (`original`, `crops/10` … `jpegqual/75` …, `strong`;
   the first four digits of a name tell the photograph).
-- `edits`: every second photograph of a folder is an original, with copies edited one to four times
-  on top of each other; each of the others is seen edited alone, so that it has no answer.
+- `edits`: every third photograph of a folder is an original, with copies edited one to four times
+  on top of each other; the next one is only seen edited, so that it has no answer; the third is
+  what others are pasted on, or what is pasted on them.
 - `groups`: a folder with `groups.csv` (file,group): UKBench, Holidays, QUALINET and the like. A
   file without a group is like nothing else.
 - `cifar10`: a folder with `pairs.csv` (a,b,same) that labels pairs of its images, or of CIFAR-10's
@@ -240,27 +241,24 @@ def _several_edits(
     photos: Path, limit: int | None, copies: int, seed: int, peer_python: Path | None
 ) -> Dataset:
     files = evenly(photo_files(photos), limit)
-    if len(files) < 4:
-        raise BenchmarkError(f"{photos} holds {len(files)} photographs: expected four or more")
-    originals = len(files[::2])
+    if len(files) < 6:
+        raise BenchmarkError(f"{photos} holds {len(files)} photographs: expected six or more")
+    originals, material = len(files[::3]), range(2, len(files), 3)
     # Photograph of each query: first those of which the original is there too.
-    sources = [*(2 * (q // copies) for q in range(originals * copies)), *range(1, len(files), 2)]
+    sources = [*(3 * (q // copies) for q in range(originals * copies)), *range(1, len(files), 3)]
     counts = [1 + q % len(_COUNTS) for q in range(len(sources))]
-    others = [
-        (source + int(np.random.default_rng([seed, q]).integers(1, len(files)))) % len(files)
-        for q, source in enumerate(sources)
-    ]
+    others = np.random.default_rng([seed, 0]).choice(material, len(sources)).tolist()
     if peer_python is None:
         name, edited = "edits of our own", _own_edits(files, sources, others, counts, seed)
     else:
         name, edited = _edits_by_augly(peer_python, files, sources, others, counts, seed)
 
     def file(row: int) -> tuple[bytes, str]:
-        return edited(row - originals) if row >= originals else _own_file(files[2 * row])
+        return edited(row - originals) if row >= originals else _own_file(files[3 * row])
 
     def open_(row: int) -> Image.Image:
         if row < originals:
-            return read_photo(files[2 * row])
+            return read_photo(files[3 * row])
         with Image.open(io.BytesIO(file(row)[0])) as image:
             return image.convert("RGB")
 
@@ -268,7 +266,7 @@ def _several_edits(
     return Dataset(
         name,
         np.array([*[ORIGINAL] * originals, *(_COUNTS[count - 1] for count in counts)]),
-        np.array([*range(0, len(files), 2), *sources]),
+        np.array([*range(0, len(files), 3), *sources]),
         rows[originals:],
         rows[:originals],
         {},

@@ -49,10 +49,28 @@ def test_descriptor_and_hashes_on_a_folder(
     assert {row["model_id"] for row in rows} == {None, descriptor["model_id"]}
 
 
+def test_the_workflow_on_layouts_that_are_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--dataset", "layouts", "--limit", "6", "--methods", "idedup-scan,phash"]
+    assert cli.main(["benchmark", *options, "--output", str(tmp_path / "out")]) == 0
+    assert "scanning" in capsys.readouterr().err
+    results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert results["dataset"]["images"] == 10 and list(results["methods"]) == [
+        "idedup-scan",
+        "phash",
+    ]
+    # Six families, so that nothing looks alike: both pictures with copies are found with them.
+    found = results["methods"]["idedup-scan"]
+    assert found["groups"]["pairwise_recall"] == 1 and found["rejected"] == 0
+    assert found["groups"]["duplicates"]["pairwise_precision"] == 1
+
+
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
         (["--photos", "absent"], 1, "absent is no folder"),
+        ([], 1, "copydays is made of a folder's pictures: name it with --photos"),
         (["--photos", ".", "--dataset", "imagenet"], 2, "imagenet"),
         (["--photos", ".", "--dataset", "groups"], 1, "groups.csv"),
         (["--photos", ".", "--methods", "sift"], 1, "hashes are ahash"),
