@@ -192,12 +192,14 @@ def measure(dataset: Dataset, encoding: Encoding, about: Mapping[str, Any]) -> d
 def measure_scan(dataset: Dataset, scanned: Scanned) -> dict[str, Any]:
     """All figures of the workflow, which decides by groups: by what it is that two share one.
 
-    `groups` are all groups that were found; its `duplicates` are those of what is called a
+    `called_duplicates` are decisions by what a pair is called: exact, same or crop, or anything
+    else. `groups` are all groups that were found; its `duplicates` are those of what is called a
     duplicate of its keeper alone, variants left out. `originals_kept` is the share of true groups
     with an original and a duplicate found of it, in which the original is no duplicate itself.
     """
     found = _compared(dataset, scanned.scores, 1.0)
     found["at_threshold"] = _compared(dataset, scanned.grouped, 1.0)["at_threshold"]
+    found["called_duplicates"] = _compared(dataset, scanned.called, 1.0)["at_threshold"]
     if dataset.pairs is None:
         rows = dataset.collection
         truth = dataset.groups[rows]

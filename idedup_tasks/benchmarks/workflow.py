@@ -28,6 +28,8 @@ from idedup_tasks.descriptors.runtime import usable_cores
 
 #: Relations to a keeper that make a variant, which nobody is told to delete.
 VARIANTS = ("inside", "edited")
+#: What a look calls a pair that makes a duplicate.
+DUPLICATES = ("exact", "same", "crop")
 _ARRIVED = 1_700_000_000  # all files at once: no keeper is chosen for having come first
 
 
@@ -36,11 +38,14 @@ class Scanned:
     """What a scan found among n images.
 
     scores: what it says of the pairs it looked at; where it does not tell, 1 for those that share a
-    group. grouped: 1 for those. groups, duplicates: int64 (n,) labels, a variant being alone in
-    the second. keeper: bool (n,), also of what is in no group. about: what it took.
+    group. called: 1 for pairs called exact, same or crop; where it does not tell, for those that
+    share a group as duplicates. grouped: 1 for those that share a group. groups, duplicates: int64
+    (n,) labels, a variant being alone in the second. keeper: bool (n,), also of what is in no
+    group. about: what it took.
     """
 
     scores: Judged
+    called: Judged
     grouped: Judged
     groups: np.ndarray
     duplicates: np.ndarray
@@ -71,7 +76,10 @@ def scan(
         groups, duplicates, keeper = _read_groups(output / "groups.csv", n)
         grouped = _sharing(groups)
         pairs = output / "pairs.csv"
-        scores = _read_pairs(pairs, n) if pairs.is_file() else grouped
+        if pairs.is_file():
+            scores, called = _read_pairs(pairs, n)
+        else:
+            scores, called = grouped, _sharing(duplicates)
     about = {
         "family": method.family,
         "architecture": "",
@@ -87,7 +95,7 @@ def scan(
         "rejected": len(summary["rejected"]),
         "training": None,
     }
-    return Scanned(scores, grouped, groups, duplicates, keeper, about)
+    return Scanned(scores, called, grouped, groups, duplicates, keeper, about)
 
 
 def _write_files(dataset: Dataset, folder: Path, show: Callable[[str, int, int], None]) -> None:
@@ -143,15 +151,14 @@ def _read_groups(file: Path, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return groups, duplicates, keeper
 
 
-def _read_pairs(file: Path, n: int) -> Judged:
+def _read_pairs(file: Path, n: int) -> tuple[Judged, Judged]:
+    """The scores of pairs, and 1 for those called duplicates."""
     with file.open(newline="", encoding="utf-8") as stream:
-        found = [
-            (_row(line["uri_a"]), _row(line["uri_b"]), float(line["score"]))
-            for line in csv.DictReader(stream)
-            if line["score"]
-        ]
-    table = np.array(found).reshape(-1, 3)
-    return Judged(n, table[:, :2].astype(np.int64), table[:, 2])
+        lines = list(csv.DictReader(stream))
+    pairs = np.array([(_row(line["uri_a"]), _row(line["uri_b"])) for line in lines], np.int64)
+    scores = np.array([float(line["score"] or 0) for line in lines])
+    called = np.array([float(line["relation"] in DUPLICATES) for line in lines])
+    return Judged(n, pairs, scores), Judged(n, pairs, called)
 
 
 def _sharing(labels: np.ndarray) -> Judged:

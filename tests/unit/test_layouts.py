@@ -204,8 +204,9 @@ with (output / "groups.csv").open("w") as stream:
 with (output / "pairs.csv").open("w") as stream:
     rows = csv.writer(stream)
     rows.writerow(["uri_a", "uri_b", "relation", "score"])
-    for a, b, score in ((0, 1, 0.9), (2, 3, 0.6), (4, 5, 0.8), (0, 2, 0.1)):
-        rows.writerow([names[a].as_uri(), names[b].as_uri(), "", score])
+    for a, b, relation, score in ((0, 1, "same", 0.9), (2, 3, "edited", 0.6), (4, 5, "crop", 0.8),
+                                  (0, 2, "alike", 0.1), (0, 3, "undecided", "")):
+        rows.writerow([names[a].as_uri(), names[b].as_uri(), relation, score])
 (output / "summary.json").write_text(json.dumps({"rejected": []}))
 """
 
@@ -248,6 +249,8 @@ def test_a_scan_is_scored_by_its_groups_its_duplicates_and_its_pairs(tmp_path: P
     assert found["groups"]["pairwise_recall"] == 1
     duplicates = found["groups"]["duplicates"]
     assert (duplicates["pairwise_precision"], duplicates["pairwise_recall"]) == (0.5, 0.5)
+    called = found["called_duplicates"]["all"]
+    assert (called["precision"], called["recall"]) == (0.5, 0.5)
     # Ranked: 0.9 right, 0.8 wrong, 0.6 right.
     assert found["pairs"]["all"]["micro_ap"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["pairs"]["all"]["recall_at_precision_0.99"] == 0.5
