@@ -89,8 +89,8 @@ class Fastdup:
 class SSCD:
     """SSCD's ResNet-50, or the MobileNetV4 taught by it, from the wheel of immaculate's models.
 
-    Pizzi et al., A Self-Supervised Descriptor for Image Copy Detection, 2022; images are stretched
-    to 320 × 320 pixels, one of the two ways of its authors. Normalisation is within the models.
+    Pizzi et al., A Self-Supervised Descriptor for Image Copy Detection, 2022; images have a
+    short side of 288 pixels, as its authors evaluate it. Normalisation is within the models.
     """
 
     def __init__(self, model: Path) -> None:
@@ -99,12 +99,12 @@ class SSCD:
         self.session = onnxruntime.InferenceSession(str(model))
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
-        squares = [
-            np.asarray(image.resize((320, 320), Image.Resampling.BILINEAR)) for image in images
-        ]
-        rows = [
-            self.session.run(None, {"image": np.asarray(square)[None]})[0] for square in squares
-        ]
+        rows = []
+        for image in images:
+            scale = 288 / min(image.size)
+            size = (round(image.width * scale), round(image.height * scale))
+            scaled = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+            rows.append(self.session.run(None, {"image": scaled[None]})[0])
         return np.concatenate(rows)
 
     def finish(self) -> None:
