@@ -25,8 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from idedup_tasks.extras import require
-from idedup_tasks.lake import Candidate, Conflict
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, Candidate, Conflict
 
 if TYPE_CHECKING:
     from idedup_tasks.run import Run

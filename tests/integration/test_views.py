@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
 
-from idedup_tasks.lake.results import RESULTS, uncertain
+from idedup_tasks.lake import RESULTS, uncertain
 from idedup_tasks.run import Run
 from idedup_tasks.warehouse import Warehouse
 
