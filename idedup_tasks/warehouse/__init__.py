@@ -24,6 +24,7 @@ import pyarrow.csv as pacsv
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from idedup_tasks.errors import IdedupError, TerminalError, TransientError
 from idedup_tasks.extras import require
 from idedup_tasks.lake import RESULTS, Candidate, Conflict
 
@@ -77,8 +78,16 @@ _BOOLEAN_COLUMNS = frozenset(
 _TIME_COLUMNS = frozenset({"window_start", "window_end", "period_start"})  # and all `…_at`
 
 
-class WarehouseError(RuntimeError):
+class WarehouseError(IdedupError, RuntimeError):
     """The warehouse cannot be reached, or its schema is not the one this release needs."""
+
+
+class WarehouseUnfit(WarehouseError, TerminalError):
+    """Its address, its schema or the role's rights are not what this release needs."""
+
+
+class WarehouseUnreachable(WarehouseError, TransientError):
+    """It does not answer, or cannot write now."""
 
 
 class RuleResult(Protocol):
@@ -111,14 +120,14 @@ class Warehouse:
         try:
             parsed = sa.make_url(url)
         except sa.exc.ArgumentError:
-            raise WarehouseError(
+            raise WarehouseUnfit(
                 "The warehouse's address is no database URL: expected sqlite:///path or "
                 "postgresql+psycopg://user:password@host/database."
             ) from None
         if parsed.drivername in ("postgres", "postgresql"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-            raise WarehouseError(
+            raise WarehouseUnfit(
                 f"The warehouse cannot be a {parsed.get_backend_name()} database: expected "
                 "sqlite:///path or postgresql+psycopg://user:password@host/database."
             )
@@ -188,7 +197,7 @@ class Warehouse:
         needed = _newest_revision()
         if found != needed:
             state = "has no tables yet" if found is None else f"has schema version {found}"
-            raise WarehouseError(
+            raise WarehouseUnfit(
                 f"The warehouse {self.address} {state}, and this release needs version {needed}: "
                 "run `idedup db upgrade`."
             )
@@ -238,7 +247,7 @@ class Warehouse:
     @contextmanager
     def _connection(self, checked: bool = True) -> Iterator[sa.Connection]:
         if checked and self._schema is None:
-            raise WarehouseError("This release has no migrations: install it again.")
+            raise WarehouseUnfit("This release has no migrations: install it again.")
         try:
             with self._engine.connect() as connection:
                 yield connection
@@ -248,7 +257,7 @@ class Warehouse:
             if isinstance(error, ProgrammingError):
                 if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
                     raise
-                raise WarehouseError(
+                raise WarehouseUnfit(
                     f"The warehouse {self.address} does not let this role do so ({reason}): tasks "
                     "need the writer in IDEDUP_WAREHOUSE, `idedup db upgrade` the owner in "
                     "IDEDUP_WAREHOUSE_OWNER."
@@ -256,7 +265,7 @@ class Warehouse:
             password = self._url.password
             if password:
                 reason = reason.replace(str(password), "***")
-            raise WarehouseError(
+            raise WarehouseUnreachable(
                 f"The warehouse {self.address} cannot be used ({reason}): check the address in "
                 "IDEDUP_WAREHOUSE, that its server runs and that its disk has room."
             ) from None
