@@ -27,6 +27,8 @@ from pydantic import (
     model_validator,
 )
 
+from idedup_tasks.errors import TerminalError
+
 # Here and not in `pipeline`, so that a DAG file can name them without importing the lake.
 STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
 
@@ -37,7 +39,7 @@ AlertKind = Literal["failure", "quality", "deadline", "jump"]
 KeeperCriterion = Literal["resolution", "format", "bytes", "earliest", "path"]
 
 
-class SettingsError(ValueError):
+class SettingsError(TerminalError, ValueError):
     """A collection file that cannot be used: names file, field and what is expected."""
 
 

@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 
 import yaml
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.extras import require_protocol
 from idedup_tasks.settings import (
     STAGES,
@@ -74,7 +75,7 @@ GROUP_COLUMNS = (
 Progress = Callable[[str, str, int, int | None], None]
 
 
-class UsageError(ValueError):
+class UsageError(TerminalError, ValueError):
     """What was asked for cannot be done: one sentence that names the way out."""
 
 

@@ -31,6 +31,7 @@ import pi_heif
 import rawpy
 from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, JpegImagePlugin
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.isolation import Crew, Failure, map_isolated
 from idedup_tasks.sources import (
     ObjectUnreadable,
@@ -71,7 +72,7 @@ class Limits:
     max_pixels: int = 100_000_000
 
 
-class Rejected(ValueError):
+class Rejected(TerminalError, ValueError):
     """A file that is not taken in.
 
     code: stable and short, for counting: empty, too-large, too-many-pixels, not-an-image,

@@ -34,6 +34,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 from fsspec.implementations.local import LocalFileSystem
 
+from idedup_tasks.errors import TerminalError, TransientError
 from idedup_tasks.extras import require_protocol
 from idedup_tasks.settings import local_folder
 
@@ -151,11 +152,11 @@ _LAKE_FILE = "lake.json"
 _ROW_GROUP = 16_384
 
 
-class Conflict(RuntimeError):
+class Conflict(TransientError, RuntimeError):
     """Somebody else published this table meanwhile: start again from the newest versions."""
 
 
-class DamagedCandidate(RuntimeError):
+class DamagedCandidate(TerminalError, RuntimeError):
     """A candidate's data file is missing or of another size than when it was written."""
 
 

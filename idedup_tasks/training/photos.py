@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from idedup_tasks.descriptors.runtime import usable_cores
+from idedup_tasks.errors import TerminalError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -21,7 +22,7 @@ SET_ASIDE = 6
 CACHE_SIDE = 192
 
 
-class TrainingError(Exception):
+class TrainingError(TerminalError):
     """The photographs or the earlier state given to training cannot be used."""
 
 

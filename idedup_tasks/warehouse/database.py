@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from idedup_tasks.errors import IdedupError, TerminalError, TransientError
 from idedup_tasks.extras import require
 from idedup_tasks.warehouse.values import read_value, utc_text
 
@@ -27,8 +28,16 @@ _EXPECTED = "expected sqlite:///path or postgresql+psycopg://user:password@host/
 _NOT_ALLOWED = "42501"  # SQLSTATE insufficient_privilege
 
 
-class WarehouseError(RuntimeError):
+class WarehouseError(IdedupError, RuntimeError):
     """The warehouse cannot be reached, or its schema is not the one this release needs."""
+
+
+class WarehouseUnfit(WarehouseError, TerminalError):
+    """Its address, its schema or the role's rights are not what this release needs."""
+
+
+class WarehouseUnreachable(WarehouseError, TransientError):
+    """It does not answer, or cannot write now."""
 
 
 class Database:
@@ -43,14 +52,14 @@ class Database:
         try:
             parsed = sa.make_url(url)
         except sa.exc.ArgumentError:
-            raise WarehouseError(
+            raise WarehouseUnfit(
                 f"The warehouse's address is no database URL: {_EXPECTED}"
             ) from None
         if parsed.drivername in ("postgres", "postgresql"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.url, self.dialect = parsed, parsed.get_backend_name()
         if self.dialect not in ("sqlite", "postgresql"):
-            raise WarehouseError(f"The warehouse cannot be a {self.dialect} database: {_EXPECTED}")
+            raise WarehouseUnfit(f"The warehouse cannot be a {self.dialect} database: {_EXPECTED}")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r})"
@@ -112,7 +121,7 @@ class Database:
         needed = _newest_revision()
         if found != needed:
             state = "has no tables yet" if found is None else f"has schema version {found}"
-            raise WarehouseError(
+            raise WarehouseUnfit(
                 f"The warehouse {self.address} {state}, and this release needs version {needed}: "
                 "run `idedup db upgrade`."
             )
@@ -140,7 +149,7 @@ class Database:
             checked: refuse a schema that is not the one this release needs.
         """
         if checked and self._schema is None:
-            raise WarehouseError("This release has no migrations: install it again.")
+            raise WarehouseUnfit("This release has no migrations: install it again.")
         try:
             with self.engine.connect() as connection:
                 yield connection
@@ -150,14 +159,14 @@ class Database:
             if isinstance(error, ProgrammingError):
                 if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
                     raise
-                raise WarehouseError(
+                raise WarehouseUnfit(
                     f"The warehouse {self.address} does not let this role do so ({reason}): tasks "
                     "need the writer in IDEDUP_WAREHOUSE, `idedup db upgrade` the owner in "
                     "IDEDUP_WAREHOUSE_OWNER."
                 ) from None
             if self.url.password:
                 reason = reason.replace(str(self.url.password), "***")
-            raise WarehouseError(
+            raise WarehouseUnreachable(
                 f"The warehouse {self.address} cannot be used ({reason}): check the address in "
                 "IDEDUP_WAREHOUSE, that its server runs and that its disk has room."
             ) from None

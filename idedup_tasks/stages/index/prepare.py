@@ -21,6 +21,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from idedup_tasks import compute
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.lake import (
     INDEX,
     TABLES,
@@ -40,7 +41,7 @@ _SAMPLE = 200
 _IDS = pa.schema([pa.field("image_id", pa.string()), pa.field("sha256", pa.string())])
 
 
-class DamagedShard(RuntimeError):
+class DamagedShard(TerminalError, RuntimeError):
     """A shard is missing, or its bytes are not those that were written."""
 
 
