@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 from PIL import Image
 
 from idedup_tasks import compute
+from idedup_tasks.hashes import dihedral_variants, perceptual_hash
 from idedup_tasks.lake import (
     FINGERPRINTS,
     TABLES,
@@ -33,7 +34,6 @@ from idedup_tasks.lake import (
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import Prefilter, digest
 from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_perceptual
-from idedup_tasks.stages.prefilter.hashes import dihedral_variants, perceptual_hash
 
 publish = publish_changes
 
