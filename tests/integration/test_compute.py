@@ -21,6 +21,7 @@ import compute_jobs
 import numpy as np
 import pytest
 from builders import Bench, current_state, differences, encoded, scene
+from distributed import Client
 from PIL import Image
 
 from idedup_tasks import compute, pipeline
@@ -111,10 +112,10 @@ def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several jobs a stage, though there are few pictures."""
     monkeypatch.setattr(ingest, "CHUNK", 4)
     monkeypatch.setattr(embed, "CHUNK", 4)
-    monkeypatch.setattr(prefilter, "_CHUNK", 4)
-    monkeypatch.setattr(pairs, "_SIDE", 4)
-    monkeypatch.setattr(pairs, "_TILES", 2)
-    monkeypatch.setattr(pairs, "_WORTH_SPREADING", 0)
+    monkeypatch.setattr(prefilter, "CHUNK", 4)
+    monkeypatch.setattr(pairs, "SIDE", 4)
+    monkeypatch.setattr(pairs, "TILES", 2)
+    monkeypatch.setattr(pairs, "WORTH_SPREADING", 0)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,7 @@ def test_rows_are_the_same_wherever_they_were_computed(
     assert differences(current_state(bench.run()), expected) == {}
     assert "Dask dashboard: http://127.0.0.1:" in caplog.text
     assert list((tmp_path / "home" / "lake").rglob("*.npy")) == []
-    with compute._connected(on_cluster.address) as client:
+    with Client(on_cluster.address, set_as_default=False) as client:
         done = client.run_on_scheduler(_jobs_done)
     names = {"read_batch", "hash_chunk", "encode_chunk", "write_shard", "compare"}
     assert {name for name in names if done.get(name, 0) > 1} == names - {"write_shard"}
@@ -371,7 +372,7 @@ def test_a_scheduler_that_does_not_answer_is_an_error_soon(monkeypatch: pytest.M
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("IDEDUP_DASK_SCHEDULER", f"tcp://127.0.0.1:{free.getsockname()[1]}")
-    monkeypatch.setattr(compute, "_CONNECT_S", 1.0)
+    monkeypatch.setattr(compute, "CONNECT_S", 1.0)
     with pytest.raises(compute.DaskError, match=r"does not answer.*IDEDUP_DASK_SCHEDULER"):
         list(compute.run_jobs(compute_jobs.squared, [(None, 1)]))
     # Nothing to do needs no cluster, and too little is done here.
@@ -387,7 +388,7 @@ def test_a_cluster_without_workers_is_an_error_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     processes = Processes(tmp_path)
-    monkeypatch.setattr(compute, "_NO_WORKER_S", 0.5)
+    monkeypatch.setattr(compute, "NO_WORKER_S", 0.5)
     try:
         # The workers there are have no GPU.
         address = running.address if gpu else processes.start_scheduler()
@@ -465,7 +466,7 @@ def test_traffic_can_be_tls(
         jobs = [(None, n) for n in range(3)]
         assert [n for _, n in compute.run_jobs(compute_jobs.squared, jobs)] == [0, 1, 4]
         # Without a certificate nobody gets in.
-        monkeypatch.setattr(compute, "_CONNECT_S", 2.0)
+        monkeypatch.setattr(compute, "CONNECT_S", 2.0)
         monkeypatch.setenv("IDEDUP_DASK_SCHEDULER", address.replace("tls://", "tcp://"))
         with pytest.raises(compute.DaskError, match="does not answer"):
             list(compute.run_jobs(compute_jobs.squared, jobs))

@@ -173,7 +173,7 @@ def test_labelled_pairs_are_counted_alone(encoding: Encoding) -> None:
 
 def test_components_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     # Blocks of seven rows, so that components cross them.
-    monkeypatch.setattr("idedup_tasks.benchmarks.measures._ROWS", 7)
+    monkeypatch.setattr("idedup_tasks.benchmarks.measures.ROWS", 7)
     encoding, rows = random_encoding(60, 4), np.arange(3, 60)
     near = similarities(encoding)[3:, 3:] >= 0.85
     labels = components(encoding, rows, 0.85)

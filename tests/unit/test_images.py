@@ -17,7 +17,7 @@ import pillow_heif
 import pylibjxl
 import pytest
 from moto.server import ThreadedMotoServer
-from PIL import Image, ImageCms, ImageDraw, ImageFilter
+from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFilter
 
 from idedup_tasks import images
 from idedup_tasks.images import (
@@ -578,13 +578,13 @@ def test_a_panicking_decoder_is_a_refusal(monkeypatch):
     def panic(*_):
         raise PanicException("index out of bounds")
 
-    monkeypatch.setattr(images, "_decode", panic)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", panic)
     assert rejection(encode(scene(), "PNG")) == "corrupt"
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "_decode", interrupt)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_image(encode(scene(), "PNG"))
 

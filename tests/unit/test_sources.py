@@ -403,7 +403,7 @@ def test_secrets_that_a_store_repeats_are_blanked_out():
     class Talkative(RuntimeError):
         pass
 
-    text = sources._explain(
+    text = sources.explain(
         Talkative(f"bad {SECRET} at https://me:pw@host/x?sv=1&sig=abc%3D&y=2\nline two"),
         {"client_kwargs": {"aws_secret_access_key": SECRET}},
     )

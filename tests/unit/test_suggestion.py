@@ -77,7 +77,7 @@ def test_all_alike() -> None:
 def test_a_sample_suggests_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, _ = a_collection(2_000, 500)
     whole = suggest(vectors).threshold
-    monkeypatch.setattr(suggestion, "_PRODUCTS", 300 * 2_500)
+    monkeypatch.setattr(suggestion, "PRODUCTS", 300 * 2_500)
     part = suggest(vectors)
     assert sum(part.best_matches) == 300
     assert whole is not None
@@ -88,5 +88,5 @@ def test_a_sample_suggests_about_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 def test_it_is_the_same_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, _ = a_collection(1_500, 100)
     once = suggest(vectors)
-    monkeypatch.setattr(suggestion, "_COLUMNS", 77)
+    monkeypatch.setattr(suggestion, "COLUMNS", 77)
     assert suggest(vectors) == once

@@ -38,7 +38,7 @@ from idedup_tasks.stages.prefilter.hashes import dihedral_variants, perceptual_h
 publish = publish_changes
 
 _HASH_BATCH = 256
-_CHUNK = 1_000
+CHUNK = 1_000
 
 
 @dataclass
@@ -177,7 +177,7 @@ def _hashed(
             partition, missing = _partition(source, known, named["arrival"], settings)
             partitions.append(partition)
             advance(len(partition.ids) - len(missing))
-            for files, ids in along_files(source, named["arrival"], missing, _CHUNK):
+            for files, ids in along_files(source, named["arrival"], missing, CHUNK):
                 rows = [missing[i] for i in ids]
                 yield (partition, rows), _Chunk(run.lake, files, ids, settings)
 
