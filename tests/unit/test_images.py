@@ -19,11 +19,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image, ImageCms, ImageDraw, ImageFilter
 
-from idedup_tasks import images
 from idedup_tasks.images import (
     FORMATS,
     ImageFacts,
     Rejected,
+    decoding,
+    image,
     is_low_information,
     read_image,
     read_objects,
@@ -133,7 +134,7 @@ def test_decoding_at_reduced_size_hardly_shows(monkeypatch):
         data = encode(scene(4000, 3000).filter(ImageFilter.SHARPEN), format_)
         reduced = read_image(data)
         with monkeypatch.context() as patched:
-            patched.setattr(images, "_shrink_while_decoding", lambda *_: False)
+            patched.setattr(decoding, "shrink_while_decoding", lambda *_: False)
             full = read_image(data)
         assert replace(reduced, thumbnail=b"") == replace(full, thumbnail=b"")
         assert reduced.thumbnail != full.thumbnail, "the codec did not reduce at all"
@@ -566,13 +567,13 @@ def test_a_panicking_decoder_is_a_refusal(monkeypatch):
     def panic(*_):
         raise PanicException("index out of bounds")
 
-    monkeypatch.setattr(images, "_decode", panic)
+    monkeypatch.setattr(image, "decode", panic)
     assert rejection(encode(scene(), "PNG")) == "corrupt"
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "_decode", interrupt)
+    monkeypatch.setattr(image, "decode", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_image(encode(scene(), "PNG"))
 

@@ -134,11 +134,11 @@ class Listing:
             "SELECT arrived_us, image_id, entry FROM object WHERE arrival = ?"
             " ORDER BY arrived_us, image_id"
         )
-        for moment, image_id, text in self._rows.execute(query, (arrival,)):
+        for moment, identity, text in self._rows.execute(query, (arrival,)):
             fields = json.loads(text)
             fields["modified_at"] = datetime.fromisoformat(fields["modified_at"])
             arrived_at = _EPOCH + moment * _MICROSECOND
-            yield Listed(image_id, arrival, arrived_at, SourceObject(**fields))
+            yield Listed(identity, arrival, arrived_at, SourceObject(**fields))
 
 
 class OutsideWindow:
