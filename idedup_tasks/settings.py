@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.periods import Period
 
 # Here and not in `pipeline`, so that a DAG file can name them without importing the lake.
@@ -38,7 +39,7 @@ AlertKind = Literal["failure", "quality", "deadline", "jump"]
 KeeperCriterion = Literal["resolution", "format", "bytes", "earliest", "path"]
 
 
-class SettingsError(ValueError):
+class SettingsError(TerminalError, ValueError):
     """A collection file that cannot be used: names file, field and what is expected."""
 
 

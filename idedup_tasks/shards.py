@@ -19,12 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.lake import Lake, Snapshot
 
 _IDS = pa.schema([pa.field("image_id", pa.string()), pa.field("sha256", pa.string())])
 
 
-class DamagedShard(RuntimeError):
+class DamagedShard(TerminalError, RuntimeError):
     """A shard is missing, or its bytes are not those that were written."""
 
 

@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 
 import yaml
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.extras import require_protocol
 from idedup_tasks.settings import (
     STAGES,
@@ -74,7 +75,7 @@ GROUP_COLUMNS = (
 Progress = Callable[[str, str, int, int | None], None]
 
 
-class UsageError(ValueError):
+class UsageError(TerminalError, ValueError):
     """What was asked for cannot be done: one sentence that names the way out."""
 
 
@@ -600,7 +601,7 @@ def _perceptual_twins(run: Run, facts: ImageFacts) -> Iterator[tuple[str, float]
     """Images within the perceptual distance, with their scores."""
     import numpy as np
 
-    from idedup_tasks.stages.prefilter.hashes import dihedral_variants, perceptual_hash
+    from idedup_tasks.hashes import dihedral_variants, perceptual_hash
 
     settings, distance = run.collection.prefilter, run.thresholds.phash_distance
     thumbnail = _thumbnail(facts)
@@ -713,8 +714,8 @@ def explain(
     from idedup_tasks import explanation
     from idedup_tasks.descriptors import load_card, load_descriptor
     from idedup_tasks.explanation.places import PlaceNetwork
+    from idedup_tasks.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
     from idedup_tasks.stages.group.clusters import cosine
-    from idedup_tasks.stages.prefilter.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
 
     thresholds = _thresholds(settings)
     first, second = (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from PIL import Image
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.settings import Limits
 
 
-class Rejected(ValueError):
+class Rejected(TerminalError, ValueError):
     """A file that is not taken in.
 
     code: stable and short, for counting: empty, too-large, too-many-pixels, not-an-image,

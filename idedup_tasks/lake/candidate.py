@@ -6,8 +6,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from idedup_tasks.errors import TerminalError
 
-class DamagedCandidate(RuntimeError):
+
+class DamagedCandidate(TerminalError, RuntimeError):
     """A candidate's data file is missing or of another size than when it was written."""
 
 

@@ -25,6 +25,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from idedup_tasks.errors import TransientError
 from idedup_tasks.lake.candidate import Candidate, DamagedCandidate, DataFile, TableChange
 from idedup_tasks.lake.store import Store
 from idedup_tasks.lake.tables import TABLES, TableDefinition, stored_schema
@@ -33,7 +34,7 @@ _METADATA = "idedup"
 _ROW_GROUP = 16_384
 
 
-class Conflict(RuntimeError):
+class Conflict(TransientError, RuntimeError):
     """Somebody else published this table meanwhile: start again from the newest versions."""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.lake import TABLES, DataFile, Lake, Snapshot, StoredFile
 from idedup_tasks.run import Run
 from idedup_tasks.shards import ids_path
@@ -22,7 +23,7 @@ RETENTION = timedelta(days=7)
 SHORTEST = timedelta(days=2)
 
 
-class MaintenanceError(RuntimeError):
+class MaintenanceError(TerminalError, RuntimeError):
     """What was asked for would harm the collection, or cannot be done."""
 
 

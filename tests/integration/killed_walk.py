@@ -60,7 +60,7 @@ def watch(moments: Moments) -> None:
     """Put moments into everything that changes the lake or the warehouse."""
     create, publish = lake.Lake.create, lake.Lake.publish
     transaction = DeltaTable.create_write_transaction
-    execute = warehouse.Warehouse._execute
+    execute = warehouse.Warehouse.execute
 
     @contextmanager
     def watched_create(self: Any, relative: str, *args: Any, **options: Any) -> Iterator[IO[bytes]]:
@@ -89,7 +89,7 @@ def watch(moments: Moments) -> None:
     lake.Lake.create = watched_create  # type: ignore[method-assign]
     lake.Lake.publish = watched_publish  # type: ignore[method-assign]
     DeltaTable.create_write_transaction = watched_transaction  # type: ignore[method-assign]
-    warehouse.Warehouse._execute = watched_execute  # type: ignore[method-assign]
+    warehouse.Warehouse.execute = watched_execute  # type: ignore[method-assign]
 
 
 def walk(order: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:

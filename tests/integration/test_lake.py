@@ -406,7 +406,8 @@ def test_a_key_without_the_date_of_the_template_is_rejected(bench: Bench, unguar
     found = rejected("in/{year}/{month}/{day}/")
     assert set(found) == {"in/2026/13/01/b.png", "in/lost/2026/01/02/c.png", "in/d.png"}
     assert set(found.values()) == {
-        "Its key has no date as `arrival` asks for: in/{year}/{month}/{day}/"
+        "Its key lacks the date that `arrival` asks for (in/{year}/{month}/{day}/): move it, or "
+        "mend the template."
     }
     assert set(rejected("/{year}/{month}/{day}/")) == {"in/2026/13/01/b.png", "in/d.png"}
 

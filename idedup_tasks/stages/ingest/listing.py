@@ -49,7 +49,8 @@ def placement(collection: Collection) -> Callable[[SourceObject], Listed]:
         if moment is None:
             moment = entry.modified_at
             undated = (
-                f"Its key has no date where `arrival` looks for one, as in {arrival.template}."
+                f"Its key lacks the date that `arrival` asks for ({arrival.template}): move it, or "
+                "mend the template."
             )
             entry = replace(entry, problem=entry.problem or undated)
         name = image_id(collection.name, entry.key)

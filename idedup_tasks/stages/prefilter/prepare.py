@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from idedup_tasks import compute
+from idedup_tasks.hashes import dihedral_variants, perceptual_hash
 from idedup_tasks.images import open_thumbnail
 from idedup_tasks.lake import (
     FINGERPRINTS,
@@ -32,7 +33,6 @@ from idedup_tasks.lake import (
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import Prefilter, digest
 from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_perceptual
-from idedup_tasks.stages.prefilter.hashes import dihedral_variants, perceptual_hash
 
 publish = publish_changes
 
