@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 Context = TypeVar("Context")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Made = TypeVar("Made")
 
 _CONNECT_S = 30.0
 # A worker that was killed is back within seconds where something restarts it.
@@ -96,14 +97,15 @@ class _Kept:
         self._made: dict[Hashable, Any] = {}
         self._closing = ExitStack()
 
-    def once(self, make: Callable[..., Any], *arguments: Hashable) -> Any:
+    def once(self, make: Callable[..., Made], *arguments: Hashable) -> Made:
         with self._lock:
             key = (make, *arguments)
             if key not in self._made:
                 self._made[key] = made = make(*arguments)
                 if hasattr(made, "close"):
                     self._closing.callback(made.close)
-            return self._made[key]
+            found: Made = self._made[key]
+            return found
 
     def close(self) -> None:
         self._made.clear()
@@ -130,9 +132,10 @@ def advance(count: int) -> None:
     _thread.job.advance(count)
 
 
-def once(make: Callable[..., Any], *arguments: Hashable) -> Any:
+def once(make: Callable[..., Made], *arguments: Hashable) -> Made:
     """`make(*arguments)`, made once and kept for the jobs that follow in this process."""
-    return _thread.job.kept.once(make, *arguments)
+    kept: _Kept = _thread.job.kept
+    return kept.once(make, *arguments)
 
 
 def usable_cores() -> int:
@@ -195,7 +198,7 @@ def _run_on_dask(
         return  # most reruns find nothing to do: no worker is needed for that
     with _connected(address) as client:
         workers = _Workers(client, address, gpu)
-        under_way: deque[tuple[Context, Future]] = deque()
+        under_way: deque[tuple[Context, Future[Any]]] = deque()
         arrived = threading.Event()
 
         def submit(context: Context, job: Job) -> None:
@@ -233,8 +236,8 @@ def _run_on_dask(
             yield context, result
 
 
-def _taken(future: Future, address: str) -> Any:
-    from distributed.comm import CommClosedError
+def _taken(future: Future[Any], address: str) -> Any:
+    from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
     if future.status == "error":

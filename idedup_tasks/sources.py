@@ -126,7 +126,7 @@ def read_object(
     filesystem, path = _open_filesystem(scheme, address, options)
     shown = _without_secrets(address)
     try:
-        return filesystem.cat_file(path, start=0, end=max_bytes + 1)
+        return bytes(filesystem.cat_file(path, start=0, end=max_bytes + 1))
     except FileNotFoundError:
         raise ObjectVanished(f"{shown} is no longer there.") from None
     except PermissionError as error:

@@ -35,7 +35,8 @@ class SharedArrays:
         if self._arrays is not None:
             return self._arrays[name]
         path = _copy_here(self._lake, self._paths[name])
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
 
 
 _COPIES = 8  # of two sets of arrays: one in use, and the one before

@@ -192,4 +192,5 @@ def _settled(row: dict[str, Any], entry: SourceObject, limits: Limits) -> bool:
         return row["reason_code"] not in _RETRIED
     if entry.problem is not None:  # such as a rule of arrival that its key does not follow
         return False
-    return row["bytes"] <= limits.max_bytes and row["width"] * row["height"] <= limits.max_pixels
+    small = row["bytes"] <= limits.max_bytes
+    return small and bool(row["width"] * row["height"] <= limits.max_pixels)
