@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 
 import yaml
 
+from idedup_tasks.addresses import secret_in
 from idedup_tasks.errors import TerminalError
 from idedup_tasks.extras import require_protocol
 from idedup_tasks.settings import (
@@ -41,7 +42,6 @@ from idedup_tasks.settings import (
     local_folder,
     make_private,
     read_settings,
-    secret_in,
     sqlite_url,
 )
 

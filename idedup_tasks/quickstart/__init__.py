@@ -27,6 +27,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from idedup_tasks.addresses import secret_in
 from idedup_tasks.api import collection_name, size_text
 from idedup_tasks.commands import command, file_name
 from idedup_tasks.errors import TerminalError
@@ -39,7 +40,6 @@ from idedup_tasks.settings import (
     SettingsError,
     load_collection,
     make_private,
-    secret_in,
 )
 from idedup_tasks.warehouse import Warehouse, WarehouseError
 
