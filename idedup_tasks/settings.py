@@ -29,6 +29,8 @@ from pydantic import (
 
 from idedup_tasks.errors import TerminalError
 
+# Of a duplicate to what it is a duplicate of, the surest first.
+RELATIONS = ("exact", "perceptual", "near")
 # Here and not in `pipeline`, so that a DAG file can name them without importing the lake.
 STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
 

@@ -27,6 +27,8 @@ from result_rows import a_run, duplicate, keeper
 
 import idedup_tasks
 from idedup_tasks import api, cli
+from idedup_tasks.api.previewing import compare_groupings
+from idedup_tasks.api.results import group_members, write_csv
 from idedup_tasks.lake.results import RESULTS
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
@@ -155,12 +157,12 @@ def test_uncertain_members_follow_the_keeper(tmp_path: Path) -> None:
     ]
     with run.lake.create("results.parquet") as stream:
         pq.write_table(pa.Table.from_pylist(content, schema=RESULTS), stream)
-    rows = api._groups(run, "results.parquet").to_pylist()
+    rows = group_members(run, "results.parquet").to_pylist()
     assert [(Path(r["uri"]).stem, r["uncertain"]) for r in rows] == [
         *(("03", False), ("02", True), ("01", False), ("04", False))
     ]
     written = io.BytesIO()
-    api._write_csv(api._groups(run, "results.parquet"), written)
+    write_csv(group_members(run, "results.parquet"), written)
     assert [line[-1] for line in csv.reader(written.getvalue().decode().splitlines())] == [
         *("uncertain", "false", "true", "false", "false")
     ]
@@ -353,7 +355,7 @@ def test_a_preview_counts_what_happens_to_groups() -> None:
         | side(before, "before")
         | side(after, "after")
     )
-    found = api._compared(rows)
+    found = compare_groupings(rows)
     assert found.before == api.Totals(5, 6, 60)
     assert found.after == api.Totals(4, 6, 60)
     assert (found.dissolved, found.split, found.merged, found.appeared) == (1, 1, 1, 1)
