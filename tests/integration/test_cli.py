@@ -293,7 +293,7 @@ def test_explain_says_and_draws_why(
         (("{0}", "chelsea.png"), ["-o", "why.pdf"], 2, "why.pdf is neither .html nor .png"),
         (("0" * 32, "chelsea.png"), [], 2, f"has no image {'0' * 32}"),
         (("{rejected}", "chelsea.png"), [], 2, "was rejected: "),
-        (("notes.jpg", "chelsea.png"), [], 1, "notes.jpg cannot be compared: The content is not"),
+        (("notes.jpg", "chelsea.png"), [], 2, "notes.jpg cannot be compared: The content is not"),
         (("nowhere.jpg", "chelsea.png"), [], 2, "nowhere.jpg is not there"),
         (("chelsea.png", "."), [], 2, " is a folder: name one image in it"),
     ],
@@ -388,7 +388,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["scan", "{tmp}/full"], 2, "Missing option '--output'"),
         (["scan", "{tmp}/full", "-o", "{tmp}/o", "--settings", "{tmp}/file"], 2, "file: expected"),
         (["scan", "{tmp}/full", "-o", "{tmp}/o", "--settings", "{tmp}/bad.yaml"], 2, "bad.yaml: "),
-        (["scan", "{tmp}/full", "-o", "{tmp}/o", "--descriptor", "none"], 1, "none"),
+        (["scan", "{tmp}/full", "-o", "{tmp}/o", "--descriptor", "none"], 2, "none"),
         (["scan", "{tmp}/full", "-o", "{tmp}/o", "--device", "tpu"], 2, "tpu"),
         (
             ["scan", "{tmp}/full", "-o", "{tmp}/o", "--settings", "{tmp}/no"],
@@ -399,7 +399,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["query", "{tmp}/file"], 2, "/home/collections has none; name one with --collection, or"),
         (["explain", "{tmp}/none.jpg", "{tmp}/file"], 2, "none.jpg is not there: name an image"),
         (["explain", "{tmp}/full", "{tmp}/file"], 2, "full is a folder: name one image in it"),
-        (["explain", "{tmp}/file", "{tmp}/file"], 1, "file cannot be compared: The content is"),
+        (["explain", "{tmp}/file", "{tmp}/file"], 2, "file cannot be compared: The content is"),
         (["query", "{tmp}/file", "-c", "none"], 2, "There is no collection none"),
         (["query", "{tmp}/file", "-c", "new"], 2, "holds nothing yet"),
         (["preview", "-c", "none", "--cut", "0.7"], 2, "There is no collection none"),
@@ -462,7 +462,7 @@ def test_maintaining_what_never_ran_makes_nothing(
 @pytest.mark.parametrize(
     ("image", "code", "said"),
     [
-        ("notes.jpg", 1, "notes.jpg cannot be compared: The content is not that of any"),
+        ("notes.jpg", 2, "notes.jpg cannot be compared: The content is not that of any"),
         ("nowhere.jpg", 2, "nowhere.jpg is not there: name an image"),
         ("", 2, " is a folder: name one image in it"),
     ],
@@ -555,7 +555,7 @@ def test_a_broken_gate_is_one_sentence_and_publishes_nothing(
         (source / f"{n}.txt").write_text("words")
     (tmp_path / "strict.yaml").write_text("quality: {max_reject_ratio: 0.1}\n")
     scan = ["scan", str(source), "-o", str(tmp_path / "o")]
-    assert cli.main([*scan, "--settings", str(tmp_path / "strict.yaml")]) == 1
+    assert cli.main([*scan, "--settings", str(tmp_path / "strict.yaml")]) == 2
     error = capsys.readouterr().err
     assert "reject_ratio" in error and "is not published" in error
     assert not (tmp_path / "o" / "report.html").exists()
