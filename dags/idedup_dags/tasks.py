@@ -18,7 +18,8 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from idedup_dags import alerts
 from idedup_tasks.errors import TerminalError
-from idedup_tasks.settings import Places, SettingsError, load_collection, period_of
+from idedup_tasks.periods import period_of
+from idedup_tasks.settings import Places, SettingsError, load_collection
 
 if TYPE_CHECKING:
     from idedup_tasks.run import Run

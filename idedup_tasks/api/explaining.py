@@ -65,8 +65,8 @@ def explain(
     from idedup_tasks import explanation
     from idedup_tasks.descriptors import load_card, load_descriptor
     from idedup_tasks.explanation.places import PlaceNetwork
+    from idedup_tasks.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
     from idedup_tasks.stages.group.clusters import cosine
-    from idedup_tasks.stages.prefilter.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
 
     thresholds = _thresholds(settings)
     first, second = (
@@ -153,7 +153,7 @@ def _named_image(run: Run, image_id: str) -> _Compared:
     """An image of the collection, by its id."""
     import pyarrow.dataset as ds
 
-    from idedup_tasks.stages.prefilter.prepare import open_thumbnail
+    from idedup_tasks.images import open_thumbnail
 
     columns = ["uri", "sha256", "low_information", "thumbnail", "reason"]
     rows = run.lake.snapshot("images").read(columns, ds.field("image_id") == image_id).to_pylist()

@@ -96,7 +96,7 @@ def _perceptual_twins(run: Run, facts: ImageFacts) -> Iterator[tuple[str, float]
     """Images within the perceptual distance, with their scores."""
     import numpy as np
 
-    from idedup_tasks.stages.prefilter.hashes import dihedral_variants, perceptual_hash
+    from idedup_tasks.hashes import dihedral_variants, perceptual_hash
 
     settings, distance = run.collection.prefilter, run.thresholds.phash_distance
     thumbnail = thumbnail_of(facts)
@@ -114,14 +114,15 @@ def _perceptual_twins(run: Run, facts: ImageFacts) -> Iterator[tuple[str, float]
 
 def _near_duplicates(run: Run, facts: ImageFacts, limit: int) -> Iterator[tuple[str, float]]:
     """The most similar active images from the pair threshold on, with their cosines."""
+    from idedup_tasks import shards
     from idedup_tasks.descriptors import load_descriptor
-    from idedup_tasks.stages.index import prepare as index
 
     model_id = run.model_id
     descriptor = load_descriptor(run.collection.descriptor, run.collection.device)
     if descriptor.model_id != model_id:
         raise UsageError(f"The descriptor here is {descriptor.model_id}, the index is {model_id}.")
-    names, scores = index.search(run, descriptor.encode([thumbnail_of(facts)]), limit)
+    vectors = descriptor.encode([thumbnail_of(facts)])
+    names, scores = shards.search(run.lake, model_id, vectors, limit)
     for name, score in zip(names[0], scores[0], strict=False):
         if round(float(score), 4) >= run.thresholds.pair:
             yield name, round(float(score), 4)

@@ -108,14 +108,12 @@ def read_image(collection: Collection, path: str) -> ImageFacts:
     except ValueError as error:  # also: a password in the address, an unknown protocol
         raise UsageError(str(error)) from None
     try:
-        return images.read_image(
-            data, images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-        )
+        return images.read_image(data, limits)
     except images.Rejected as error:
         raise images.Rejected(error.code, f"{path} cannot be compared: {error.reason}") from error
 
 
 def thumbnail_of(facts: ImageFacts) -> Image:
-    from idedup_tasks.stages.prefilter.prepare import open_thumbnail
+    from idedup_tasks.images import open_thumbnail
 
     return open_thumbnail(facts.thumbnail)

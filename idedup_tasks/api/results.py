@@ -96,7 +96,7 @@ def group_members(run: Run, results: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from idedup_tasks.lake.results import uncertain
+    from idedup_tasks.lake import uncertain
     from idedup_tasks.stages.report.prepare import read_results
 
     columns = [

@@ -25,8 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from idedup_tasks.lake import Candidate
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, Candidate
 from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places
 from idedup_tasks.warehouse import STATE_TABLES, Warehouse

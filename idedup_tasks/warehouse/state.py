@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import sqlalchemy as sa
 
-from idedup_tasks.lake import Candidate, Conflict
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, Candidate, Conflict
 from idedup_tasks.warehouse.database import SQL, Database, statements
 from idedup_tasks.warehouse.history import about_collection, about_thresholds
 from idedup_tasks.warehouse.values import json_text, parsed, utc_text
