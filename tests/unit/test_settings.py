@@ -72,7 +72,8 @@ def test_a_fault_names_file_field_and_expectation(
     "address", ["/pictures", "file:///pictures", "FILE:///pictures", "local:///pictures"]
 )
 def test_a_source_and_a_lake_mean_the_same_by_an_address(address: str) -> None:
-    assert is_local(address) and local_folder(address) == "/pictures"
+    assert is_local(address)
+    assert local_folder(address) == "/pictures"
 
 
 SECRETS = [
