@@ -50,7 +50,8 @@ from idedup_tasks.settings import Thresholds as CheckedThresholds
 from idedup_tasks.training.augment import view_batches
 from idedup_tasks.training.calibrate import calibrate
 from idedup_tasks.training.copies import CopySet, make_copies
-from idedup_tasks.training.learn import Curves, Learner, learn
+from idedup_tasks.training.learn import learn
+from idedup_tasks.training.learner import Curves, Learner
 from idedup_tasks.training.measure import pair_curve, summary
 from idedup_tasks.training.photos import (
     CACHE_SIDE,
@@ -61,6 +62,7 @@ from idedup_tasks.training.photos import (
 )
 from idedup_tasks.training.quantiser import train_quantiser
 from idedup_tasks.training.recipes import RECIPES, Recipe, TrainingError
+from idedup_tasks.training.start import starting_weights
 from idedup_tasks.training.whiten import fit_background, refit_head
 
 # Neither thresholds nor a comparison mean anything on fewer photographs set aside.
@@ -163,14 +165,6 @@ def fit(
     card.figures["training"] |= {"photographs": len(split.learnt.aspects), "init": init}
     card.write()
     return card
-
-
-def starting_weights(init: str | None) -> str | None:
-    """Turn the name of a shipped descriptor into the path of its weights."""
-    if init is None or init == "imagenet" or Path(init).is_file():
-        return init
-    card = load_card(init)
-    return str(card.folder / card.weights)
 
 
 def learn_with_progress(
