@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from idedup_tasks.errors import TerminalError
+
 # Steps after which a run with a time budget fixes how many it makes.
 MEASURED_STEPS = 20
 
@@ -17,7 +19,7 @@ MEASURED_STEPS = 20
 UNLIMITED = 10**7
 
 
-class TrainingError(Exception):
+class TrainingError(TerminalError):
     """The photographs, the recipe or the earlier state given to training cannot be used."""
 
 

@@ -35,7 +35,7 @@ from idedup_tasks.benchmarks.page import PAPER_CLAIM, PAPER_MATRIX, render
 from idedup_tasks.benchmarks.peers.frames import signs
 from idedup_tasks.benchmarks.run import GRID, measure, measures_of, run_benchmark, write_results
 from idedup_tasks.descriptors import load_card
-from idedup_tasks.stages.group.linkage import average_clusters
+from idedup_tasks.linkage import average_clusters
 from idedup_tasks.training.measure import average_linkage
 
 
