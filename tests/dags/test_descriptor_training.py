@@ -167,7 +167,7 @@ def test_the_benchmark_is_recorded_under_the_runs_name(
     }
     monkeypatch.setattr(tasks, "get_current_context", lambda: run)
     # Any descriptor will do, and the shipped one is there.
-    from idedup_tasks.descriptors.card import WEIGHTS_FOLDER
+    from idedup_tasks.descriptors.named import WEIGHTS_FOLDER
 
     output = tmp_path / "output"
     output.mkdir()
