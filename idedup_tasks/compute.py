@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from idedup_tasks.errors import TransientError
 from idedup_tasks.extras import require
 from idedup_tasks.settings import SettingsError
 
@@ -47,7 +48,7 @@ NO_WORKER_S = 60.0
 _TLS = ("IDEDUP_DASK_TLS_CA", "IDEDUP_DASK_TLS_CERT", "IDEDUP_DASK_TLS_KEY")
 
 
-class DaskError(RuntimeError):
+class DaskError(TransientError, RuntimeError):
     """The cluster cannot be used, or was lost; what is finished is kept, and a retry goes on."""
 
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.lake import Candidate, Conflict
 from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 
 
-class QualityFailure(RuntimeError):
+class QualityFailure(TerminalError, RuntimeError):
     """A rule of severity `error` is broken: the candidate is kept and not published."""
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import fsspec
 
+from idedup_tasks.errors import TerminalError, TransientError
 from idedup_tasks.extras import require_protocol
 from idedup_tasks.settings import holds_user
 
@@ -34,11 +35,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ESCAPES = re.compile("[\uef80-\uefff]")
 
 
-class SourceUnreachable(Exception):
+class SourceUnreachable(TransientError):
     """The source as a whole cannot be listed or read now; trying again later may help."""
 
 
-class ObjectUnreadable(Exception):
+class ObjectUnreadable(TerminalError):
     """One object cannot be read, though its source answers."""
 
 

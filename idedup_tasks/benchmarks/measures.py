@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from idedup_tasks.stages.group.linkage import average_clusters
+from idedup_tasks.linkage import average_clusters
 
 STEPS = 10_000  # levels of similarity in a unit: 4 decimals
 ROWS = 512

@@ -27,8 +27,8 @@ import pyarrow.parquet as pq
 from pandas.util import hash_pandas_object
 
 from idedup_tasks.lake import TABLES, Candidate, DataFile, Lake
+from idedup_tasks.periods import in_window
 from idedup_tasks.run import Run
-from idedup_tasks.stages.ingest.listing import in_window
 
 KEYS_AT_ONCE = 2**24
 # So many suspicious keys are looked at in full; beyond, the fault is certain anyway.

@@ -14,10 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from idedup_tasks.lake import TABLES, Candidate, Lake, TableChange, stored_schema
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, TABLES, Candidate, Lake, TableChange, stored_schema
+from idedup_tasks.periods import period_of
 from idedup_tasks.run import Run
-from idedup_tasks.settings import period_of
 
 BATCH_ROWS = 100_000
 _UNREAD = ("thumbnail", "variants")
@@ -100,7 +99,7 @@ def _derived(run: Run, rows: pd.DataFrame, table: str) -> pd.DataFrame:
 
 def _shard_bytes(lake: Lake, path: str) -> float:
     """What a shard's two files hold together; NaN when one is missing."""
-    from idedup_tasks.stages.index.prepare import ids_path
+    from idedup_tasks.shards import ids_path
 
     paths = (path, ids_path(path))
     return sum(lake.size(p) for p in paths) if all(map(lake.exists, paths)) else math.nan

@@ -26,7 +26,7 @@ from result_rows import a_run, duplicate, keeper
 
 import idedup_tasks
 from idedup_tasks import api, cli
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
 # Names that have broken tables, spreadsheets and shells before.

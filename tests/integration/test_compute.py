@@ -186,9 +186,9 @@ def test_rows_are_the_same_wherever_they_were_computed(
     assert list((tmp_path / "home" / "lake").rglob("*.npy")) == []
     with Client(on_cluster.address, set_as_default=False) as client:
         done = client.run_on_scheduler(_jobs_done)
-    names = {"read_batch", "hash_chunk", "encode_chunk", "write_shard", "compare"}
-    assert {name for name in names if done.get(name, 0) > 1} == names - {"write_shard"}
-    assert done["write_shard"] == 1
+    names = {"read_batch", "hash_chunk", "encode_chunk", "build_shard", "compare"}
+    assert {name for name in names if done.get(name, 0) > 1} == names - {"build_shard"}
+    assert done["build_shard"] == 1
 
 
 def _jobs_done(dask_scheduler: Any) -> dict[str, int]:

@@ -26,10 +26,11 @@ from idedup_tasks.lake import (
     Lake,
     TableChange,
 )
+from idedup_tasks.periods import period_of
 from idedup_tasks.pipeline import QualityFailure
 from idedup_tasks.run import ModelMismatch, Run
-from idedup_tasks.settings import STAGES, period_of
-from idedup_tasks.stages.index.prepare import DamagedShard, ids_path, search, shards
+from idedup_tasks.settings import STAGES
+from idedup_tasks.shards import DamagedShard, ids_path, open_shards, search
 
 AFTER_INGEST = STAGES[1:]
 
@@ -126,7 +127,7 @@ def test_a_damaged_shard_is_found_and_rebuilt(bench: Bench, unguarded: None, dam
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     with pytest.raises(DamagedShard, match="rerun the index stage"):
-        list(shards(run.lake, run.lake.snapshot("index"), run.model_id))
+        list(open_shards(run.lake, run.lake.snapshot("index"), run.model_id))
     with pytest.raises(DamagedShard):
         pipeline.prepare("group", run)
     counts = walk(run)["index"]["counts"]
@@ -144,7 +145,7 @@ def test_searching_leaves_out_what_is_no_longer_active(bench: Bench, unguarded: 
     run = bench.run()
     query = np.zeros((1, 256), dtype=np.float32)
     query[0, 4:6] = np.cos(np.deg2rad(50)), np.sin(np.deg2rad(50))  # where 06.png was
-    names, scores = search(run, query, k=4)
+    names, scores = search(run.lake, run.model_id, query, k=4)
     keys = run.lake.snapshot("images").read(["image_id", "key"]).to_pylist()
     key_of = {row["image_id"]: row["key"] for row in keys}
     assert [key_of[n] for n in names[0][:2]] in (["05.png", "07.png"], ["07.png", "05.png"])

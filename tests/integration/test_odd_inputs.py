@@ -243,7 +243,7 @@ def test_what_may_not_be_read_is_rejected_until_it_may(
             raise sources.ObjectUnreadable(f"{uri} may not be read.")
         return read(uri, *args, **options)
 
-    monkeypatch.setattr("idedup_tasks.images.read_object", denying)
+    monkeypatch.setattr("idedup_tasks.images.objects.read_object", denying)
     with pytest.raises(QualityFailure, match="reject_ratio"):
         walk(bench.run(), ["ingest"])
     denied.difference_update({f"{i}.png" for i in range(5)})

@@ -68,7 +68,7 @@ def filled(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda d: d["table_name"])
 def test_a_dataset_is_its_view(filled: Warehouse, dataset: dict[str, Any]) -> None:
     """Its columns are the view's, in type too where time is concerned; its metrics run."""
-    inspector = sa.inspect(filled._engine)
+    inspector = sa.inspect(filled.engine)
     name = dataset["table_name"]
     assert name in inspector.get_view_names(), "BI reads views only"
     held = {c["name"]: isinstance(c["type"], sa.TIMESTAMP) for c in inspector.get_columns(name)}
@@ -76,7 +76,7 @@ def test_a_dataset_is_its_view(filled: Warehouse, dataset: dict[str, Any]) -> No
     assert dataset["main_dttm_col"] is None or held[dataset["main_dttm_col"]]
     assert dataset["database_uuid"] == DATABASE["uuid"]
     assert dataset["metrics"]
-    with filled._engine.connect() as connection:
+    with filled.engine.connect() as connection:
         for metric in dataset["metrics"]:
             connection.execute(sa.text(f"SELECT {metric['expression']} FROM {name}")).one()
 
@@ -96,7 +96,7 @@ def test_a_chart_asks_for_what_its_dataset_has(filled: Warehouse, chart: dict[st
     query = f"SELECT {selected} FROM {dataset['table_name']}"
     if grouped:
         query += f" GROUP BY {', '.join(grouped)}"
-    with filled._engine.connect() as connection:
+    with filled.engine.connect() as connection:
         connection.execute(sa.text(query)).all()
 
 

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
 
-from idedup_tasks.lake.results import RESULTS, uncertain
+from idedup_tasks.lake import RESULTS, uncertain
 from idedup_tasks.run import Run
 from idedup_tasks.warehouse import Warehouse
 
@@ -57,7 +57,7 @@ def run(warehouse: Warehouse, tmp_path: Path) -> Run:
 
 
 def view(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
-    with warehouse._engine.connect() as connection:
+    with warehouse.engine.connect() as connection:
         found = connection.execute(sa.select(sa.text("*")).select_from(sa.table(name)))
         return [dict(row) for row in found.mappings()]
 
@@ -366,7 +366,7 @@ def test_the_dictionary_says_what_the_database_says(postgresql_url: str) -> None
     assert "None" not in found, "a table, view or column has no comment"
     written = (ROOT / "docs/dictionary.md").read_text(encoding="utf-8")
     assert found == written, "run `make docs`"
-    for view in sa.inspect(warehouse._engine).get_view_names():
+    for view in sa.inspect(warehouse.engine).get_view_names():
         document = (ROOT / "docs/warehouse.md").read_text(encoding="utf-8")
         assert f"`{view}`" in document, view
 
@@ -376,7 +376,7 @@ def test_both_databases_have_the_same_columns(tmp_path: Path, postgresql_url: st
     for url in (f"sqlite:///{tmp_path}/warehouse.db", postgresql_url):
         warehouse = Warehouse(url)
         warehouse.upgrade()
-        inspector = sa.inspect(warehouse._engine)
+        inspector = sa.inspect(warehouse.engine)
         names = (*inspector.get_table_names(), *inspector.get_view_names())
         columns.append({n: [c["name"] for c in inspector.get_columns(n)] for n in names})
     assert columns[0] == columns[1]

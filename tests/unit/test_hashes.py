@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from idedup_tasks.stages.prefilter.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
+from idedup_tasks.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
 
 PHOTOS = Path(__file__).resolve().parents[2] / "../shared/photos/eval"
 

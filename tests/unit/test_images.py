@@ -23,12 +23,12 @@ from idedup_tasks import images
 from idedup_tasks.images import (
     FORMATS,
     ImageFacts,
-    Limits,
     Rejected,
     is_low_information,
     read_image,
     read_objects,
 )
+from idedup_tasks.settings import Limits
 from idedup_tasks.sources import SourceUnreachable, list_objects
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared"
@@ -723,7 +723,8 @@ def test_a_file_that_takes_too_much_memory_costs_itself_only(tmp_path):
 def test_a_file_that_takes_too_long_is_refused(tmp_path):
     """Eighty million pixels take longer than the tenth of a second in which limits are enforced."""
     (tmp_path / "a.png").write_bytes(encode(Image.new("RGB", (9000, 9000), "teal"), "PNG"))
-    [(_, rejected)] = read_objects(list_objects(tmp_path), processes=1, timeout_s=0.01)
+    limits = Limits(timeout_seconds=0.01)
+    [(_, rejected)] = read_objects(list_objects(tmp_path), limits, processes=1)
     assert rejected.code == "timed-out"
     assert "0.01 seconds" in rejected.reason
 

@@ -37,8 +37,9 @@ from idedup_tasks.descriptors.network import (  # noqa: E402
     log_ratios,
 )
 from idedup_tasks.training import RECIPES, TrainingError, recipe_for  # noqa: E402
-from idedup_tasks.training.learn import UNLIMITED, Recipe, initial_network  # noqa: E402
+from idedup_tasks.training.learn import initial_network  # noqa: E402
 from idedup_tasks.training.pairs import augmented, best_threshold, pair_loss, resized  # noqa: E402
+from idedup_tasks.training.recipes import UNLIMITED, Recipe  # noqa: E402
 
 SIDE = 64
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from platformdirs import user_data_dir
 
-from idedup_tasks.settings import Places, SettingsError, digest, load_collection, period_of
+from idedup_tasks.periods import period_of
+from idedup_tasks.settings import Places, SettingsError, digest, load_collection
 
 ROOT = Path(__file__).resolve().parents[2]
 

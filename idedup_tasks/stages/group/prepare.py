@@ -30,6 +30,7 @@ from idedup_tasks.lake import (
 )
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import KeeperCriterion, Thresholds, digest
+from idedup_tasks.shards import open_shards
 from idedup_tasks.stages.group.clusters import Clusters, cut_components
 from idedup_tasks.stages.group.members import (
     Images,
@@ -41,7 +42,6 @@ from idedup_tasks.stages.group.members import (
 )
 from idedup_tasks.stages.group.pairs import SCALE, Pairs, find_pairs, nearest_cells
 from idedup_tasks.stages.group.suggestion import suggest
-from idedup_tasks.stages.index.prepare import shards
 
 publish = publish_changes
 
@@ -271,7 +271,7 @@ def _gather(lake: Lake, index: Snapshot, model_id: str, found: Collected, path: 
     ids = found.ids[found.compared]
     vectors: np.ndarray | None = None
     filled = np.zeros(len(ids), dtype=bool)
-    for shard in shards(lake, index, model_id):
+    for shard in open_shards(lake, index, model_id):
         if not len(ids):
             break
         if vectors is None:

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from idedup_tasks.lake import Candidate, Conflict, Lake, Snapshot, safe_name
-from idedup_tasks.lake.results import RESULTS, uncertain
+from idedup_tasks.lake import RESULTS, Candidate, Conflict, Lake, Snapshot, safe_name, uncertain
 from idedup_tasks.run import Run
 
 _FROM_GROUPS = [
