@@ -27,6 +27,8 @@ from pydantic import (
     model_validator,
 )
 
+# Of a duplicate to what it is a duplicate of, the surest first.
+RELATIONS = ("exact", "perceptual", "near")
 # Here and not in `pipeline`, so that a DAG file can name them without importing the lake.
 STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
 

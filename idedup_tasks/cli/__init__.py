@@ -37,6 +37,7 @@ from idedup_tasks.settings import (
     make_private,
     notifier_fault,
 )
+from idedup_tasks.stages.report.counts import Counts
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +53,6 @@ app.add_typer(collections, name="collections")
 app.add_typer(maintain, name="maintain")
 
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
-_KINDS = ("exact", "perceptual", "near")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -221,21 +221,17 @@ def _settle(bars: Progress, stage: str, task: Any) -> None:
 
 def _show_scan(result: api.ScanResult) -> None:
     console, summary = _stdout(), result.summary
-    counts = summary["counts"]
+    counts = Counts(**summary["counts"])
     table = _table("", "images", "reclaimable")
-    for kind in _KINDS:
-        table.add_row(
-            f"{kind} duplicates",
-            f"{counts[f'duplicates_{kind}']:,}",
-            api.size_text(counts[f"reclaimable_{kind}"]),
-        )
-    duplicates = sum(counts[f"duplicates_{kind}"] for kind in _KINDS)
-    reclaimable = sum(counts[f"reclaimable_{kind}"] for kind in _KINDS)
+    for relation, (duplicates, size) in counts.of_relation.items():
+        table.add_row(f"{relation} duplicates", f"{duplicates:,}", api.size_text(size))
+    duplicates = sum(images for images, _ in counts.of_relation.values())
+    reclaimable = sum(size for _, size in counts.of_relation.values())
     table.add_row("all duplicates", f"{duplicates:,}", api.size_text(reclaimable))
-    table.add_row("groups", f"{counts['groups']:,}", "")
-    table.add_row("images", f"{counts['decoded']:,}", "")
-    table.add_row("rejected files", f"{counts['rejected']:,}", "")
-    table.add_row("all files", f"{counts['images']:,}", f"of {api.size_text(counts['bytes'])}")
+    table.add_row("groups", f"{counts.groups:,}", "")
+    table.add_row("images", f"{counts.decoded:,}", "")
+    table.add_row("rejected files", f"{counts.rejected:,}", "")
+    table.add_row("all files", f"{counts.images:,}", f"of {api.size_text(counts.bytes)}")
     console.print(table)
     stages = _table("stage", "seconds", "gate", "images/s")
     for name in STAGES:
@@ -710,7 +706,7 @@ def _check_rules(file: Path, collection: Collection) -> None:
     """A misspelt rule in `warn_only` would demote nothing, in silence."""
     if not collection.quality.warn_only:
         return
-    from idedup_tasks.quality import rule_names
+    from idedup_tasks.pipeline import rule_names
 
     known = rule_names()
     for rule in collection.quality.warn_only:

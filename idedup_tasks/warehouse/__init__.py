@@ -41,16 +41,6 @@ _NOT_ALLOWED = "42501"  # SQLSTATE insufficient_privilege
 # Rows sent at once: larger batches gain no time and cost memory.
 _BATCH = 10_000
 
-# The counts that say how many rows a stage looked at and let through.
-_ROWS: Mapping[str, tuple[str, str]] = {
-    "ingest": ("listed", "decoded"),
-    "prefilter": ("decoded", "active"),
-    "embed": ("active", "embedded"),
-    "index": ("active", "indexed"),
-    "group": ("active", "groups"),
-    "report": ("images", "images"),
-}
-
 # Beside the versions of its tables: the lake that they are of.
 _LAKE_ID = "lake_id"
 
@@ -80,6 +70,20 @@ _TIME_COLUMNS = frozenset({"window_start", "window_end", "period_start"})  # and
 
 class WarehouseError(RuntimeError):
     """The warehouse cannot be reached, or its schema is not the one this release needs."""
+
+
+class StageCounts(Protocol):
+    """What `record_stage` needs of a stage's counts."""
+
+    @property
+    def images(self) -> int:
+        """How many the stage worked on."""
+        ...
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many rows the stage looked at and how many it let through."""
+        ...
 
 
 class RuleResult(Protocol):
@@ -291,6 +295,7 @@ class Warehouse:
         started: datetime,
         seconds: float,
         candidate: Candidate | None = None,
+        counts: StageCounts | None = None,
         error: str | None = None,
     ) -> None:
         """Record that a stage was prepared, or failed; a rerun overwrites its row, counting tries.
@@ -298,15 +303,12 @@ class Warehouse:
         Args:
             started: aware moment when preparing began.
             seconds: how long it took.
-            candidate: what was prepared; its counts give rows in and out and images per second.
+            candidate: what was prepared.
+            counts: its counts, which give rows in and out and images per second.
             error: why it failed.
         """
-        counts = candidate.counts if candidate else {}
-        rows_in, rows_out = (counts.get(name) for name in _ROWS[stage])
-        if stage == "embed" and candidate:
-            # Vectors that were there already have come through as well.
-            rows_out = counts.get("present", 0) + counts.get("embedded", 0)
-        images = counts.get("images")
+        rows_in, rows_out = counts.rows if counts else (None, None)
+        images = counts.images if counts else None
         start, end = run.window or (None, None)
         row = {
             "collection": run.collection.name,
@@ -321,7 +323,7 @@ class Warehouse:
             "rows_out": rows_out,
             "images": images,
             "images_per_second": images / seconds if images is not None and seconds > 0 else None,
-            "counts": _json(counts) if candidate else None,
+            "counts": _json(candidate.counts) if candidate else None,
             "warnings": _json(candidate.warnings) if candidate else None,
             "versions_read": _json(candidate.reads) if candidate else None,
             "error": _storable(error),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import faiss
@@ -32,6 +32,7 @@ from idedup_tasks.lake import (
     reconcile_partition,
 )
 from idedup_tasks.run import Run, publish_changes
+from idedup_tasks.stages.index.counts import Counts
 
 publish = publish_changes
 
@@ -88,22 +89,22 @@ def prepare(run: Run) -> Candidate:
         row["vectors"] for row in rows if row["shard_id"] not in held
     )
     sampled, found = _self_recall(run, lake, rows)
-    counts: dict[str, Any] = {
-        "active": len(active),
-        "indexed": indexed,
-        "added": len(lacking),
-        "shards": len(rows),
-        "rebuilt": damaged,
-        "stale": sum(row["vectors"] for row in rows) - indexed,
-        "sampled": sampled,
-        "found_themselves": found,
-        "images": len(lacking),
-    }
+    counts = Counts(
+        active=len(active),
+        indexed=indexed,
+        added=len(lacking),
+        shards=len(rows),
+        rebuilt=damaged,
+        stale=sum(row["vectors"] for row in rows) - indexed,
+        sampled=sampled,
+        found_themselves=found,
+        images=len(lacking),
+    )
     warnings = []
     if damaged:
         warnings.append(f"{damaged} damaged or missing shards were rebuilt from the lake.")
     reads = {"embeddings": embeddings.version, "fingerprints": fingerprints.version}
-    return Candidate("index", run.run_id, [change], reads, counts, warnings)
+    return Candidate("index", run.run_id, [change], reads, asdict(counts), warnings)
 
 
 def repack(run: Run) -> TableChange | None:
