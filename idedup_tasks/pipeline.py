@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from idedup_tasks import quality
-from idedup_tasks.lake import Candidate, Conflict
 from idedup_tasks.quality import Evaluator, Rule, RuleResult
 from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES, Collection, Places
 
 if TYPE_CHECKING:
+    from idedup_tasks.lake import Candidate, Conflict
     from idedup_tasks.warehouse import StageCounts
 
 log = logging.getLogger(__name__)
@@ -61,13 +61,18 @@ def check(
     run: Run, candidate: Candidate, evaluator: Evaluator = "great_expectations"
 ) -> list[RuleResult]:
     """Check a candidate against its stage's rules; see `idedup_tasks.quality.check`."""
+    rules = rules_of(candidate.stage, run, candidate.counts)
     facts = _part(candidate.stage, "facts").facts
-    return quality.check(run, candidate, rules_of(run, candidate), facts, evaluator)
+    return quality.check(run, candidate, rules, facts, evaluator)
 
 
-def rules_of(run: Run, candidate: Candidate) -> list[Rule]:
-    """The rules of a candidate's stage, with the collection's limits: `stages/<stage>/rules.py`."""
-    found: list[Rule] = _part(candidate.stage, "rules").rules(run, candidate)
+def rules_of(stage: str, run: Run, counts: Mapping[str, Any]) -> list[Rule]:
+    """A stage's rules with the collection's limits: `stages/<stage>/rules.py`.
+
+    Args:
+        counts: what the stage counted; a few images are judged less strictly.
+    """
+    found: list[Rule] = _part(stage, "rules").rules(run, counts)
     return found
 
 
@@ -75,9 +80,7 @@ def rule_names() -> frozenset[str]:
     """The names of all rules, over all stages, which `quality.warn_only` may hold."""
     places = Places(home=Path(), lake="", warehouse="", collections=Path())
     run = Run(Collection.model_validate({"name": "any", "source": "any"}), "any", None, places)
-    return frozenset(
-        rule.name for stage in STAGES for rule in rules_of(run, Candidate(stage, "any", [], {}, {}))
-    )
+    return frozenset(rule.name for stage in STAGES for rule in rules_of(stage, run, {}))
 
 
 def _part(stage: str, part: str) -> Any:
@@ -131,6 +134,7 @@ def gate(
             and expected, what to do, and where the candidate is.
         Conflict: each time another run published first; retry the task.
     """
+    from idedup_tasks.lake import Conflict
     from idedup_tasks.warehouse import Warehouse
 
     warehouse = Warehouse(run.places.warehouse)

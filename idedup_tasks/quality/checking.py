@@ -139,11 +139,12 @@ def _check_batch(
         elif outcome.unexpected and frame == "counts":
             finding.faults[", ".join(f"{c} {v}" for c, v in counts.items())] = 0
         elif outcome.unexpected:
-            what = _fault(expectation, outcome.values)
+            what = fault(expectation, outcome.values)
             finding.faults[what] = finding.faults.get(what, 0) + outcome.unexpected
 
 
-def _fault(expectation: Expectation, values: Sequence[Any]) -> str:
+def fault(expectation: Expectation, values: Sequence[Any]) -> str:
+    """What is wrong, in words, from the unexpected values of an outcome."""
     where = f" where {expectation.where}" if expectation.where else ""
     distinct = dict.fromkeys(_shown(v) for v in values if not _missing(v))
     shown = ", ".join(list(distinct)[:_SHOWN]) or "missing"

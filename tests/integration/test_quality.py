@@ -496,11 +496,7 @@ def test_a_file_with_other_columns_or_rows_than_declared_is_found(
 
 def test_every_rule_has_a_planted_fault() -> None:
     world = World(Path("/nowhere"))
-    named = [
-        rule.name
-        for stage in STAGES
-        for rule in rules_of(world.run, Candidate(stage, "by-hand", [], {}, {}))
-    ]
+    named = [rule.name for stage in STAGES for rule in rules_of(stage, world.run, {})]
     assert len(named) == len(set(named))  # `warn_only` names a rule without its stage
     schemas = {n for n in named if n.endswith("_schema")} - {"results_schema"}  # tested above
     # A jump needs days of history before it: tests/dags/test_alerts.py has them.

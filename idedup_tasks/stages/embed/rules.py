@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from idedup_tasks.quality.rules import (
     Between,
@@ -16,14 +17,13 @@ from idedup_tasks.quality.rules import (
 )
 
 if TYPE_CHECKING:
-    from idedup_tasks.lake import Candidate
     from idedup_tasks.run import Run
 
 # float32 rounding of a unit vector's norm is 1e-7; a vector that nobody normalised is far off.
 _NORM_TOLERANCE = 1e-3
 
 
-def rules(run: Run, candidate: Candidate) -> list[Rule]:
+def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
     from idedup_tasks.descriptors import descriptor_info
 
     dim = descriptor_info(run.collection.descriptor).dim

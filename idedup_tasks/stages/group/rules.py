@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from idedup_tasks.quality.rules import (
     AtLeast,
@@ -19,14 +20,13 @@ from idedup_tasks.quality.rules import (
 from idedup_tasks.settings import RELATIONS
 
 if TYPE_CHECKING:
-    from idedup_tasks.lake import Candidate
     from idedup_tasks.run import Run
 
 _COLLAPSED = Where("status", "is", "collapsed")
 _DUPLICATE = Where("verdict", "is", "duplicate")
 
 
-def rules(run: Run, candidate: Candidate) -> list[Rule]:
+def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
     return [
         as_declared("pairs_and_groups"),
         Rule("pairs_filled", "pairs", "two ids and a score", filled("image_a", "image_b", "score")),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from idedup_tasks.quality.rules import (
     SHA256,
@@ -18,11 +19,10 @@ from idedup_tasks.quality.rules import (
 )
 
 if TYPE_CHECKING:
-    from idedup_tasks.lake import Candidate
     from idedup_tasks.run import Run
 
 
-def rules(run: Run, candidate: Candidate) -> list[Rule]:
+def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
     return [
         as_declared("index"),
         Rule(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from idedup_tasks.quality.rules import (
     ID,
@@ -21,7 +22,6 @@ from idedup_tasks.quality.rules import (
 from idedup_tasks.stages.ingest.counts import Counts
 
 if TYPE_CHECKING:
-    from idedup_tasks.lake import Candidate
     from idedup_tasks.run import Run
 
 # Below this many objects one unreadable file more or less is no statement about the source.
@@ -31,10 +31,10 @@ _DECODED = Where("status", "is", "decoded")
 _REJECTED = Where("status", "is", "rejected")
 
 
-def rules(run: Run, candidate: Candidate) -> list[Rule]:
+def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
     quality = run.collection.quality
     removals = 1.0 if run.allow_removals else quality.max_removal_ratio
-    few = Counts(**candidate.counts).listed < FEW_OBJECTS
+    few = Counts(**counts).listed < FEW_OBJECTS
     return [
         as_declared("images"),
         Rule(

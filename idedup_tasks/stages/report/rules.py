@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from idedup_tasks.quality.rules import (
     AtLeast,
@@ -17,7 +18,6 @@ from idedup_tasks.quality.rules import (
 from idedup_tasks.settings import RELATIONS
 
 if TYPE_CHECKING:
-    from idedup_tasks.lake import Candidate
     from idedup_tasks.run import Run
 
 # The rule that an alert of kind `jump` goes by.
@@ -27,7 +27,7 @@ _NOT_REJECTED = Where("status", "is not", "rejected")
 _DUPLICATE = Where("verdict", "is", "duplicate")
 
 
-def rules(run: Run, candidate: Candidate) -> list[Rule]:
+def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
     return [
         as_declared("results"),
         Rule(
