@@ -12,15 +12,13 @@ Great Expectations (`evaluation`, the only place that knows it: its import takes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from idedup_tasks.quality.rules import Rule, RuleResult, Severity
+from idedup_tasks.quality.rules import Evaluator, Rule, RuleResult, Severity
 
 if TYPE_CHECKING:
     from idedup_tasks.lake import Candidate
     from idedup_tasks.run import Run
-
-Evaluator = Literal["great_expectations", "arrow"]
 
 
 def check(

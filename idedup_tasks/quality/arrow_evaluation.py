@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from idedup_tasks.quality.checking import VALUES, Outcome
+from idedup_tasks.quality.outcome import VALUES, Outcome
 from idedup_tasks.quality.rules import (
     AtLeast,
     Between,

@@ -12,33 +12,14 @@ from typing import Any
 import pyarrow as pa
 
 from idedup_tasks.lake import Candidate
-from idedup_tasks.quality import Evaluator
 from idedup_tasks.quality.frames import frames
-from idedup_tasks.quality.rules import Expectation, Rule, RuleResult, columns_of
+from idedup_tasks.quality.outcome import Evaluate
+from idedup_tasks.quality.rules import Evaluator, Expectation, Rule, RuleResult, columns_of
 from idedup_tasks.run import Run
 
 _SHOWN = 3  # of unexpected values, and of faults of one rule
-VALUES = 20  # unexpected values of a batch that an evaluator gives at most
 
 Facts = Callable[[Run, Candidate], Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What an evaluator says of one expectation over one batch.
-
-    Attributes:
-        unexpected: rows that are otherwise than expected.
-        values: of the first `VALUES` of them, in their order; pairs where two columns are compared.
-        problem: why it could not be evaluated, if it could not.
-    """
-
-    unexpected: int = 0
-    values: Sequence[Any] = ()
-    problem: str | None = None
-
-
-Evaluate = Callable[[pa.Table, Sequence[Expectation]], list[Outcome]]
 
 
 @dataclass

@@ -35,7 +35,7 @@ from great_expectations.expectations.core.expect_column_values_to_not_be_null im
 from great_expectations.expectations.expectation import Expectation as GreatExpectation
 from great_expectations.expectations.row_conditions import Column, Condition
 
-from idedup_tasks.quality.checking import Evaluate, Outcome
+from idedup_tasks.quality.outcome import Evaluate, Outcome
 from idedup_tasks.quality.rules import (
     AtLeast,
     Between,

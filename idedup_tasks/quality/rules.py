@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Literal
 
 Severity = Literal["error", "warn"]
+Evaluator = Literal["great_expectations", "arrow"]
 
 ID = "[0-9a-f]{32}"
 SHA256 = "[0-9a-f]{64}"

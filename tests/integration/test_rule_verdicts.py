@@ -21,6 +21,7 @@ from idedup_tasks.lake import TABLES
 from idedup_tasks.lake.results import RESULTS
 from idedup_tasks.pipeline import check, rules_of
 from idedup_tasks.quality import arrow_evaluation, checking, evaluation
+from idedup_tasks.quality.outcome import Outcome
 from idedup_tasks.quality.rules import (
     AtLeast,
     Between,
@@ -121,7 +122,7 @@ def table(frame: str, rows: list[dict[str, Any]], names: list[str]) -> pa.Table:
     return pa.Table.from_pylist(rows, pa.schema([(c, type_of(frame, c)) for c in names]))
 
 
-def both(rows: pa.Table, expectations: list[Expectation]) -> list[checking.Outcome]:
+def both(rows: pa.Table, expectations: list[Expectation]) -> list[Outcome]:
     """The outcomes, which are the same from both, down to the words."""
     found = arrow_evaluation.evaluate(rows, expectations)
     expected = evaluation.evaluator()(rows, expectations)
