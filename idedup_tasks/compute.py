@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from idedup_tasks.errors import TransientError
 from idedup_tasks.extras import require
 from idedup_tasks.settings import SettingsError
 
@@ -41,13 +42,13 @@ Context = TypeVar("Context")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_CONNECT_S = 30.0
+CONNECT_S = 30.0
 # A worker that was killed is back within seconds where something restarts it.
-_NO_WORKER_S = 60.0
+NO_WORKER_S = 60.0
 _TLS = ("IDEDUP_DASK_TLS_CA", "IDEDUP_DASK_TLS_CERT", "IDEDUP_DASK_TLS_KEY")
 
 
-class DaskError(RuntimeError):
+class DaskError(TransientError, RuntimeError):
     """The cluster cannot be used, or was lost; what is finished is kept, and a retry goes on."""
 
 
@@ -247,7 +248,7 @@ def _taken(future: Future, address: str) -> Any:
             )
         raise error
     try:
-        return future.result(timeout=_CONNECT_S)
+        return future.result(timeout=CONNECT_S)
     except (CommClosedError, TimeoutError, concurrent.futures.CancelledError):
         raise _lost(address) from None
 
@@ -277,11 +278,11 @@ class _Workers:
             raise _lost(self._address)
         if time.monotonic() - self._asked >= 5:
             self._ask()
-        if not self._slots and time.monotonic() - self._seen > _NO_WORKER_S:
+        if not self._slots and time.monotonic() - self._seen > NO_WORKER_S:
             which = "worker with the resource GPU" if self._gpu else "worker"
             raise DaskError(
                 f"The Dask scheduler {self._address} has had no {which} for "
-                f"{_NO_WORKER_S:.0f} seconds: start one with `dask worker`."
+                f"{NO_WORKER_S:.0f} seconds: start one with `dask worker`."
             )
 
     def _ask(self) -> None:
@@ -305,7 +306,7 @@ def _connected(address: str) -> Iterator[Client]:
     security = _security(address)
     try:
         client = Client(
-            address, security=security, timeout=_CONNECT_S, set_as_default=False, name="idedup"
+            address, security=security, timeout=CONNECT_S, set_as_default=False, name="idedup"
         )
     except ValueError as error:
         raise SettingsError(
@@ -314,7 +315,7 @@ def _connected(address: str) -> Iterator[Client]:
         ) from None
     except (OSError, TimeoutError):
         raise DaskError(
-            f"The Dask scheduler {address} does not answer within {_CONNECT_S:.0f} seconds: start "
+            f"The Dask scheduler {address} does not answer within {CONNECT_S:.0f} seconds: start "
             "it, or mend IDEDUP_DASK_SCHEDULER (and IDEDUP_DASK_TLS_* if its traffic is TLS)."
         ) from None
     try:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from idedup_tasks import quality
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.quality import Evaluator, Rule, RuleResult
 from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES, Collection, Places
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 
 
-class QualityFailure(RuntimeError):
+class QualityFailure(TerminalError, RuntimeError):
     """A rule of severity `error` is broken: the candidate is kept and not published."""
 
 

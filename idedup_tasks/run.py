@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.settings import Collection, Places, Thresholds
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Run:
         return Thresholds(**asdict(descriptor_info(self.collection.descriptor).thresholds))
 
 
-class ModelMismatch(RuntimeError):
+class ModelMismatch(TerminalError, RuntimeError):
     """The installed descriptor is not the one the collection pins."""
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,9 @@ from pydantic import (
     model_validator,
 )
 
+from idedup_tasks.errors import TerminalError
+from idedup_tasks.periods import Period
+
 # Of a duplicate to what it is a duplicate of, the surest first.
 RELATIONS = ("exact", "perceptual", "near")
 # Here and not in `pipeline`, so that a DAG file can name them without importing the lake.
@@ -34,12 +37,11 @@ STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
 
 Linkage = Literal["average", "ward", "complete", "single"]
 HashKind = Literal["phash", "dhash", "ahash", "whash"]
-Period = Literal["hour", "day", "month"]
 AlertKind = Literal["failure", "quality", "deadline", "jump"]
 KeeperCriterion = Literal["resolution", "format", "bytes", "earliest", "path"]
 
 
-class SettingsError(ValueError):
+class SettingsError(TerminalError, ValueError):
     """A collection file that cannot be used: names file, field and what is expected."""
 
 
@@ -463,13 +465,3 @@ def make_private(folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
-
-
-def period_of(moment: datetime, period: Period) -> str:
-    """Name of the arrival period that holds a UTC moment: `2026-01-31`, `2026-01`, `2026-01-31T09`.
-
-    The names sort as the periods do and need no quoting in paths.
-    """
-    # Not strftime, which on Linux writes the year 999 in three digits.
-    length = {"hour": 13, "day": 10, "month": 7}
-    return moment.isoformat()[: length[period]]

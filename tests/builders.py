@@ -31,9 +31,10 @@ from PIL import Image
 
 from idedup_tasks import images, pipeline
 from idedup_tasks.descriptors import descriptor_info
+from idedup_tasks.images.objects import ObjectReader
 from idedup_tasks.lake import TABLES
 from idedup_tasks.run import Run
-from idedup_tasks.settings import STAGES, Collection, Places, Thresholds
+from idedup_tasks.settings import STAGES, Collection, Limits, Places, Thresholds
 from idedup_tasks.warehouse import Warehouse
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -95,14 +96,14 @@ class DrawnDescriptor:
 
 def read_in_process(
     objects: Iterable[Any],
-    limits: images.Limits,
+    limits: Limits,
     storage_options: Mapping[str, Any],
     *,
     follow_links: bool = False,
     **_: Any,
 ) -> Iterator[Any]:
     """In place of `images.read_objects`: the same reader, without its worker processes."""
-    reader = images._Reader(limits, storage_options, follow_links)
+    reader = ObjectReader(limits, storage_options, follow_links)
     for item in objects:
         try:
             yield item, reader(item)

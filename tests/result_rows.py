@@ -9,8 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from idedup_tasks.lake import Candidate
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, Candidate
 from idedup_tasks.pipeline import counts_of
 from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places

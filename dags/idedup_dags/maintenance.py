@@ -87,13 +87,14 @@ def vacuum(file: str) -> dict[str, dict[str, Any]]:
     from idedup_tasks import maintenance
 
     logs = Path(conf.get("logging", "base_log_folder"))
-    found = maintenance.vacuum(
-        _run(file),
-        timedelta(days=_param("retention_days")),
-        delete=_param("delete"),
-        logs=logs if logs.is_dir() else None,
-        logs_retention=timedelta(days=_param("log_retention_days")),
-    )
+    with data_faults_fail():
+        found = maintenance.vacuum(
+            _run(file),
+            timedelta(days=_param("retention_days")),
+            delete=_param("delete"),
+            logs=logs if logs.is_dir() else None,
+            logs_retention=timedelta(days=_param("log_retention_days")),
+        )
     for kind in found:
         done = "deleted" if _param("delete") else "could be deleted"
         log.info("%s: %d files (%d bytes) %s", kind.kind, kind.files, kind.bytes, done)

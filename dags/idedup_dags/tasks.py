@@ -17,7 +17,9 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from idedup_dags import alerts
-from idedup_tasks.settings import Places, SettingsError, load_collection, period_of
+from idedup_tasks.errors import TerminalError
+from idedup_tasks.periods import period_of
+from idedup_tasks.settings import Places, SettingsError, load_collection
 
 if TYPE_CHECKING:
     from idedup_tasks.run import Run
@@ -163,15 +165,11 @@ def partition_key(run: Run) -> str:
 @contextmanager
 def data_faults_fail() -> Iterator[None]:
     """Faults that a retry would only repeat fail the task at once; all others are retried."""
-    from idedup_tasks.lake import DamagedCandidate
-    from idedup_tasks.pipeline import QualityFailure
-    from idedup_tasks.run import ModelMismatch
-
     for library in ("alembic", "faiss.loader", "great_expectations"):
         logging.getLogger(library).setLevel(logging.WARNING)  # their chatter hides the stage's
     try:
         yield
-    except (DamagedCandidate, ModelMismatch, QualityFailure, SettingsError) as fault:
+    except TerminalError as fault:
         log.error("%s", fault)  # one line, before Airflow's traceback
         raise AirflowFailException(str(fault)) from fault
 

@@ -7,16 +7,15 @@ folder, so a task that is retried goes on from there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowFailException
 
 from idedup_dags import permitted
+from idedup_dags.tasks import data_faults_fail
 from idedup_tasks.settings import Places, make_private
 
 if TYPE_CHECKING:
@@ -148,16 +147,3 @@ def output_folder() -> Path:
 
     run_id = get_current_context()["dag_run"].run_id
     return make_private(Places.from_environment().home) / "training" / safe_name(run_id)
-
-
-@contextmanager
-def data_faults_fail() -> Iterator[None]:
-    """Faults that a retry would only repeat fail the task at once; all others are retried."""
-    from idedup_tasks.benchmarks.datasets import BenchmarkError
-    from idedup_tasks.descriptors import DescriptorError
-    from idedup_tasks.training import TrainingError
-
-    try:
-        yield
-    except (BenchmarkError, DescriptorError, TrainingError) as fault:
-        raise AirflowFailException(str(fault)) from fault

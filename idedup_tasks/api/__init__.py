@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 
 import yaml
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.extras import require_protocol
 from idedup_tasks.settings import (
     STAGES,
@@ -74,7 +75,7 @@ GROUP_COLUMNS = (
 Progress = Callable[[str, str, int, int | None], None]
 
 
-class UsageError(ValueError):
+class UsageError(TerminalError, ValueError):
     """What was asked for cannot be done: one sentence that names the way out."""
 
 
@@ -424,7 +425,7 @@ def _groups(run: Run, results: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from idedup_tasks.lake.results import uncertain
+    from idedup_tasks.lake import uncertain
     from idedup_tasks.stages.report.prepare import read_results
 
     columns = [
@@ -579,9 +580,7 @@ def _read(collection: Collection, path: str) -> ImageFacts:
     except ValueError as error:  # also: a password in the address, an unknown protocol
         raise UsageError(str(error)) from None
     try:
-        return images.read_image(
-            data, images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-        )
+        return images.read_image(data, limits)
     except images.Rejected as error:
         raise images.Rejected(error.code, f"{path} cannot be compared: {error.reason}") from error
 
@@ -593,7 +592,7 @@ def _same_bytes(images: Snapshot, sha256: str) -> list[str]:
 
 
 def _thumbnail(facts: ImageFacts) -> Any:
-    from idedup_tasks.stages.prefilter.prepare import open_thumbnail
+    from idedup_tasks.images import open_thumbnail
 
     return open_thumbnail(facts.thumbnail)
 
@@ -602,7 +601,7 @@ def _perceptual_twins(run: Run, facts: ImageFacts) -> Iterator[tuple[str, float]
     """Images within the perceptual distance, with their scores."""
     import numpy as np
 
-    from idedup_tasks.stages.prefilter.hashes import dihedral_variants, perceptual_hash
+    from idedup_tasks.hashes import dihedral_variants, perceptual_hash
 
     settings, distance = run.collection.prefilter, run.thresholds.phash_distance
     thumbnail = _thumbnail(facts)
@@ -620,14 +619,14 @@ def _perceptual_twins(run: Run, facts: ImageFacts) -> Iterator[tuple[str, float]
 
 def _near_duplicates(run: Run, facts: ImageFacts, limit: int) -> Iterator[tuple[str, float]]:
     """The most similar active images from the pair threshold on, with their cosines."""
+    from idedup_tasks import shards
     from idedup_tasks.descriptors import load_descriptor
-    from idedup_tasks.stages.index import prepare as index
 
     model_id = run.model_id
     descriptor = load_descriptor(run.collection.descriptor, run.collection.device)
     if descriptor.model_id != model_id:
         raise UsageError(f"The descriptor here is {descriptor.model_id}, the index is {model_id}.")
-    names, scores = index.search(run, descriptor.encode([_thumbnail(facts)]), limit)
+    names, scores = shards.search(run.lake, model_id, descriptor.encode([_thumbnail(facts)]), limit)
     for name, score in zip(names[0], scores[0], strict=False):
         if round(float(score), 4) >= run.thresholds.pair:
             yield name, round(float(score), 4)
@@ -715,8 +714,8 @@ def explain(
     from idedup_tasks import explanation
     from idedup_tasks.descriptors import load_card, load_descriptor
     from idedup_tasks.explanation.places import PlaceNetwork
+    from idedup_tasks.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
     from idedup_tasks.stages.group.clusters import cosine
-    from idedup_tasks.stages.prefilter.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
 
     thresholds = _thresholds(settings)
     first, second = (
@@ -803,7 +802,7 @@ def _named_image(run: Run, image_id: str) -> _Compared:
     """An image of the collection, by its id."""
     import pyarrow.dataset as ds
 
-    from idedup_tasks.stages.prefilter.prepare import open_thumbnail
+    from idedup_tasks.images import open_thumbnail
 
     columns = ["uri", "sha256", "low_information", "thumbnail", "reason"]
     rows = run.lake.snapshot("images").read(columns, ds.field("image_id") == image_id).to_pylist()

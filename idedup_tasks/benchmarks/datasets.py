@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from idedup_tasks.benchmarks.edits import CROPS_AND_JPEGS, EDITS
-from idedup_tasks.descriptors.runtime import usable_cores
+from idedup_tasks.compute import usable_cores
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.images import THUMBNAIL_LONG_SIDE, THUMBNAIL_SHORT_SIDE
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -42,7 +43,7 @@ _CIFAR_RECORD = 1 + 3 * 32 * 32
 _CROPS_AND_JPEGS, _STRONG = "crops and JPEGs", "strong edits"
 
 
-class BenchmarkError(Exception):
+class BenchmarkError(TerminalError):
     """Images, labels or methods that a benchmark was given cannot be used."""
 
 

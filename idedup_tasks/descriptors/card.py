@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from idedup_tasks.errors import TerminalError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -35,7 +37,7 @@ BACKGROUND_TEMPERATURE = 0.05
 BACKGROUND_SHARE = 0.7
 
 
-class DescriptorError(Exception):
+class DescriptorError(TerminalError):
     """A descriptor, its weights or the device that it was asked to run on cannot be used."""
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from idedup_tasks import pipeline, sources
+from idedup_tasks.ids import image_id
 from idedup_tasks.lake import Snapshot
+from idedup_tasks.periods import Period
 from idedup_tasks.run import Run
-from idedup_tasks.settings import STAGES, Period
+from idedup_tasks.settings import STAGES
 from idedup_tasks.stages.ingest.listing import Listed, Listing, arrival_rule
-from idedup_tasks.stages.ingest.prepare import image_id
 
 _EXAMPLES = 3
 

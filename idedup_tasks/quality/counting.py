@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pandas.util import hash_pandas_object
 
 from idedup_tasks.lake import TABLES, Candidate, DataFile, Lake
 from idedup_tasks.run import Run
@@ -134,6 +133,8 @@ def _hashes(scan: Scan, columns: Sequence[str], part: int, parts: int) -> Hashes
 
 def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
     """64-bit SipHash of each row's key, uint64 (rows,)."""
+    from pandas.util import hash_pandas_object
+
     frame = batch.select(list(columns)).to_pandas()
     return np.asarray(hash_pandas_object(frame, index=False, categorize=False), np.uint64)
 

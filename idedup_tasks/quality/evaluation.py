@@ -73,7 +73,8 @@ def evaluator() -> Evaluate:
         outcomes: dict[int, Outcome] = {}
         for result in found.results:
             config = result.expectation_config
-            assert config is not None and config.meta is not None
+            assert config is not None
+            assert config.meta is not None
             outcomes[config.meta["place"]] = _outcome(result)
         return [outcomes[place] for place in range(len(expectations))]
 

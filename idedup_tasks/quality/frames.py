@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from idedup_tasks.lake import TABLES, Candidate, Lake, TableChange, stored_schema
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, TABLES, Candidate, Lake, TableChange, stored_schema
+from idedup_tasks.periods import period_of
 from idedup_tasks.run import Run
-from idedup_tasks.settings import period_of
+from idedup_tasks.shards import ids_path
 
 BATCH_ROWS = 100_000
 _UNREAD = ("thumbnail", "variants")
@@ -98,8 +98,6 @@ def _derived(run: Run, rows: pa.Table, table: str) -> pa.Table:
 
 def _shard_bytes(lake: Lake, path: str) -> int | None:
     """What a shard's two files hold together; None when one is missing."""
-    from idedup_tasks.stages.index.prepare import ids_path
-
     paths = (path, ids_path(path))
     return sum(lake.size(p) for p in paths) if all(map(lake.exists, paths)) else None
 

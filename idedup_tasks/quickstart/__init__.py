@@ -29,6 +29,7 @@ from rich.table import Table
 
 from idedup_tasks.api import collection_name, size_text
 from idedup_tasks.commands import command, file_name
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.quickstart.airflow import AirflowError, LocalAirflow
 from idedup_tasks.quickstart.sample import arrival_days, make_sample
 from idedup_tasks.settings import (
@@ -56,7 +57,7 @@ _SIGNS = {
 }
 
 
-class UsageError(ValueError):
+class UsageError(TerminalError, ValueError):
     """What was asked for cannot be done; one sentence."""
 
 

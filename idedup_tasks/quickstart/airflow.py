@@ -34,6 +34,7 @@ from urllib.parse import quote
 
 import psutil
 
+from idedup_tasks.errors import IdedupError, TransientError
 from idedup_tasks.settings import Places, make_private, sqlite_url
 
 _AIRFLOW = [sys.executable, "-m", "airflow"]
@@ -57,11 +58,11 @@ _Answer = TypeVar("_Answer")
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
-class AirflowError(RuntimeError):
+class AirflowError(IdedupError, RuntimeError):
     """Airflow does not start, ends by itself, or refuses a request."""
 
 
-class MetadataLocked(AirflowError):
+class MetadataLocked(AirflowError, TransientError):
     """SQLite refused a write because another process had written meanwhile: ask again."""
 
 

@@ -23,8 +23,8 @@ from idedup_tasks.training.measure import (
     pair_curve,
     summary,
 )
-from idedup_tasks.training.photos import TrainingError
 from idedup_tasks.training.quantiser import train_quantiser
+from idedup_tasks.training.recipes import TrainingError
 
 PAIR_PRECISION = 0.99
 UNKNOWN_PAIR_PRECISION = 0.97

@@ -4,6 +4,11 @@
 Each leaves its result in the output folder, and repeated, goes on from there.
 """
 
+# ruff: noqa: E402 - what the next imports need is looked for first
+from idedup_tasks.extras import require
+
+require("torchvision", "Training")
+
 import json
 import shutil
 import time
@@ -45,17 +50,17 @@ from idedup_tasks.settings import Thresholds as CheckedThresholds
 from idedup_tasks.training.augment import view_batches
 from idedup_tasks.training.calibrate import calibrate
 from idedup_tasks.training.copies import CopySet, make_copies
-from idedup_tasks.training.learn import RECIPES, Curves, Learner, Recipe, learn
+from idedup_tasks.training.learn import Curves, Learner, learn
 from idedup_tasks.training.measure import pair_curve, summary
 from idedup_tasks.training.photos import (
     CACHE_SIDE,
     PhotoCache,
-    TrainingError,
     cache_photos,
     is_set_aside,
     photo_files,
 )
 from idedup_tasks.training.quantiser import train_quantiser
+from idedup_tasks.training.recipes import RECIPES, Recipe, TrainingError
 from idedup_tasks.training.whiten import fit_background, refit_head
 
 # Neither thresholds nor a comparison mean anything on fewer photographs set aside.

@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from idedup_tasks.descriptors import descriptor_info
-from idedup_tasks.lake import TABLES, Candidate, DataFile, TableChange, stored_schema
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, TABLES, Candidate, DataFile, TableChange, stored_schema
 from idedup_tasks.pipeline import check, rule_names, rules_of
 from idedup_tasks.quality import RuleResult, counting, frames
 from idedup_tasks.run import Run

@@ -17,8 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_quality import World
 
-from idedup_tasks.lake import TABLES
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, TABLES
 from idedup_tasks.pipeline import check, rules_of
 from idedup_tasks.quality import arrow_evaluation, checking, evaluation
 from idedup_tasks.quality.outcome import Outcome
@@ -195,7 +194,8 @@ def test_a_column_that_is_not_there_is_no_verdict() -> None:
         *(Filled("there", where), Between("there", 0, 1, where)),
     ]
     for outcome in both(rows, asked):
-        assert outcome.problem is not None and "missing" in outcome.problem
+        assert outcome.problem is not None
+        assert "missing" in outcome.problem
 
 
 @pytest.mark.parametrize("value", ["text", None])

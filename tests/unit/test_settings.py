@@ -12,7 +12,8 @@ import pytest
 import yaml
 from platformdirs import user_data_dir
 
-from idedup_tasks.settings import Places, SettingsError, digest, load_collection, period_of
+from idedup_tasks.periods import period_of
+from idedup_tasks.settings import Places, SettingsError, digest, load_collection
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,7 +83,8 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(
     with pytest.raises(SettingsError, match=r"photos\.yaml: source: .*environment") as caught:
         load_collection(write(tmp_path, name="p", source=source, keeper=["path"], tags=3))
     told = "".join(traceback.format_exception(caught.value))
-    assert "hunter2" not in told and len(str(caught.value).splitlines()) == 2
+    assert "hunter2" not in told
+    assert len(str(caught.value).splitlines()) == 2
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,8 @@ def test_by_default_state_lies_in_the_users_data_folder(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     places = Places.from_environment()
     assert places.home == Path(user_data_dir("idedup", appauthor=False)).resolve()
-    assert not places.home.is_relative_to(ROOT) and not places.home.exists()
+    assert not places.home.is_relative_to(ROOT)
+    assert not places.home.exists()
     assert places.collections == places.home / "collections"
 
 
@@ -198,7 +201,8 @@ def test_periods_are_named_so_that_they_sort() -> None:
 
 def test_the_reference_says_what_the_settings_say() -> None:
     spec = importlib.util.spec_from_file_location("reference", ROOT / "docs/reference.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     written = (ROOT / "docs/collections.md").read_text(encoding="utf-8")

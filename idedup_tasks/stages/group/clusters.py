@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from idedup_tasks.linkage import average_clusters, matrix_clusters
 from idedup_tasks.settings import Grouping
-from idedup_tasks.stages.group.linkage import average_clusters, matrix_clusters
 from idedup_tasks.stages.group.pairs import SCALE, Pairs
 
 _ROWS = 256

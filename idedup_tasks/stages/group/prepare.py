@@ -30,6 +30,7 @@ from idedup_tasks.lake import (
 )
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import RELATIONS, KeeperCriterion, Thresholds, digest
+from idedup_tasks.shards import open_shards
 from idedup_tasks.stages.group.clusters import Clusters, cut_components
 from idedup_tasks.stages.group.counts import Counts
 from idedup_tasks.stages.group.members import (
@@ -42,7 +43,6 @@ from idedup_tasks.stages.group.members import (
 )
 from idedup_tasks.stages.group.pairs import SCALE, Pairs, find_pairs, nearest_cells
 from idedup_tasks.stages.group.suggestion import suggest
-from idedup_tasks.stages.index.prepare import shards
 
 publish = publish_changes
 
@@ -274,7 +274,7 @@ def _gather(lake: Lake, index: Snapshot, model_id: str, found: Collected, path: 
     ids = found.ids[found.compared]
     vectors: np.ndarray | None = None
     filled = np.zeros(len(ids), dtype=bool)
-    for shard in shards(lake, index, model_id):
+    for shard in open_shards(lake, index, model_id):
         if not len(ids):
             break
         if vectors is None:
@@ -416,7 +416,7 @@ def _write_groups(
     names = pa.array(found.ids.astype(str))
     thresholds = run.thresholds
     methods = {"exact": "sha256", "perceptual": run.collection.prefilter.hash, "near": run.model_id}
-    reached = _reached(members, thresholds)
+    reached = reached_thresholds(members, thresholds)
     own = np.arange(len(found.ids))
     verdict = np.where(
         members.group < 0, "unique", np.where(members.keeper == own, "keeper", "duplicate")
@@ -454,7 +454,7 @@ def _write_groups(
         reconcile_partition(run.lake, target, change, {"arrival": arrival}, GROUPS.empty_table())
 
 
-def _reached(members: Members, thresholds: Thresholds) -> np.ndarray:
+def reached_thresholds(members: Members, thresholds: Thresholds) -> np.ndarray:
     """(n,) float64: the threshold that each score had to reach, NaN where there is no score.
 
     Two images are joined from the candidate threshold on, and that is what decides for a near

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from idedup_tasks.lake import Candidate
+from idedup_tasks.periods import in_window
 from idedup_tasks.quality.counting import Rows, after, repeated, tally
 from idedup_tasks.run import Run
 from idedup_tasks.stages.ingest.counts import Counts
-from idedup_tasks.stages.ingest.listing import in_window
 
 
 def facts(run: Run, candidate: Candidate) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from idedup_tasks.settings import Arrival, Period, period_of
+from idedup_tasks.periods import period_of
+from idedup_tasks.settings import Arrival
 from idedup_tasks.sources import SourceObject
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -57,26 +58,6 @@ def arrival_rule(arrival: Arrival) -> Callable[[SourceObject], tuple[str, dateti
         return period_of(moment, arrival.period), moment
 
     return from_key
-
-
-def in_window(arrival: str, window: tuple[datetime, datetime] | None, period: Period) -> bool:
-    """Whether a period overlaps a half-open window. A period is never brought up to date in part.
-
-    Names of periods sort as the periods do.
-    """
-    if window is None:
-        return True
-    start, end = window
-    if end <= start:
-        return False
-    return period_of(start, period) <= arrival <= period_of(end - _MICROSECOND, period)
-
-
-def periods_named(periods: Mapping[str, int], most: int = 12) -> str:
-    """`2026-01-01 (3), 2026-01-02 (14) and 40 more periods`."""
-    named = [f"{name} ({count:,})" for name, count in sorted(periods.items())[:most]]
-    rest = len(periods) - len(named)
-    return ", ".join(named) + (f" and {rest} more periods" if rest > 0 else "")
 
 
 class Listing:

@@ -23,17 +23,13 @@ import pyarrow.compute as pc
 
 from idedup_tasks import compute, sources
 from idedup_tasks.connections import Access
+from idedup_tasks.ids import image_id
 from idedup_tasks.lake import TIMESTAMP, Candidate, DataFile, Lake, Snapshot, TableChange
+from idedup_tasks.periods import in_window, periods_named
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import Limits, digest
 from idedup_tasks.stages.ingest.counts import Counts
-from idedup_tasks.stages.ingest.listing import (
-    Listed,
-    Listing,
-    arrival_rule,
-    in_window,
-    periods_named,
-)
+from idedup_tasks.stages.ingest.listing import Listed, Listing, arrival_rule
 from idedup_tasks.stages.ingest.reading import Batch, Outcome, Reading, counted, read_batch
 
 CHUNK = 500
@@ -44,15 +40,6 @@ _PASSING = frozenset({"unreadable", "vanished", "crashed", "timed-out", "out-of-
 _RETRIED = _PASSING | {"too-large", "too-many-pixels"}
 
 publish = publish_changes
-
-
-def image_id(collection: str, key: str) -> str:
-    """128-bit id of an image, as 32 hex digits: a hash of collection and key.
-
-    The key is relative to the source, so that moving a whole source keeps the ids.
-    """
-    name = f"{collection}\0{key}".encode(errors="surrogateescape")
-    return hashlib.blake2b(name, digest_size=16).hexdigest()
 
 
 def prepare(run: Run) -> Candidate:

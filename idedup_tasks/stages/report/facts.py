@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from idedup_tasks.lake import Candidate
+from idedup_tasks.periods import in_window
 from idedup_tasks.quality.counting import Scan, differences, read_version, repeated, tally
 from idedup_tasks.run import Run
 from idedup_tasks.settings import RELATIONS
-from idedup_tasks.stages.ingest.listing import in_window
 from idedup_tasks.stages.report.counts import Counts
 
 # The share of duplicates among fewer images says nothing.

@@ -21,12 +21,12 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from idedup_tasks.commands import command
+from idedup_tasks.linkage import merge_tree
 from idedup_tasks.pages import charts
 from idedup_tasks.pages.charts import Chart
 from idedup_tasks.run import Run
 from idedup_tasks.settings import RELATIONS, Thresholds
 from idedup_tasks.stages.group.counts import Suggestion
-from idedup_tasks.stages.group.linkage import merge_tree
 from idedup_tasks.warehouse import Warehouse
 
 # What a page of a few megabytes can hold.

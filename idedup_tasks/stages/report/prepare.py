@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from idedup_tasks.lake import Candidate, Conflict, Lake, Snapshot, safe_name
-from idedup_tasks.lake.results import RESULTS, uncertain
+from idedup_tasks.lake import RESULTS, Candidate, Conflict, Lake, Snapshot, safe_name, uncertain
 from idedup_tasks.run import Run
 from idedup_tasks.stages.report.counts import Counts
 
