@@ -108,9 +108,9 @@ def scan(
         prepared = pipeline.prepare(stage, run)
         between = time.perf_counter()
         show("checking", 0, None)
-        published = pipeline.gate(stage, run, prepared["candidate"])
+        published = pipeline.gate(stage, run, prepared["candidate"], evaluator="arrow")
         seconds = between - begun
-        images = published["counts"].get("images", 0)
+        images = pipeline.counts_of(stage, published["counts"]).images
         stages[stage] = {
             "seconds": round(seconds, 3),
             "gate_seconds": round(time.perf_counter() - between, 3),
