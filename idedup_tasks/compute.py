@@ -39,9 +39,9 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 Made = TypeVar("Made")
 
-_CONNECT_S = 30.0
+CONNECT_S = 30.0
 # A worker that was killed is back within seconds where something restarts it.
-_NO_WORKER_S = 60.0
+NO_WORKER_S = 60.0
 _TLS = ("IDEDUP_DASK_TLS_CA", "IDEDUP_DASK_TLS_CERT", "IDEDUP_DASK_TLS_KEY")
 
 
@@ -250,7 +250,7 @@ def _taken(future: Future[Any], address: str) -> Any:
             )
         raise error
     try:
-        return future.result(timeout=_CONNECT_S)
+        return future.result(timeout=CONNECT_S)
     except (CommClosedError, TimeoutError, concurrent.futures.CancelledError):
         raise _lost(address) from None
 
@@ -280,11 +280,11 @@ class _Workers:
             raise _lost(self._address)
         if time.monotonic() - self._asked >= 5:
             self._ask()
-        if not self._slots and time.monotonic() - self._seen > _NO_WORKER_S:
+        if not self._slots and time.monotonic() - self._seen > NO_WORKER_S:
             which = "worker with the resource GPU" if self._gpu else "worker"
             raise DaskError(
                 f"The Dask scheduler {self._address} has had no {which} for "
-                f"{_NO_WORKER_S:.0f} seconds: start one with `dask worker`."
+                f"{NO_WORKER_S:.0f} seconds: start one with `dask worker`."
             )
 
     def _ask(self) -> None:
@@ -308,7 +308,7 @@ def _connected(address: str) -> Iterator[Client]:
     security = _security(address)
     try:
         client = Client(
-            address, security=security, timeout=_CONNECT_S, set_as_default=False, name="idedup"
+            address, security=security, timeout=CONNECT_S, set_as_default=False, name="idedup"
         )
     except ValueError as error:
         raise SettingsError(
@@ -317,7 +317,7 @@ def _connected(address: str) -> Iterator[Client]:
         ) from None
     except (OSError, TimeoutError):
         raise DaskError(
-            f"The Dask scheduler {address} does not answer within {_CONNECT_S:.0f} seconds: start "
+            f"The Dask scheduler {address} does not answer within {CONNECT_S:.0f} seconds: start "
             "it, or mend IDEDUP_DASK_SCHEDULER (and IDEDUP_DASK_TLS_* if its traffic is TLS)."
         ) from None
     try:

@@ -101,7 +101,7 @@ def list_objects(
             )
     except Exception as error:
         raise SourceUnreachable(
-            f"{_without_secrets(address)} cannot be listed: {_explain(error, options)}."
+            f"{_without_secrets(address)} cannot be listed: {explain(error, options)}."
         ) from None
 
 
@@ -130,7 +130,7 @@ def read_object(
     except FileNotFoundError:
         raise ObjectVanished(f"{shown} is no longer there.") from None
     except PermissionError as error:
-        raise ObjectUnreadable(f"{shown} may not be read: {_explain(error, options)}.") from None
+        raise ObjectUnreadable(f"{shown} may not be read: {explain(error, options)}.") from None
     except Exception as error:
         # A range of an empty object does not exist, which S3 calls an error.
         if "InvalidRange" in str(error) or "range" in str(error).lower():
@@ -139,7 +139,7 @@ def read_object(
                     return b""
             except Exception as second:
                 error = second
-        raise SourceUnreachable(f"{shown} cannot be read: {_explain(error, options)}.") from None
+        raise SourceUnreachable(f"{shown} cannot be read: {explain(error, options)}.") from None
 
 
 def is_local(uri: str | Path) -> bool:
@@ -178,7 +178,7 @@ def _open_filesystem(scheme: str, address: str, options: dict[str, Any]) -> tupl
         filesystem = kind(**{**kind._get_kwargs_from_urls(address), **options})
     except Exception as error:
         raise SourceUnreachable(
-            f"{_without_secrets(address)} cannot be reached: {_explain(error, options)}."
+            f"{_without_secrets(address)} cannot be reached: {explain(error, options)}."
         ) from None
     return filesystem, str(kind._strip_protocol(address)).rstrip("/")
 
@@ -417,7 +417,7 @@ def _without_secrets(text: str) -> str:
     return re.sub(r"(?i)\b(sig|signature|token|x-amz-[a-z-]+)=[^&\s]+", r"\1=***", text)
 
 
-def _explain(error: BaseException, options: Mapping[str, Any]) -> str:
+def explain(error: BaseException, options: Mapping[str, Any]) -> str:
     """One line about an error, without anything that the storage options hold in confidence."""
     text = _without_secrets(" ".join(str(error).split()))
     for secret in _secrets(options):

@@ -7,7 +7,7 @@ is its own.
 from __future__ import annotations
 
 import sys
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from PIL import Image
@@ -68,7 +68,9 @@ class Described:
 def main(name: str, device: str) -> None:
     out = answer_channel()
     try:
-        encoder = Hash(name) if name in get_args(HashKind) else Described(name, device)
+        encoder = (
+            Hash(cast(HashKind, name)) if name in get_args(HashKind) else Described(name, device)
+        )
     except (DescriptorError, ExtraMissing) as error:
         write_line(out, {"error": str(error)})
         return

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from idedup_tasks.linkage import average_clusters
 
 STEPS = 10_000  # levels of similarity in a unit: 4 decimals
-_ROWS = 512
+ROWS = 512
 _CELLS = 2**24  # similarities that are compared with each other at once
 
 
@@ -201,8 +201,8 @@ def rank(
     tallies = {str(kind): Tally() for kind in np.unique(kinds[queries])}
     both = np.isin(references, queries)
     asked, precisions = [], []
-    for first in range(0, len(queries), _ROWS):
-        rows = queries[first : first + _ROWS]
+    for first in range(0, len(queries), ROWS):
+        rows = queries[first : first + ROWS]
         levels = encoding.levels(rows, references)
         right = groups[rows, None] == groups[references][None]
         levels[rows[:, None] == references[None]] = -1  # itself, below everything
@@ -234,8 +234,8 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
 def tally_pairs(encoding: Encoding, pairs: np.ndarray, same: np.ndarray) -> Tally:
     """Count labelled pairs: rows int64 (m, 2), and whether each pair is right, bool (m,)."""
     tally = Tally()
-    for first in range(0, len(pairs), _ROWS * 16):
-        part = slice(first, first + _ROWS * 16)
+    for first in range(0, len(pairs), ROWS * 16):
+        part = slice(first, first + ROWS * 16)
         a, b = (encoding.vectors[pairs[part, side]] for side in (0, 1))
         inner = np.einsum("ij,ij->i", a, b)
         tally.add(levels_of((1 + inner) / 2 if encoding.hamming else inner), same[part])
@@ -249,8 +249,8 @@ def components(encoding: Encoding, rows: np.ndarray, threshold: float) -> np.nda
     """Connected components of the pairs at or above a threshold: int64 (rows,) labels."""
     n, first_good = len(rows), first_level(threshold)
     labels = np.arange(n)
-    for first in range(0, n, _ROWS):
-        block = slice(first, first + _ROWS)
+    for first in range(0, n, ROWS):
+        block = slice(first, first + ROWS)
         near, column = np.nonzero(encoding.levels(rows[block], rows[first:]) >= first_good)
         # What earlier blocks have joined stays joined: edges run between labels.
         ends = np.stack([labels[near + first], labels[column + first]])

@@ -128,7 +128,8 @@ class Process:
             if method.family == "peer"
             else None,
         )
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._to, self._from = self._process.stdin, self._process.stdout
         self.about: dict[str, Any] = {}
 

@@ -26,7 +26,8 @@ FILE = Path(__file__).resolve().parents[2] / "dags/idedup_dags/descriptor_benchm
 @pytest.fixture(scope="module")
 def dag() -> DAG:
     spec = importlib.util.spec_from_file_location("descriptor_benchmark", FILE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["descriptor_benchmark"] = module
     spec.loader.exec_module(module)
@@ -35,10 +36,12 @@ def dag() -> DAG:
 
 
 def test_it_is_wired_for_operators(dag: DAG) -> None:
-    assert dag.dag_id == "descriptor_benchmark" and "idedup" in dag.tags
+    assert dag.dag_id == "descriptor_benchmark"
+    assert "idedup" in dag.tags
     assert dag.timetable.can_be_scheduled is False
     (measure,) = dag.tasks
-    assert measure.owner == "idedup" and measure.retries >= 3
+    assert measure.owner == "idedup"
+    assert measure.retries >= 3
     assert measure.execution_timeout == timedelta(hours=24)
     for part in ("Purpose", "Inputs", "Outputs", "How to backfill", "Triage notes"):
         assert part in str(dag.doc_md)
@@ -59,7 +62,8 @@ def test_a_run_writes_the_page_and_the_rows(dag: DAG, airflow_home: Path) -> Non
     results = json.loads((folder / "benchmark.json").read_text())
     assert results["benchmark_id"] == run.run_id
     assert set(results["methods"]) == {"ahash", "phash"}
-    assert (folder / "benchmark.html").is_file() and (folder / "benchmark.csv").is_file()
+    assert (folder / "benchmark.html").is_file()
+    assert (folder / "benchmark.csv").is_file()
     rows = Warehouse(places.warehouse).query("benchmarks")
     (row,) = [
         row

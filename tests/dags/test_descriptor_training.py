@@ -31,7 +31,8 @@ ORDER = ["preprocess", "train", "calibrate", "benchmark", "register"]
 def parse() -> DAG:
     path = ROOT / "dags/idedup_dags/descriptor_training.py"
     spec = importlib.util.spec_from_file_location("descriptor_training", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["descriptor_training"] = module
     spec.loader.exec_module(module)
@@ -57,10 +58,12 @@ def test_parsing_imports_nothing_heavy() -> None:
 def test_the_dag_is_five_steps_in_order() -> None:
     dag = parse()
     assert [task.task_id for task in dag.topological_sort()] == ORDER
-    assert dag.schedule is None and dag.max_active_runs == 1
+    assert dag.schedule is None
+    assert dag.max_active_runs == 1
     assert {"idedup", "descriptor"} <= dag.tags
     for task in dag.tasks:
-        assert task.retries >= 3 and task.owner == "idedup"
+        assert task.retries >= 3
+        assert task.owner == "idedup"
         assert task.retry_exponential_backoff > 1
         assert task.max_retry_delay <= timedelta(hours=1)
         assert task.execution_timeout is not None
@@ -139,7 +142,8 @@ def test_a_run_ends_with_a_registered_descriptor(
     assert values["train"]["steps"] == 2
     assert len(json.dumps(values)) < 10_000
     registered = values["register"]
-    assert registered["registered"] and registered["model_id"] == values["calibrate"]["model_id"]
+    assert registered["registered"]
+    assert registered["model_id"] == values["calibrate"]["model_id"]
     assert (Path(registered["location"]) / "registration.json").is_file()
     rows = Warehouse(Places.from_environment().warehouse).query("registered_models")
     assert [row["model_id"] for row in rows] == [registered["model_id"]]
@@ -178,4 +182,5 @@ def test_the_benchmark_is_recorded_under_the_runs_name(
 
     links = sorted((output / "set_aside").iterdir())
     aside = [file for file in photo_files(photos) if is_set_aside(file)]
-    assert [link.resolve() for link in links] == aside and aside
+    assert [link.resolve() for link in links] == aside
+    assert aside

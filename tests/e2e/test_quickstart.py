@@ -53,7 +53,8 @@ def test_a_folder_of_ones_own(source: Path, tmp_path: Path, taken_port: int) -> 
     assert "all duplicates" in result.stdout
     assert re.search(r"all files +22 +of", result.stdout)
     address = re.search(r"Airflow: (http://127\.0\.0\.1:(\d+)) ", result.stdout)
-    assert address is not None and int(address[2]) != taken_port
+    assert address is not None
+    assert int(address[2]) != taken_port
     # Told before there is anything to wait for, and again at the end.
     told = [line.startswith("Airflow: ") for line in result.stdout.splitlines()]
     assert sum(told) == 2
@@ -68,7 +69,8 @@ def test_a_folder_of_ones_own(source: Path, tmp_path: Path, taken_port: int) -> 
     assert answer.returncode == 0, answer.stderr
     assert "exact" in answer.stdout
     report = re.search(r"Report: (.*\.html)", result.stdout)
-    assert report is not None and Path(report[1]).stat().st_size > 1000
+    assert report is not None
+    assert Path(report[1]).stat().st_size > 1000
     for name in ("secrets.json", "passwords.json"):
         assert (tmp_path / "home/airflow" / name).stat().st_mode & 0o077 == 0
     left = [p for p in psutil.process_iter(["environ"]) if p.pid not in before]

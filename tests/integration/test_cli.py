@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,8 @@ def make_folder(folder: Path) -> dict[str, set[str]]:
         Names of the files that belong together, by photograph.
     """
     found = importlib.util.find_spec("skimage")
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     shipped = Path(found.origin).parent / "data"
     folder.mkdir(parents=True)
     truth: dict[str, set[str]] = {}
@@ -64,14 +64,14 @@ def make_folder(folder: Path) -> dict[str, set[str]]:
 
 
 @pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def truth(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One scan, through the command line, for all tests that only look."""
     folder = tmp_path_factory.mktemp("scan")
     groups = make_folder(folder / "pictures")
     output = folder / "pictures" / "found"
     code = cli.main(["scan", str(folder / "pictures"), "-o", str(output), "--device", "cpu"])
     assert code == 0
-    yield {"groups": groups, "source": folder / "pictures", "output": output}
+    return {"groups": groups, "source": folder / "pictures", "output": output}
 
 
 def summary_of(truth: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +191,8 @@ def test_images_parquet_is_the_keep_list(truth: dict[str, Any]) -> None:
 
 def test_the_report_is_one_page_without_script(truth: dict[str, Any]) -> None:
     page = (truth["output"] / "report.html").read_text(encoding="utf-8")
-    assert page.startswith("<!") and "<script" not in page
+    assert page.startswith("<!")
+    assert "<script" not in page
     assert "astronaut" in page
 
 
@@ -254,7 +255,8 @@ def test_query_finds_an_edit_that_the_library_does_not_hold(
     photo = Image.open(truth["source"] / "chelsea.png")
     ImageOps.mirror(photo).save(tmp_path / "mirrored.webp", quality=80)
     matches = idedup_tasks.query(tmp_path / "mirrored.webp", scan=truth["output"])
-    assert matches and {m.relation for m in matches} == {"near"}
+    assert matches
+    assert {m.relation for m in matches} == {"near"}
     assert {Path(m.uri).name for m in matches} <= truth["groups"]["chelsea"]
 
     noise = np.random.default_rng(99).integers(0, 256, (5, 5, 3), dtype=np.uint8)
@@ -274,14 +276,17 @@ def test_explain_says_and_draws_why(
     assert cli.main(["explain", ids["coffee.png"], twin, *scan, "-o", str(drawn)]) == 0
     said = capsys.readouterr().out
     assert said.startswith("Exact duplicates: the two files have the same bytes.\n")
-    assert "In the collection: one group; " in said and f"Drawn: {drawn}" in said
+    assert "In the collection: one group; " in said
+    assert f"Drawn: {drawn}" in said
     assert drawn.read_text(encoding="utf-8").startswith("<!doctype html>")
 
     # A file beside an image of the collection; the collection has decided nothing about it.
     photo = str(truth["source"] / "chelsea.png")
     assert cli.main(["explain", photo, ids["coffee.png"], *scan, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["relation"] is None and found["decided"] is None and found["common"] is None
+    assert found["relation"] is None
+    assert found["decided"] is None
+    assert found["common"] is None
     assert found["verdict"].startswith("Not called duplicates: the cosine of ")
 
 
@@ -555,7 +560,8 @@ def test_a_broken_gate_is_one_sentence_and_publishes_nothing(
     scan = ["scan", str(source), "-o", str(tmp_path / "o")]
     assert cli.main([*scan, "--settings", str(tmp_path / "strict.yaml")]) == 1
     error = capsys.readouterr().err
-    assert "reject_ratio" in error and "is not published" in error
+    assert "reject_ratio" in error
+    assert "is not published" in error
     assert not (tmp_path / "o" / "report.html").exists()
     # A one-off scan of a mixed folder only warns.
     assert cli.main(scan) == 0

@@ -72,7 +72,8 @@ def test_a_named_data_file_is_written_once(tmp_path: Path) -> None:
     assert lake.written("pairs", {}, "other.parquet") is None
     Path(lake.path(f"pairs/{first.path}")).write_bytes(b"PAR1 and no more")
     damaged = lake.written("pairs", {}, "chunk.parquet")
-    assert damaged is not None and damaged.rows == -1
+    assert damaged is not None
+    assert damaged.rows == -1
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
@@ -310,7 +311,8 @@ def test_three_thousand_alike_make_one_group_and_few_pairs(bench: Bench, unguard
     run = _planted(bench, vectors)
     counts = walk(run, ["index", "group", "report"])["group"]["counts"]
     assert counts["pairs_found"] == 3_000 * 2_999 // 2
-    assert counts["groups"] == 1 and counts["largest_group"] == 3_000
+    assert counts["groups"] == 1
+    assert counts["largest_group"] == 3_000
     limit = run.collection.grouping.pairs_per_image
     assert 0 < counts["pairs"] <= 3_000 * limit
     pairs = run.lake.snapshot("pairs").read()
@@ -451,4 +453,5 @@ def test_a_gate_that_stays_shut_says_which_rule_and_what_to_do(bench: Bench) -> 
         "ingest of drawn is not published: removal_ratio: found max_removed_ratio 0.5, expected at "
         "most 0% of a partition vanished. Mend the cause, then have ingest prepared again; "
     )
-    assert "\n" not in said and prepared["candidate"] in said
+    assert "\n" not in said
+    assert prepared["candidate"] in said

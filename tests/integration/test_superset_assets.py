@@ -116,7 +116,8 @@ def test_the_dashboard_shows_every_chart_once() -> None:
 def test_the_dashboard_filters_by_collection_and_interval() -> None:
     filters = {f["filterType"]: f for f in DASHBOARD["metadata"]["native_filter_configuration"]}
     [target] = filters["filter_select"]["targets"]
-    assert target["column"]["name"] == "collection" and target["datasetUuid"] in DATASETS
+    assert target["column"]["name"] == "collection"
+    assert target["datasetUuid"] in DATASETS
     assert "filter_time" in filters
     for dataset in DATASETS.values():
         assert "collection" in {c["column_name"] for c in dataset["columns"]}
@@ -128,6 +129,7 @@ def test_the_dashboard_filters_by_collection_and_interval() -> None:
 def test_no_file_holds_a_password() -> None:
     url = sa.make_url(DATABASE["sqlalchemy_uri"])
     assert (url.username, url.password) == ("idedup_bi", "XXXXXXXXXX")  # Superset's mask
-    assert not DATABASE["allow_dml"] and not DATABASE["allow_file_upload"]
+    assert not DATABASE["allow_dml"]
+    assert not DATABASE["allow_file_upload"]
     metadata = yaml.safe_load((ASSETS / "metadata.yaml").read_text(encoding="utf-8"))
     assert metadata["type"] == "assets"

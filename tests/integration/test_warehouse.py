@@ -110,7 +110,8 @@ def test_errors_are_a_sentence_without_the_password(url: str) -> None:
     with pytest.raises(WarehouseError) as caught:
         Warehouse(url).query("collections")
     text = f"{caught.value!r} {caught.value}"
-    assert "s3cret@" not in text and "=s3cret" not in text
+    assert "s3cret@" not in text
+    assert "=s3cret" not in text
     assert str(caught.value).endswith(".")
     assert caught.value.__cause__ is None
 
@@ -131,22 +132,29 @@ def test_a_rerun_overwrites_its_row(warehouse: Warehouse, tmp_path: Path) -> Non
     candidate.warnings.append("2 objects lie outside the window")
     warehouse.record_stage(run, "ingest", started, 2.0, error="unreachable \x00 source")
     [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
-    assert row["state"] == "failed" and row["error"] == "unreachable \ufffd source"
-    assert row["rows_in"] is None and row["images_per_second"] is None
+    assert row["state"] == "failed"
+    assert row["error"] == "unreachable \ufffd source"
+    assert row["rows_in"] is None
+    assert row["images_per_second"] is None
 
     warehouse.record_stage(run, "ingest", started, 2.0, candidate=candidate)
     warehouse.record_published(run, "ingest", {"images": 3})
     [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
-    assert row["state"] == "published" and row["tries"] == 2 and row["error"] is None
+    assert row["state"] == "published"
+    assert row["tries"] == 2
+    assert row["error"] is None
     assert (row["rows_in"], row["rows_out"], row["images_per_second"]) == (10, 9, 5.0)
-    assert row["started_at"] == started and row["published_at"].tzinfo is not None
+    assert row["started_at"] == started
+    assert row["published_at"].tzinfo is not None
     assert (row["window_start"], row["window_end"]) == run.window
     assert row["counts"]["rejected"] == 1
     assert row["warnings"] == ["2 objects lie outside the window"]
 
     warehouse.record_stage(run, "ingest", started, 0.0, candidate=candidate)
     [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
-    assert row["state"] == "prepared" and row["published_at"] is None and row["tries"] == 3
+    assert row["state"] == "prepared"
+    assert row["published_at"] is None
+    assert row["tries"] == 3
     assert row["images_per_second"] is None
 
 
@@ -155,7 +163,8 @@ def test_a_run_without_a_window(warehouse: Warehouse, tmp_path: Path) -> None:
     candidate = a_candidate(run, "embed", active=5, present=3, embedded=2, images=2)
     warehouse.record_stage(run, "embed", datetime.now(UTC), 1.0, candidate=candidate)
     [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
-    assert row["window_start"] is None and row["rows_out"] == 5
+    assert row["window_start"] is None
+    assert row["rows_out"] == 5
 
 
 def test_quality_results_are_replaced(warehouse: Warehouse, tmp_path: Path) -> None:
@@ -184,7 +193,8 @@ def test_registering_a_model_again_replaces_its_card(warehouse: Warehouse, tmp_p
     warehouse.apply(run, a_candidate(run), batches([]))
     [row] = warehouse.query("registered_models")
     assert (row["model_id"], row["card"], row["threshold_cut"]) == ("mobilenet@2", {"f1": 0.9}, 0.5)
-    assert row["location"] == "models/mobilenet@2" and row["registered_at"].tzinfo is not None
+    assert row["location"] == "models/mobilenet@2"
+    assert row["registered_at"].tzinfo is not None
     assert {row[0] for row in rows(warehouse, "model")} == {"", "photos"}
 
 
@@ -218,7 +228,8 @@ def test_apply_fills_all_tables(warehouse: Warehouse, tmp_path: Path) -> None:
     assert pairs[("02", "03")] == (None, None, 0.9, None, False, True)
     assert len(pairs) == 4
     beach = warehouse.query("image", collection="photos", image_id="05")[0]
-    assert beach["prefix"] == "summer" and beach["low_information"] is False
+    assert beach["prefix"] == "summer"
+    assert beach["low_information"] is False
     assert beach["period_start"] == datetime(2026, 1, 1, tzinfo=UTC)
     assert beach["arrived_at"] == datetime(2026, 1, 1, 9, tzinfo=UTC)
 
@@ -300,7 +311,8 @@ def test_nothing_at_all(warehouse: Warehouse, tmp_path: Path) -> None:
     done = warehouse.apply(run, a_candidate(run), batches([]))
     assert done == {"inserted": 0, "updated": 0, "deleted": 0}
     [totals] = warehouse.query("totals", collection="photos")
-    assert totals["images"] == 0 and totals["duplicate_rate"] is None
+    assert totals["images"] == 0
+    assert totals["duplicate_rate"] is None
 
 
 def test_older_versions_are_refused_and_leave_no_trace(

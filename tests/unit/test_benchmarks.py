@@ -172,7 +172,7 @@ def test_labelled_pairs_are_counted_alone(encoding: Encoding) -> None:
 
 def test_components_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     # Blocks of seven rows, so that components cross them.
-    monkeypatch.setattr("idedup_tasks.benchmarks.measures._ROWS", 7)
+    monkeypatch.setattr("idedup_tasks.benchmarks.measures.ROWS", 7)
     encoding, rows = random_encoding(60, 4), np.arange(3, 60)
     near = similarities(encoding)[3:, 3:] >= 0.85
     labels = components(encoding, rows, 0.85)
@@ -219,7 +219,8 @@ def pixels(dataset: Any) -> list[bytes]:
 def test_the_protocol_has_copydays_crops_and_jpegs() -> None:
     assert {f"crop {p} %" for p in (10, 15, 20, 30, 40, 50, 60, 70, 80)} <= set(CROPS_AND_JPEGS)
     assert {f"JPEG {q}" for q in (75, 50, 30, 20, 15, 10, 8, 5, 3)} <= set(CROPS_AND_JPEGS)
-    assert len(CROPS_AND_JPEGS) == 18 and not set(CROPS_AND_JPEGS) & set(STRONG)
+    assert len(CROPS_AND_JPEGS) == 18
+    assert not set(CROPS_AND_JPEGS) & set(STRONG)
     image = Image.new("RGB", (400, 200))
     cropped = EDITS["crop 80 %"](image, np.random.default_rng(0), lambda: image)
     assert cropped.width * cropped.height == pytest.approx(0.2 * 400 * 200, rel=0.02)
@@ -230,12 +231,14 @@ def test_copies_repeat_and_use_each_edit_equally_often(tmp_path: Path) -> None:
     folder = save_pictures(tmp_path / "photos", 33)
     dataset = open_dataset("copydays", folder)
     kinds, counts = np.unique(dataset.kinds[dataset.queries], return_counts=True)
-    assert set(kinds) == set(EDITS) and set(counts) == {5}
+    assert set(kinds) == set(EDITS)
+    assert set(counts) == {5}
     assert sum(map(len, dataset.sets.values())) == len(EDITS)
     first = pixels(dataset)
     assert first == pixels(open_dataset("copydays", folder))
     other = pixels(open_dataset("copydays", folder, seed=1))
-    assert first[:33] == other[:33] and first[33:] != other[33:]
+    assert first[:33] == other[:33]
+    assert first[33:] != other[33:]
     # Originals come first, as they are.
     assert first[0] == read_photo(folder / "000.png").tobytes()
 
@@ -328,7 +331,8 @@ def test_cifar10_reads_binary_batches(tmp_path: Path) -> None:
     )
     dataset = open_dataset("cifar10", tmp_path)
     assert len(dataset) == 4
-    assert dataset.pairs is not None and dataset.same is not None
+    assert dataset.pairs is not None
+    assert dataset.same is not None
     (a, b), (c, d) = dataset.pairs
     assert dataset.open(a).tobytes() == dataset.open(b).tobytes() == colours[1].tobytes()
     assert dataset.open(c).tobytes() != dataset.open(d).tobytes()
@@ -339,7 +343,8 @@ def test_cifar10_reads_binary_batches(tmp_path: Path) -> None:
         {"threshold": 0.5, "candidate": None, "cut": None},
     )
     assert figures["at_threshold"]["all"]["true_negatives"] == 1
-    assert "groups" not in figures and "map" not in figures
+    assert "groups" not in figures
+    assert "map" not in figures
 
 
 @pytest.mark.parametrize(
@@ -425,7 +430,9 @@ def test_a_peer_that_answers_at_the_end(tmp_path: Path) -> None:
     method = stand_in(tmp_path, LATE)
     results = run_benchmark(dataset, [method], benchmark_id="x")
     result = results["methods"]["stand-in"]
-    assert result["dim"] == 3 and result["model_bytes"] == 5 and result["peak_bytes"] > 1e6
+    assert result["dim"] == 3
+    assert result["model_bytes"] == 5
+    assert result["peak_bytes"] > 1e6
     assert result["groups"]["made_by"] == "connected components from 0.96"
     assert result["groups"]["best_components"]["pairwise_f1"] >= result["groups"]["pairwise_f1"]
 
@@ -449,7 +456,8 @@ def test_a_peer_sees_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         seen = process.about["seen"]
     finally:
         process.close()
-    assert "hunter2" not in seen.values() and seen["PATH"] == os.environ["PATH"]
+    assert "hunter2" not in seen.values()
+    assert seen["PATH"] == os.environ["PATH"]
 
 
 def test_a_process_that_dies_says_why(tmp_path: Path) -> None:
@@ -532,7 +540,8 @@ def test_results_hold_every_measure(results: dict[str, Any], tmp_path: Path) -> 
     again = json.loads(paths[0].read_text())
     assert measures_of(again["methods"]["phash"]) == measures
     header, *rows = paths[1].read_text().splitlines()
-    assert header.startswith("method,model_id,") and len(rows) == 2
+    assert header.startswith("method,model_id,")
+    assert len(rows) == 2
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
@@ -545,12 +554,16 @@ def test_the_page_is_whole_and_escaped(results: dict[str, Any]) -> None:
             "not_run": {"<img src=x>": "<b>because</b>"},
         }
     )
-    assert "<script" not in page and "<img src=x>" not in page and "<b>because" not in page
-    assert "<b>id</b>" not in page and "&lt;b&gt;id" in page
+    assert "<script" not in page
+    assert "<img src=x>" not in page
+    assert "<b>because" not in page
+    assert "<b>id</b>" not in page
+    assert "&lt;b&gt;id" in page
     assert not re.search(r'(src|href)="|https?:', page)
     # The paper's tables: rows measured, and rows that were not.
     assert page.count(">not run here<") == 6 + 2 + 4
-    assert "98.68 %" in page and "95.45 %" in page
+    assert "98.68 %" in page
+    assert "95.45 %" in page
 
 
 def test_the_papers_claims_do_not_follow_from_its_matrix() -> None:
@@ -572,4 +585,5 @@ def test_curves_of_training_are_drawn_where_they_lie_beside_a_descriptor(
     }
     trained = {**results["methods"]["phash"], "training": curves}
     page = render({**results, "methods": {"mobilenet_v3": trained}})
-    assert "Loss by epoch: mobilenet_v3" in page and "at the end 0.600 on photographs" in page
+    assert "Loss by epoch: mobilenet_v3" in page
+    assert "at the end 0.600 on photographs" in page

@@ -75,7 +75,8 @@ def test_info_agrees_with_the_loaded_descriptor(descriptor):
         dim,
         thresholds,
     )
-    assert model_id.startswith("mobilenet_v3-") and len(model_id) == len("mobilenet_v3-") + 8
+    assert model_id.startswith("mobilenet_v3-")
+    assert len(model_id) == len("mobilenet_v3-") + 8
 
 
 def test_model_id_covers_weights_preprocessing_runtime_and_precision():
@@ -96,7 +97,8 @@ def test_model_id_covers_weights_preprocessing_runtime_and_precision():
 def test_vectors_are_unit_float32_in_order(descriptor):
     images = pictures(5)
     vectors = descriptor.encode(images)
-    assert vectors.shape == (5, descriptor.dim) and vectors.dtype == np.float32
+    assert vectors.shape == (5, descriptor.dim)
+    assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(descriptor.encode(images[::-1])[::-1], vectors)
 
@@ -178,7 +180,8 @@ def stored_photographs(n: int) -> list[Image.Image]:
     files = sorted(PHOTOS.glob("*.jpg"))[:: max(1, 12000 // n)][:n] if PHOTOS.is_dir() else []
     if not files:
         found = importlib.util.find_spec("skimage")
-        assert found is not None and found.origin is not None
+        assert found is not None
+        assert found.origin is not None
         files = [Path(found.origin).parent / "data" / name for name in UNLIKE]
     return [Image.open(f).convert("RGB") for f in files]
 
@@ -209,7 +212,8 @@ def test_thresholds_are_similarities_that_divide_something():
 
 def test_quantiser_is_of_these_weights():
     centroids = load_quantiser()
-    assert centroids.dtype == np.float32 and centroids.shape == (2048, descriptor_info().dim)
+    assert centroids.dtype == np.float32
+    assert centroids.shape == (2048, descriptor_info().dim)
     np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-5)
 
 

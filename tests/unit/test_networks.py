@@ -108,7 +108,8 @@ def test_runtimes_of_each_network_agree(sidecar: Path) -> None:
     images = pictures(6)
     reference = load_descriptor(str(sidecar), "reference").encode(images)
     vectors = load_descriptor(str(sidecar), "cpu").encode(images)
-    assert vectors.shape == (6, 256) and vectors.dtype == np.float32
+    assert vectors.shape == (6, 256)
+    assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert (vectors * reference).sum(1).min() >= 0.999
     # Agreement says something only where different pictures are told apart.
@@ -132,7 +133,8 @@ def test_codes_of_the_papers_network_are_shares(tmp_path: Path) -> None:
     head = ConvolutionalEncoder(576, 256).eval()
     with torch.no_grad():
         codes = head(torch.rand(3, 576))
-    assert codes.shape == (3, 256) and codes.min() >= 0
+    assert codes.shape == (3, 256)
+    assert codes.min() >= 0
     torch.testing.assert_close(codes.sum(1), torch.ones(3))
     kinds = [type(layer).__name__ for layer in head]
     assert [kinds.count(k) for k in ("Conv1d", "BatchNorm1d", "MaxPool1d", "Dropout")] == [
@@ -165,7 +167,8 @@ def test_papers_network_takes_pixels_between_zero_and_one() -> None:
     network.features.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.no_grad():
         network(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2).expand(1, 3, 32, 2))
-    assert seen[0].min() == 0 and seen[0].max() == 1
+    assert seen[0].min() == 0
+    assert seen[0].max() == 1
 
 
 def test_scales_are_pooled_together() -> None:
@@ -328,8 +331,10 @@ def test_papers_views_are_those_of_the_generator_and_stay_close(tmp_path: Path) 
     arrays = [np.asarray(p.resize((40, 40))).transpose(2, 0, 1) for p in pictures(5)]
     pixels, aspects = np.stack(arrays), np.full(5, 90 / 70)
     views = [augmented(pixels, aspects, 32, np.random.default_rng(s)) for s in (3, 3, 4)]
-    assert views[0].shape == (5, 3, 32, 32) and views[0].dtype == torch.uint8
-    assert torch.equal(views[0], views[1]) and not torch.equal(views[0], views[2])
+    assert views[0].shape == (5, 3, 32, 32)
+    assert views[0].dtype == torch.uint8
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])
     # Mean colour survives the edges' repetition and 20 % of brightness.
     means = resized(pixels, 32).mean((2, 3))
     assert (views[0].float().mean((2, 3)) - means).abs().max() < 0.45 * means.max()
@@ -368,8 +373,11 @@ def test_lbid_gives_results_and_statistics() -> None:
     results, statistics = deduplicate(dataset, query, Colours(), 0.85, [False, True, True, True])
     assert [row for row, _ in results] == [2, 1]
     assert results[0][1] == pytest.approx(1)
-    assert statistics["images"] == 4 and statistics["duplicates"] == 2
-    assert statistics["accuracy"] == 0.75 and statistics["precision"] == 1
+    assert statistics["images"] == 4
+    assert statistics["duplicates"] == 2
+    assert statistics["accuracy"] == 0.75
+    assert statistics["precision"] == 1
     assert statistics["recall"] == pytest.approx(2 / 3)
     nothing, statistics = deduplicate([], query, Colours())
-    assert nothing == [] and statistics["duplicates"] == 0
+    assert nothing == []
+    assert statistics["duplicates"] == 0

@@ -103,7 +103,8 @@ def test_a_registered_descriptor_is_found_by_its_model_id(
         vectors = load_descriptor(model_id, device).encode([Image.new("RGB", (9, 9))])
         assert vectors.shape == (1, 64)
     [registration] = registry.registrations()
-    assert registration["model_id"] == model_id and registration["micro_ap"] == 0.5
+    assert registration["model_id"] == model_id
+    assert registration["micro_ap"] == 0.5
 
 
 def test_a_collection_names_a_registered_descriptor(places: Places, card: DescriptorCard) -> None:
@@ -209,22 +210,26 @@ def test_only_a_better_descriptor_is_registered(
         lambda sidecar, _: worth.get(sidecar.parent, 0.4),
     )
     done = register(first, photos, places)
-    assert done.registered and done.current is None
+    assert done.registered
+    assert done.current is None
     better = register(second, photos, places)
-    assert better.registered and better.current == done.model_id
+    assert better.registered
+    assert better.current == done.model_id
     assert (better.micro_ap, better.current_micro_ap) == (0.6, 0.4)
     # The last one registered is the one to beat, and once more is no other result.
     worth |= {Path(better.location or ""): 0.6}
     third = replace(card, input_size=40, folder=tmp_path / "third")
     shutil.copytree(card.folder, third.folder)
     refused = register(third.write(), photos, places)
-    assert not refused.registered and refused.current == better.model_id
+    assert not refused.registered
+    assert refused.current == better.model_id
     assert register(second, photos, places) == better
     rows = Warehouse(places.warehouse).query("registered_models")
     assert {row["model_id"] for row in rows} == {done.model_id, better.model_id}
     assert {row["location"] for row in rows} == {done.location, better.location}
     [row] = [row for row in rows if row["model_id"] == better.model_id]
-    assert row["card"]["input_size"] == 48 and row["dim"] == 64
+    assert row["card"]["input_size"] == 48
+    assert row["dim"] == 64
     assert json.loads(json.dumps(row["card"])) == load_card(str(second)).content()
 
 
@@ -234,5 +239,6 @@ def test_descriptors_are_compared_on_the_photographs_set_aside(
     photos = pictures(tmp_path / "photos", 40)
     said: list[str] = []
     done = register(card.folder / "lenet.json", photos, places, said.append)
-    assert done.registered and 0 < (done.micro_ap or 0) <= 1
+    assert done.registered
+    assert 0 < (done.micro_ap or 0) <= 1
     assert said == [f"µAP {done.micro_ap}"]

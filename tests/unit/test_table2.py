@@ -54,7 +54,8 @@ def test_rows_are_trained_measured_and_not_done_again(tmp_path, monkeypatch):
 
     before = made()
     table2.main()
-    assert made() == before and (output / "table2.md").read_text() == written
+    assert made() == before
+    assert (output / "table2.md").read_text() == written
 
 
 def test_the_table_has_all_networks_and_both_starts_of_the_papers():

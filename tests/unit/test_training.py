@@ -93,7 +93,8 @@ def test_a_strong_view_may_be_cropped_only_or_compressed_only(tmp_path, monkeypa
     original = torch.from_numpy(pixels).float()
     centred = [x - x.mean((1, 2, 3), keepdim=True) for x in (original, tiny)]
     alike = torch.nn.functional.cosine_similarity(*(x.flatten(1) for x in centred))
-    assert alike.min() > 0.6 and not torch.equal(tiny, whole)
+    assert alike.min() > 0.6
+    assert not torch.equal(tiny, whole)
     monkeypatch.setattr(augment_module, "CROPPED_ONLY", 1.0)
     crops = augment(pixels, cache.aspects, 192, True, rng).float()
     low, high = crops.amin((2, 3)), crops.amax((2, 3))
@@ -103,7 +104,8 @@ def test_a_strong_view_may_be_cropped_only_or_compressed_only(tmp_path, monkeypa
     maps, spans = augment_module.crop_windows(500, rng)
     corners = np.array([[x, y, 1] for x in (-1, 1) for y in (-1, 1)]).T
     assert np.abs(maps @ corners).max() <= 1 + 1e-5
-    assert 0.13 <= (spans**2).min() < 0.2 and 0.9 < (spans**2).max() <= 1
+    assert 0.13 <= (spans**2).min() < 0.2
+    assert 0.9 < (spans**2).max() <= 1
 
 
 @pytest.mark.parametrize("strong", [False, True])
@@ -114,7 +116,8 @@ def test_views_are_a_function_of_the_generator(tmp_path, strong):
         augment(pixels, cache.aspects, 48, strong, np.random.default_rng(seed))
         for seed in (3, 3, 4)
     ]
-    assert views[0].shape == (6, 3, 48, 48) and views[0].dtype == torch.uint8
+    assert views[0].shape == (6, 3, 48, 48)
+    assert views[0].dtype == torch.uint8
     assert torch.equal(views[0], views[1])
     assert not torch.equal(views[0], views[2])
     np.testing.assert_array_equal(pixels, cache.pixels)
@@ -165,7 +168,8 @@ def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
     assert all(torch.isfinite(value).all() for value in after.values())
     moved = [name for name, value in after.items() if not torch.equal(value, before[name])]
     assert {name.split(".")[0] for name in moved} == {"features", "head"}
-    assert len(learner.curves.loss) == 1 and 0 <= learner.curves.validation_accuracy[0] <= 1
+    assert len(learner.curves.loss) == 1
+    assert 0 <= learner.curves.validation_accuracy[0] <= 1
     assert bool(learner.curves.threshold) == (recipe.objective == "pairs")
     other = "lenet" if network != "lenet" else "mobilenet_v3"
     with pytest.raises(TrainingError, match="no checkpoint of a"):
@@ -185,7 +189,8 @@ def test_the_papers_network_learns_by_the_papers_recipe(tmp_path):
         progress=lambda step, loss, accuracy: found.append((loss, accuracy)),
     )
     loss, accuracy = np.mean(found[-8:], axis=0)
-    assert loss < 0.7 and accuracy > 0.65
+    assert loss < 0.7
+    assert accuracy > 0.65
 
 
 def test_dropout_is_repeated_when_a_run_continues(tmp_path):
@@ -235,11 +240,13 @@ def test_a_killed_run_continues_to_the_same_weights_and_curves(tmp_path, monkeyp
     recipe = replace(TINY, steps=8)
     resumed = learn.Learner(recipe, None)
     resumed.restore(checkpoint)
-    assert resumed.step == 4 and resumed.neighbours.shape == (12, learn.NEIGHBOURS)
+    assert resumed.step == 4
+    assert resumed.neighbours.shape == (12, learn.NEIGHBOURS)
     whole = learn.learn(cache, cache, recipe, tmp_path / "whole.safetensors")
     parts = learn.learn(cache, cache, recipe, checkpoint)
     same_weights(whole, parts)
-    assert parts.curves == whole.curves and len(whole.curves.epoch) == 3
+    assert parts.curves == whole.curves
+    assert len(whole.curves.epoch) == 3
 
 
 def test_half_of_a_batch_are_neighbours_of_the_other_half():
@@ -272,7 +279,8 @@ def test_neighbours_are_the_nearest_that_are_not_the_same_picture(tmp_path):
     for row in range(30):
         allowed = [j for j in np.argsort(-cosines[row]) if cosines[row, j] <= learn.SAME_PICTURE]
         kept = [j for j in found[row] if j >= 0]
-        assert row not in kept and kept == allowed[: learn.NEIGHBOURS]
+        assert row not in kept
+        assert kept == allowed[: learn.NEIGHBOURS]
 
 
 def test_of_many_photographs_only_some_are_mined(tmp_path, monkeypatch):
@@ -281,7 +289,8 @@ def test_of_many_photographs_only_some_are_mined(tmp_path, monkeypatch):
     network = lambda views: torch.nn.functional.normalize(views.float().mean((2, 3)) - 127)  # noqa: E731
     found = learn.nearest_photographs(network, cache, TINY)
     mined = np.flatnonzero((found >= 0).any(1))
-    assert 0 < len(mined) <= 10 and set(found[found >= 0]) <= set(mined)
+    assert 0 < len(mined) <= 10
+    assert set(found[found >= 0]) <= set(mined)
 
 
 def test_a_damaged_checkpoint_is_an_error(tmp_path):
@@ -353,7 +362,8 @@ def test_no_steps_leave_the_weights_as_they_were(tmp_path):
     cache = cache_photos(photo_files(save_pictures(tmp_path, 4)), tmp_path / "cache")
     recipe = replace(TINY, steps=0)
     learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
-    assert learner.step == 0 and learner.curves.epoch == []
+    assert learner.step == 0
+    assert learner.curves.epoch == []
     same_weights(learner, learn.Learner(recipe, None))
 
 
@@ -446,14 +456,16 @@ def test_every_edit_makes_another_rgb_image_and_repeats(tmp_path):
     image, other = (Image.open(f).convert("RGB") for f in photo_files(save_pictures(tmp_path, 2)))
     for kind, edit in EDITS.items():
         first, second = (edit(image, np.random.default_rng(5), lambda: other) for _ in range(2))
-        assert first.mode == "RGB" and first.tobytes() == second.tobytes(), kind
+        assert first.mode == "RGB", kind
+        assert first.tobytes() == second.tobytes(), kind
         assert (first.size, first.tobytes()) != (image.size, image.tobytes()), kind
 
 
 def test_copies_use_every_edit_equally_often(many):
     copies = make_copies(photo_files(many)[:66])
     _, counts = np.unique(copies.kinds, return_counts=True)
-    assert len(counts) == len(EDITS) and set(counts) == {10}
+    assert len(counts) == len(EDITS)
+    assert set(counts) == {10}
     assert np.bincount(copies.truth).tolist() == [5] * 66
 
 
@@ -508,7 +520,8 @@ def test_refitted_head_ignores_the_directions_that_edits_move_along(monkeypatch)
     edits = rng.standard_normal((400, 4, 6)) * [0.1, 0.1, 3, 3, 0.1, 0.1]
     views = photographs + edits + 5
     weight, bias = discriminant_projection(views, 2)
-    assert weight.shape == (2, 6) and bias.shape == (2,)
+    assert weight.shape == (2, 6)
+    assert bias.shape == (2,)
     projected = views @ weight.T + bias
     np.testing.assert_allclose(projected.mean((0, 1)), 0, atol=1e-9)
     kept = np.abs(weight).sum(0)
@@ -517,7 +530,9 @@ def test_refitted_head_ignores_the_directions_that_edits_move_along(monkeypatch)
     assert projected.std(1).mean() < 0.2 * projected.mean(1).std(0).mean()
     # Fewer features than wanted: the rest of the rows are zero.
     wide, _ = discriminant_projection(views, 8)
-    assert wide.shape == (8, 6) and not wide[6:].any() and wide[:6].any(1).all()
+    assert wide.shape == (8, 6)
+    assert not wide[6:].any()
+    assert wide[:6].any(1).all()
 
 
 def test_features_that_say_nothing_leave_the_learnt_head(tmp_path):
@@ -535,7 +550,8 @@ def test_training_gives_a_calibrated_descriptor_that_registers_only_if_better(ma
     descriptor = load_descriptor(str(sidecar), "cpu")
     card = load_card(str(sidecar))
     assert card.input_size in (96, 128)
-    assert 0 < card.thresholds.pair < 1 and card.thresholds.phash_distance >= 0
+    assert 0 < card.thresholds.pair < 1
+    assert card.thresholds.phash_distance >= 0
     assert card.figures["calibration"]["pairs"]["micro_ap"] > 0.5
     assert card.figures["calibration"]["pairs_of_unknown_kinds"]["micro_ap"] > 0.5
     assert load_quantiser(str(sidecar)).shape[1] == descriptor.dim

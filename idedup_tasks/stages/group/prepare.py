@@ -413,7 +413,7 @@ def _write_groups(
     names = pa.array(found.ids.astype(str))
     thresholds = run.thresholds
     methods = {"exact": "sha256", "perceptual": run.collection.prefilter.hash, "near": run.model_id}
-    reached = _reached(members, thresholds)
+    reached = reached_thresholds(members, thresholds)
     own = np.arange(len(found.ids))
     verdict = np.where(
         members.group < 0, "unique", np.where(members.keeper == own, "keeper", "duplicate")
@@ -451,7 +451,7 @@ def _write_groups(
         reconcile_partition(run.lake, target, change, {"arrival": arrival}, GROUPS.empty_table())
 
 
-def _reached(members: Members, thresholds: Thresholds) -> np.ndarray:
+def reached_thresholds(members: Members, thresholds: Thresholds) -> np.ndarray:
     """(n,) float64: the threshold that each score had to reach, NaN where there is no score.
 
     Two images are joined from the candidate threshold on, and that is what decides for a near

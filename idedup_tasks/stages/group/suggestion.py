@@ -27,8 +27,8 @@ _LEAST_PAIRS = 10
 # 0.98 on photographs set aside, with 0.01 about 0.95 (docs/descriptor.md).
 _SHARE = 0.001
 _SAMPLE = 1_000
-_PRODUCTS = 150_000_000
-_COLUMNS = 4_096
+PRODUCTS = 150_000_000
+COLUMNS = 4_096
 BINS = 50
 
 
@@ -61,7 +61,7 @@ def suggest(vectors: np.ndarray) -> Suggestion:
         return Suggestion(None, f"fewer than {FEWEST} images to compare", n, [])
     if n > MOST:
         return Suggestion(None, f"more than {MOST:,} images to compare", n, [])
-    sample = min(_SAMPLE, n, max(1, _PRODUCTS // n))
+    sample = min(_SAMPLE, n, max(1, PRODUCTS // n))
     counts, best = _similarities(vectors, sample)
     inside = (best.clip(0, SCALE - 1) * BINS // SCALE).astype(np.int64)
     best_matches = np.bincount(inside, minlength=BINS).tolist()
@@ -81,8 +81,8 @@ def _similarities(vectors: np.ndarray, sample: int) -> tuple[np.ndarray, np.ndar
     asked = vectors[:sample].astype(np.float64)
     counts = np.zeros(SCALE + 1, dtype=np.int64)
     best = np.full(sample, -SCALE)
-    for start in range(0, len(vectors), _COLUMNS):
-        block = vectors[start : start + _COLUMNS].astype(np.float64)
+    for start in range(0, len(vectors), COLUMNS):
+        block = vectors[start : start + COLUMNS].astype(np.float64)
         scores = np.rint(asked @ block.T * SCALE).astype(np.int64)
         own = np.arange(start, min(start + len(block), sample))
         scores[own, own - start] = -SCALE  # an image and itself

@@ -37,7 +37,7 @@ from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_perc
 publish = publish_changes
 
 _HASH_BATCH = 256
-_CHUNK = 1_000
+CHUNK = 1_000
 
 
 @dataclass
@@ -176,7 +176,7 @@ def _hashed(
             partition, missing = _partition(source, known, named["arrival"], settings)
             partitions.append(partition)
             advance(len(partition.ids) - len(missing))
-            for files, ids in source.along_files(named["arrival"], missing, _CHUNK):
+            for files, ids in source.along_files(named["arrival"], missing, CHUNK):
                 rows = [missing[i] for i in ids]
                 yield (partition, rows), _Hashing(run.lake, files, ids, settings)
 
