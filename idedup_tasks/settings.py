@@ -31,6 +31,8 @@ from idedup_tasks.addresses import secret_in, split_address
 from idedup_tasks.errors import TerminalError
 from idedup_tasks.periods import Period
 
+# Of a duplicate to what it is a duplicate of, the surest first.
+RELATIONS = ("exact", "perceptual", "near")
 # Here and not in `pipeline`, so that a DAG file can name them without importing the lake.
 STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
 

@@ -9,8 +9,8 @@ it was.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,7 @@ from idedup_tasks.lake import TIMESTAMP, Candidate, DataFile, Lake, Snapshot, Ta
 from idedup_tasks.periods import in_window, periods_named
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import digest
+from idedup_tasks.stages.ingest.counts import Counts
 from idedup_tasks.stages.ingest.listing import Listing, OutsideWindow, placement
 from idedup_tasks.stages.ingest.planning import PeriodPlan, have_read, plan_period
 from idedup_tasks.stages.ingest.reading import counted
@@ -39,10 +40,7 @@ def prepare(run: Run) -> Candidate:
     change = TableChange("images", snapshot.version)
     told = (collection.source, collection.follow_links, collection.arrival, collection.limits)
     change.metadata = {"settings": digest(*told)}
-    counts: dict[str, Any] = dict.fromkeys(
-        ("listed", "decoded", "rejected", "reused", "read", "vanished", "outside_window"), 0
-    )
-    counts |= {"bytes": 0, "max_removed_ratio": 0.0}
+    counts = Counts()
     warnings: list[str] = []
 
     with Listing() as listing:
@@ -61,17 +59,17 @@ def prepare(run: Run) -> Candidate:
                 outside.add(listed)
         listing.finish()
         lacking, moved = outside.lacking()
-        counts["outside_window"] = sum(lacking.values())
+        counts.outside_window = sum(lacking.values())
         if lacking:
             warnings.append(
-                f"{counts['outside_window']:,} objects outside this run's window are not in the "
+                f"{counts.outside_window:,} objects outside this run's window are not in the "
                 f"lake yet; backfill {periods_named(lacking)}."
             )
 
         held = {f["arrival"] for f in snapshot.partitions()}
         arrivals = {a for a in held if in_window(a, run.window, collection.arrival.period)}
         arrivals = arrivals | set(listing.arrivals())
-        counts["partitions"] = len(arrivals)
+        counts.partitions = len(arrivals)
         arrived: set[str] = set()
         plans = (plan_period(run, snapshot, listing, moved, a) for a in sorted(arrivals))
         for plan in have_read(run, plans, len(listing)):
@@ -80,26 +78,27 @@ def prepare(run: Run) -> Candidate:
                 arrived |= plan.arrived
         if arrived:
             _leave_old_partitions(run.lake, snapshot, change, arrived, arrivals)
-    counts["images"] = counts["read"]
-    return Candidate("ingest", run.run_id, [change], {"images": snapshot.version}, counts, warnings)
+    counts.images = counts.read
+    reads = {"images": snapshot.version}
+    return Candidate("ingest", run.run_id, [change], reads, asdict(counts), warnings)
 
 
 def _write_partition(
-    lake: Lake, snapshot: Snapshot, change: TableChange, plan: PeriodPlan, counts: dict[str, Any]
+    lake: Lake, snapshot: Snapshot, change: TableChange, plan: PeriodPlan, counts: Counts
 ) -> None:
     """Add the difference of one partition, whose new rows are written, to `change`."""
     reused = plan.reused_decoded + plan.reused_rejected
     outcomes = [*plan.outcomes, *(counted(lake, file) for file in plan.found)]
     read = sum(outcome.decoded + outcome.rejected for outcome in outcomes)
-    counts["listed"] += reused + read
-    counts["reused"] += reused
-    counts["read"] += read
-    counts["decoded"] += plan.reused_decoded + sum(o.decoded for o in outcomes)
-    counts["rejected"] += plan.reused_rejected + sum(o.rejected for o in outcomes)
-    counts["bytes"] += plan.reused_bytes + sum(o.bytes for o in outcomes)
-    counts["vanished"] += plan.vanished
+    counts.listed += reused + read
+    counts.reused += reused
+    counts.read += read
+    counts.decoded += plan.reused_decoded + sum(o.decoded for o in outcomes)
+    counts.rejected += plan.reused_rejected + sum(o.rejected for o in outcomes)
+    counts.bytes += plan.reused_bytes + sum(o.bytes for o in outcomes)
+    counts.vanished += plan.vanished
     if plan.held:
-        counts["max_removed_ratio"] = max(counts["max_removed_ratio"], plan.vanished / plan.held)
+        counts.max_removed_ratio = max(counts.max_removed_ratio, plan.vanished / plan.held)
     for outcome in outcomes:
         plan.drop -= outcome.same
     change.add.extend(outcome.file for outcome in outcomes if outcome.file is not None)
