@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from idedup_tasks.addresses import secret_in
 from idedup_tasks.api.reading import UsageError, places_of_scan
 from idedup_tasks.api.results import ScanResult, rejected_files, write_results, write_summary
 from idedup_tasks.extras import require_protocol
@@ -25,7 +26,6 @@ from idedup_tasks.settings import (
     local_folder,
     make_private,
     read_settings,
-    secret_in,
 )
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ def scan(
         prepared = pipeline.prepare(stage, run)
         between = time.perf_counter()
         show("checking", 0, None)
-        published = pipeline.gate(stage, run, prepared["candidate"])
+        published = pipeline.gate(stage, run, prepared["candidate"], evaluator="arrow")
         seconds = between - begun
-        images = published["counts"].get("images", 0)
+        images = pipeline.counts_of(stage, published["counts"]).images
         stages[stage] = {
             "seconds": round(seconds, 3),
             "gate_seconds": round(time.perf_counter() - between, 3),

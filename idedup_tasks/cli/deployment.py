@@ -88,7 +88,7 @@ def _check_rules(file: Path, collection: Collection) -> None:
     """A misspelt rule in `warn_only` would demote nothing, in silence."""
     if not collection.quality.warn_only:
         return
-    from idedup_tasks.quality import rule_names
+    from idedup_tasks.pipeline import rule_names
 
     known = rule_names()
     for rule in collection.quality.warn_only:

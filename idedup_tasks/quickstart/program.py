@@ -20,6 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from idedup_tasks import terminal
+from idedup_tasks.addresses import secret_in
 from idedup_tasks.api import UsageError, collection_name
 from idedup_tasks.errors import IdedupError, TerminalError
 from idedup_tasks.pages.units import human_bytes
@@ -32,7 +33,6 @@ from idedup_tasks.settings import (
     Places,
     load_collection,
     make_private,
-    secret_in,
 )
 from idedup_tasks.warehouse import Warehouse
 
