@@ -176,7 +176,7 @@ class LocalAirflow:
         wanted = f"{importlib.metadata.version('apache-airflow')} {self._metadata}"
         if done.exists() and done.read_text() == wanted:
             return
-        result = subprocess.run(  # noqa: S603 - fixed arguments
+        result = subprocess.run(
             [sys.executable, "-m", "airflow", "db", "migrate"],
             env=dict(environment),
             cwd=self.home,
