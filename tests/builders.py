@@ -124,23 +124,40 @@ def unguarded(set_attribute: Callable[[str, Any], None]) -> None:
     For tests that walk dozens of times to compare what is left behind; they end with walks that are
     checked in full.
     """
-    set_attribute("idedup_tasks.quality.check", lambda run, candidate: [])
+    set_attribute("idedup_tasks.pipeline.check", lambda run, candidate, evaluator: [])
     set_attribute("idedup_tasks.stages.report.page.render", lambda *_: "")
 
 
 # --- pictures that look like something ---------------------------------------------------------
 
 
-def scene(seed: int, side: int = 96) -> Image.Image:
-    """A smooth coloured scene with a few hard-edged shapes; different seeds do not resemble."""
+def scene(seed: int, width: int = 96, height: int | None = None) -> Image.Image:
+    """A smooth coloured scene with a few hard-edged shapes; different seeds do not resemble.
+
+    It is as high as it is wide, unless told otherwise.
+    """
+    height = height or width
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-    picture = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC)).copy()
+    picture = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).copy()
     for _ in range(6):
-        x, y = random.integers(0, side - 12, 2)
-        w, h = random.integers(8, side // 2, 2)
+        x, y = random.integers(0, (width - 12, height - 12))
+        w, h = random.integers(8, (width // 2, height // 2))
         picture[y : y + h, x : x + w] = random.integers(0, 256, 3)
     return Image.fromarray(picture)
+
+
+def scenes(count: int, first: int = 0) -> list[Image.Image]:
+    """Scenes of the seeds from `first` on: upright, square and lying ones in turn, 80 high."""
+    return [scene(i, 60 + 20 * (i % 4), 80) for i in range(first, first + count)]
+
+
+def save_scenes(folder: Path, count: int, first: int = 0) -> Path:
+    """Write `scenes` as 000.png, 001.png and so on of `folder`, which is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, picture in enumerate(scenes(count, first)):
+        picture.save(folder / f"{i:03}.png")
+    return folder
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -9,13 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import builders
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from idedup_dags import benchmark
-from PIL import Image
 
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse
@@ -50,11 +49,7 @@ def test_it_is_wired_for_operators(dag: DAG) -> None:
 
 
 def test_a_run_writes_the_page_and_the_rows(dag: DAG, airflow_home: Path) -> None:
-    photos = airflow_home / "idedup/photos/a few"
-    photos.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (6, 7, 7, 3), np.uint8)):
-        Image.fromarray(coarse).resize((90, 70)).save(photos / f"{i}.png")
+    photos = builders.save_scenes(airflow_home / "idedup/photos/a few", 6)
     run = dag.test(run_conf={"photos": str(photos), "methods": ["ahash", "phash"]})
     assert run.state == "success"
     places = Places.from_environment()

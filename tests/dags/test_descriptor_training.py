@@ -12,13 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
+import builders
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from idedup_dags import training as tasks
-from PIL import Image
 
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse
@@ -81,12 +80,19 @@ def test_the_form_offers_each_network_that_has_a_recipe() -> None:
     assert form["network"] == "mobilenet_v3"
 
 
+def test_the_budget_of_the_form_is_the_recipes() -> None:
+    form = {"network": "lenet", "minutes": None, "steps": 9, "cpu_seconds": 60, "batch": 4}
+    recipe = tasks.recipe_of({**form, "side": 32})
+    assert (recipe.steps, recipe.minutes, recipe.cpu_seconds) == (9, None, 60)
+    assert (recipe.images, recipe.sides) == (4, (32,))
+
+
 def test_faults_of_the_photographs_are_not_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IDEDUP_PHOTOS", str(tmp_path))
     given: dict[str, Any] = {"photos": str(tmp_path), "network": "lenet"}
-    given |= dict.fromkeys(("steps", "minutes", "side", "batch"))
+    given |= dict.fromkeys(("steps", "minutes", "cpu_seconds", "side", "batch"))
     run = {"params": given, "dag_run": SimpleNamespace(run_id="manual__1")}
     monkeypatch.setattr(tasks, "get_current_context", lambda: run)
     with pytest.raises(AirflowFailException, match="holds no photographs"):
@@ -119,13 +125,8 @@ def test_a_run_keeps_its_folder_over_tries(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_run_ends_with_a_registered_descriptor(
     airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
+    photos = builders.save_scenes(tmp_path / "photos", 750)
     monkeypatch.setenv("IDEDUP_PHOTOS", str(photos))
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (750, 7, 7, 3), np.uint8)):
-        image = Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
-        image.save(photos / f"{i:05}.jpg")
 
     def benchmark(calibrated: dict[str, Any]) -> dict[str, Any]:
         # The real one starts processes, which a process that has trained cannot: see the Makefile.
@@ -152,11 +153,7 @@ def test_a_run_ends_with_a_registered_descriptor(
 def test_the_benchmark_is_recorded_under_the_runs_name(
     airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (30, 7, 7, 3), np.uint8)):
-        Image.fromarray(coarse).resize((96, 96), 3).save(photos / f"{i:05}.jpg")
+    photos = builders.save_scenes(tmp_path / "photos", 30)
     monkeypatch.setenv("IDEDUP_PHOTOS", str(photos))
     monkeypatch.setattr("idedup_tasks.benchmarks.methods.HASHES", ("phash",))
     given = {"photos": str(photos), "benchmark_photos": None}

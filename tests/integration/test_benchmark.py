@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
+import builders
 import pytest
-from PIL import Image
 
 from idedup_tasks import cli
 from idedup_tasks.warehouse import Warehouse
@@ -15,12 +14,7 @@ from idedup_tasks.warehouse import Warehouse
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (30, 7, 7, 3), np.uint8)):
-        size = (int(rng.integers(80, 140)), 100)
-        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(folder / f"{i:02}.jpg")
-    return folder
+    return builders.save_scenes(tmp_path_factory.mktemp("photos"), 30)
 
 
 def test_descriptor_and_hashes_on_a_folder(

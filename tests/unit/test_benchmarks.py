@@ -15,6 +15,7 @@ from typing import Any
 import imagehash
 import numpy as np
 import pytest
+from builders import save_scenes
 from PIL import Image
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse.csgraph import connected_components
@@ -39,16 +40,6 @@ from idedup_tasks.benchmarks.peers.frames import signs
 from idedup_tasks.benchmarks.run import GRID, measure, measures_of, run_benchmark, write_results
 from idedup_tasks.descriptors import load_card
 from idedup_tasks.linkage import average_clusters
-
-
-def save_pictures(folder: Path, count: int, seed: int = 0) -> Path:
-    """Smooth pictures of random colours, some upright."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    for i, coarse in enumerate(rng.integers(0, 256, (count, 7, 7, 3), np.uint8)):
-        size = (int(rng.integers(60, 120)), 80)
-        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(folder / f"{i:03}.png")
-    return folder
 
 
 def random_encoding(n: int, dim: int = 6, seed: int = 0) -> Encoding:
@@ -260,7 +251,7 @@ def test_the_protocol_has_copydays_crops_and_jpegs() -> None:
 
 
 def test_copies_repeat_and_use_each_edit_equally_often(tmp_path: Path) -> None:
-    folder = save_pictures(tmp_path / "photos", 33)
+    folder = save_scenes(tmp_path / "photos", 33)
     dataset = open_dataset("copydays", folder)
     kinds, counts = np.unique(dataset.kinds[dataset.queries], return_counts=True)
     assert set(kinds) == set(EDITS)
@@ -276,7 +267,7 @@ def test_copies_repeat_and_use_each_edit_equally_often(tmp_path: Path) -> None:
 
 
 def test_distractors_are_references_and_nobodys_copy(tmp_path: Path) -> None:
-    photos, others = save_pictures(tmp_path / "a", 4), save_pictures(tmp_path / "b", 3, seed=1)
+    photos, others = save_scenes(tmp_path / "a", 4), save_scenes(tmp_path / "b", 3, first=4)
     dataset = open_dataset("copydays", photos, others, copies=2)
     assert dataset.kinds[4:7].tolist() == ["distractor"] * 3
     assert dataset.references.tolist() == list(range(7))
@@ -294,7 +285,7 @@ def test_large_photographs_are_reduced_like_thumbnails(tmp_path: Path) -> None:
 
 
 def test_inria_copydays_is_recognised_by_its_folders(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "x", 3)
+    save_scenes(tmp_path / "x", 3)
     for block in ("original", "crops/10", "jpegqual/75", "strong"):
         (tmp_path / "copydays" / block).mkdir(parents=True)
     for i in range(3):
@@ -317,7 +308,7 @@ def test_inria_copydays_is_recognised_by_its_folders(tmp_path: Path) -> None:
 
 
 def test_groups_come_from_a_table(tmp_path: Path) -> None:
-    save_pictures(tmp_path, 5)
+    save_scenes(tmp_path, 5)
     table = "file,group\n000.png,x\n001.png,x\n002.png,y\n003.png,y\n004.png,\n"
     (tmp_path / "groups.csv").write_text(table)
     dataset = open_dataset("groups", tmp_path)
@@ -345,7 +336,7 @@ def test_groups_come_from_a_table(tmp_path: Path) -> None:
     ],
 )
 def test_faults_of_groups_csv_are_named(tmp_path: Path, table: str | None, says: str) -> None:
-    save_pictures(tmp_path, 2)
+    save_scenes(tmp_path, 2)
     if table is not None:
         (tmp_path / "groups.csv").write_text(table)
     with pytest.raises(BenchmarkError, match=says):
@@ -458,7 +449,7 @@ serve(Late(), {**about, "model_bytes": 5}, out)
 
 
 def test_a_peer_that_answers_at_the_end(tmp_path: Path) -> None:
-    dataset = open_dataset("copydays", save_pictures(tmp_path / "photos", 3), copies=1)
+    dataset = open_dataset("copydays", save_scenes(tmp_path / "photos", 3), copies=1)
     method = stand_in(tmp_path, LATE)
     results = run_benchmark(dataset, [method], benchmark_id="x")
     result = results["methods"]["stand-in"]
@@ -470,7 +461,7 @@ def test_a_peer_that_answers_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_peer_that_cannot_be_used_is_named_and_left_out(tmp_path: Path) -> None:
-    dataset = open_dataset("copydays", save_pictures(tmp_path / "photos", 3), copies=1)
+    dataset = open_dataset("copydays", save_scenes(tmp_path / "photos", 3), copies=1)
     broken = stand_in(tmp_path, 'write_line(out, {"error": "no weights here"})')
     results = run_benchmark(dataset, [broken, *choose_methods(["ahash"])])
     assert results["not_run"] == {"stand-in": "no weights here"}
@@ -509,7 +500,7 @@ def test_a_process_that_dies_says_why(tmp_path: Path) -> None:
 
 
 def test_hashes_are_those_of_imagehash(tmp_path: Path) -> None:
-    dataset = open_dataset("copydays", save_pictures(tmp_path, 4), copies=3)
+    dataset = open_dataset("copydays", save_scenes(tmp_path, 4), copies=3)
     images = [image for batch in dataset.batches() for image in batch]
     [method] = choose_methods(["dhash"])
     process = Process(method)
@@ -546,7 +537,7 @@ def test_the_peers_script_needs_nothing_of_idedup() -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = save_pictures(tmp_path_factory.mktemp("photos"), 9)
+    folder = save_scenes(tmp_path_factory.mktemp("photos"), 9)
     dataset = open_dataset("copydays", folder, copies=4)
     return run_benchmark(dataset, choose_methods(["ahash", "phash"]), benchmark_id="<b>id</b>")
 

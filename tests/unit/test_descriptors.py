@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import scenes
 from PIL import Image
 
 from idedup_tasks.descriptors import (
@@ -32,17 +33,6 @@ UNLIKE = (
     *("grass.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png"),
     *("page.png", "retina.jpg", "rocket.jpg"),
 )
-
-
-def pictures(n: int, seed: int = 0) -> list[Image.Image]:
-    """Unlike pictures of smooth random colours, of various sizes."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (n, 6, 8, 3), np.uint8)
-    sizes = rng.integers(120, 360, (n, 2))
-    return [
-        Image.fromarray(c).resize((int(w), int(h)), Image.Resampling.BICUBIC)
-        for c, (w, h) in zip(coarse, sizes, strict=True)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +86,7 @@ def test_model_id_covers_weights_preprocessing_runtime_and_precision():
 
 
 def test_vectors_are_unit_float32_in_order(descriptor):
-    images = pictures(5)
+    images = scenes(5)
     vectors = descriptor.encode(images)
     assert vectors.shape == (5, descriptor.dim)
     assert vectors.dtype == np.float32
@@ -111,14 +101,14 @@ def test_no_images_give_no_vectors(descriptor):
 @pytest.mark.parametrize("device", ["cpu", "reference"])
 def test_a_vector_does_not_depend_on_its_neighbours(device):
     descriptor = load_descriptor(device=device)
-    images = pictures(67)
+    images = scenes(67)
     together = descriptor.encode(images)
     for row in (0, 31, 63, 66):
         np.testing.assert_array_equal(descriptor.encode([images[row]])[0], together[row])
 
 
 def test_arrays_and_other_modes_are_encoded_as_their_rgb_pixels(descriptor):
-    rgb = pictures(1)[0]
+    rgb = scenes(1)[0]
     expected = descriptor.encode([rgb])
     side = descriptor.input_size
     resized = np.asarray(rgb.resize((side, side), Image.Resampling.BICUBIC))
@@ -139,7 +129,7 @@ def test_what_is_no_image_is_refused(descriptor, image):
 
 
 def test_cpu_runtime_agrees_with_the_reference(descriptor):
-    images = pictures(40) + stored_photographs(40)
+    images = scenes(40) + stored_photographs(40)
     cosines = (descriptor.encode(images) * load_descriptor(device="reference").encode(images)).sum(
         1
     )
@@ -150,7 +140,7 @@ def test_cuda_runtime_agrees_with_the_reference():
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    images = pictures(70)
+    images = scenes(70)
     on_gpu = load_descriptor(device="cuda")
     vectors = on_gpu.encode(images)
     cosines = (vectors * load_descriptor(device="reference").encode(images)).sum(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import scene, scenes
 from PIL import Image
 
 torch = pytest.importorskip("torch")
@@ -44,12 +45,6 @@ from idedup_tasks.training.start import initial_network  # noqa: E402
 SIDE = 64
 
 
-def pictures(n: int, seed: int = 0) -> list[Image.Image]:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (n, 6, 8, 3), np.uint8)
-    return [Image.fromarray(c).resize((90, 70), Image.Resampling.BICUBIC) for c in coarse]
-
-
 def saved(architecture: str, folder: Path) -> Path:
     """The sidecar of a network with random weights that tells pictures apart.
 
@@ -61,7 +56,7 @@ def saved(architecture: str, folder: Path) -> Path:
     for module in network.modules():
         if hasattr(module, "momentum"):
             module.momentum = None  # the statistics become those of the one batch
-    arrays = [np.asarray(p.resize((SIDE, SIDE))) for p in pictures(8, seed=5)]
+    arrays = [np.asarray(p.resize((SIDE, SIDE))) for p in scenes(8, first=50)]
     batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
     last = network.head if isinstance(network.head, torch.nn.Linear) else network.head[-2]
     seen = []
@@ -106,7 +101,7 @@ def sidecar(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_runtimes_of_each_network_agree(sidecar: Path) -> None:
-    images = pictures(6)
+    images = scenes(6)
     reference = load_descriptor(str(sidecar), "reference").encode(images)
     vectors = load_descriptor(str(sidecar), "cpu").encode(images)
     assert vectors.shape == (6, 256)
@@ -120,7 +115,7 @@ def test_runtimes_of_each_network_agree(sidecar: Path) -> None:
 def test_cuda_runtime_of_each_network_agrees(sidecar: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    images = pictures(6)
+    images = scenes(6)
     reference = load_descriptor(str(sidecar), "reference").encode(images)
     vectors = load_descriptor(str(sidecar), "cuda").encode(images)
     assert (vectors * reference).sum(1).min() >= 0.999
@@ -149,7 +144,9 @@ def test_codes_of_the_papers_network_are_shares(tmp_path: Path) -> None:
 def test_codes_of_the_papers_network_are_compared_by_their_log_ratios() -> None:
     torch.manual_seed(0)
     network = DescriptorNetwork("idedupnet", 256, 3.0).eval()
-    images = torch.from_numpy(np.stack([np.asarray(p) for p in pictures(4)])).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.stack([np.asarray(scene(i)) for i in range(4)])).permute(
+        0, 3, 1, 2
+    )
     with torch.no_grad():
         # As initialised, all shares of a small image are nearly the same.
         network.head[-2].bias.normal_()
@@ -230,7 +227,9 @@ def test_papers_network_starts_from_the_features_of_the_shipped_descriptor() -> 
     shipped, network = (
         initial_network(recipe, weights).eval() for recipe in (Recipe(), RECIPES["idedupnet"])
     )
-    images = torch.from_numpy(np.stack([np.asarray(p) for p in pictures(8)])).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.stack([np.asarray(scene(i)) for i in range(8)])).permute(
+        0, 3, 1, 2
+    )
     with torch.inference_mode():
         pooled = [n.pool(images) for n in (shipped, network)]
     # They see pixels in [0, 1], yet make the same of them, but for the edges.
@@ -329,7 +328,7 @@ def test_best_threshold_makes_the_most_right_decisions() -> None:
 
 
 def test_papers_views_are_those_of_the_generator_and_stay_close(tmp_path: Path) -> None:
-    arrays = [np.asarray(p.resize((40, 40))).transpose(2, 0, 1) for p in pictures(5)]
+    arrays = [np.asarray(p.resize((40, 40))).transpose(2, 0, 1) for p in scenes(5)]
     pixels, aspects = np.stack(arrays), np.full(5, 90 / 70)
     views = [augmented(pixels, aspects, 32, np.random.default_rng(s)) for s in (3, 3, 4)]
     assert views[0].shape == (5, 3, 32, 32)
@@ -346,7 +345,7 @@ def test_papers_views_leave_an_unedited_photograph_as_it_is(
 ) -> None:
     for constant in ("CROP", "ROTATION", "COLOUR"):
         monkeypatch.setattr(f"idedup_tasks.training.pairs.{constant}", 0.0)
-    arrays = [np.asarray(p.resize((32, 32))).transpose(2, 0, 1) for p in pictures(8)]
+    arrays = [np.asarray(p.resize((32, 32))).transpose(2, 0, 1) for p in scenes(8)]
     pixels = np.stack(arrays)
     views = augmented(pixels, np.full(8, 1.5), 32, np.random.default_rng(0)).numpy().astype(int)
     for view, photo in zip(views, pixels.astype(int), strict=True):

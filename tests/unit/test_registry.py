@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import save_scenes
 from PIL import Image
 from pydantic import ValidationError
 
@@ -37,15 +38,6 @@ from idedup_tasks.training import register  # noqa: E402
 from idedup_tasks.warehouse import Warehouse  # noqa: E402
 
 DETAILS: dict[str, Any] = {"micro_ap": 0.5}
-
-
-def pictures(folder: Path, n: int) -> Path:
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (n, 7, 7, 3), np.uint8)):
-        image = Image.fromarray(coarse).resize((90, 80), Image.Resampling.BICUBIC)
-        image.save(folder / f"{i:05}.jpg")
-    return folder
 
 
 @pytest.fixture
@@ -202,7 +194,7 @@ def another(card: DescriptorCard, folder: Path) -> Path:
 def test_only_a_better_descriptor_is_registered(
     places: Places, card: DescriptorCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = pictures(tmp_path / "photos", 40)
+    photos = save_scenes(tmp_path / "photos", 40)
     first, second = card.folder / "lenet.json", another(card, tmp_path / "other")
     worth = {card.folder: 0.4, second.parent: 0.6}
     monkeypatch.setattr(
@@ -236,7 +228,7 @@ def test_only_a_better_descriptor_is_registered(
 def test_descriptors_are_compared_on_the_photographs_set_aside(
     places: Places, card: DescriptorCard, tmp_path: Path
 ) -> None:
-    photos = pictures(tmp_path / "photos", 40)
+    photos = save_scenes(tmp_path / "photos", 40)
     said: list[str] = []
     done = register(card.folder / "lenet.json", photos, places, said.append)
     assert done.registered

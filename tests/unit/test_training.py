@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builders import save_scenes
 from PIL import Image
 
 torch = pytest.importorskip("torch")
@@ -51,19 +52,10 @@ pytestmark = pytest.mark.training
 TINY = Recipe(steps=4, images=4, sides=(32,), learning_rate=1e-4, input_sides=(96, 128))
 
 
-def save_pictures(folder: Path, n: int, seed: int = 0) -> Path:
-    rng = np.random.default_rng(seed)
-    for i, coarse in enumerate(rng.integers(0, 256, (n, 7, 7, 3), np.uint8)):
-        size = (int(rng.integers(60, 120)), 80)
-        image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-        image.save(folder / f"{i:05}.jpg", quality=90)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """Enough pictures to set a hundred aside."""
-    return save_pictures(tmp_path_factory.mktemp("photos"), 750)
+    return save_scenes(tmp_path_factory.mktemp("photos"), 750)
 
 
 def test_photographs_set_aside_are_chosen_by_name_alone(many, tmp_path):
@@ -74,7 +66,7 @@ def test_photographs_set_aside_are_chosen_by_name_alone(many, tmp_path):
 
 
 def test_cache_holds_the_decoded_photographs_and_is_reused(tmp_path):
-    files = photo_files(save_pictures(tmp_path, 5))
+    files = photo_files(save_scenes(tmp_path, 5))
     first = cache_photos(files, tmp_path / "cache")
     made = {f: f.stat().st_mtime_ns for f in (tmp_path / "cache").iterdir()}
     second = cache_photos(files, tmp_path / "cache")
@@ -92,7 +84,7 @@ def test_a_folder_without_photographs_is_an_error(tmp_path):
 
 
 def test_a_strong_view_may_be_cropped_only_or_compressed_only(tmp_path, monkeypatch):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 12)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 12)), tmp_path / "cache")
     pixels, rng = np.array(cache.pixels), np.random.default_rng(0)
     whole = augment(pixels, cache.aspects, 192, False, rng).float()
     monkeypatch.setattr(augment_module, "CROPPED_ONLY", 0.0)
@@ -119,7 +111,7 @@ def test_a_strong_view_may_be_cropped_only_or_compressed_only(tmp_path, monkeypa
 
 @pytest.mark.parametrize("strong", [False, True])
 def test_views_are_a_function_of_the_generator(tmp_path, strong):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 6)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 6)), tmp_path / "cache")
     pixels = np.array(cache.pixels)
     views = [
         augment(pixels, cache.aspects, 48, strong, np.random.default_rng(seed))
@@ -169,7 +161,7 @@ def same_weights(one: Learner, other: Learner) -> None:
 
 @pytest.mark.parametrize("network", RECIPES)
 def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 8)), tmp_path / "cache")
     recipe = replace(RECIPES[network], steps=2, minutes=None, epochs=0, images=4, sides=(32,))
     before = initial_network(recipe, None).state_dict()
     learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
@@ -188,7 +180,7 @@ def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
 def test_the_papers_network_learns_by_the_papers_recipe(tmp_path):
     # Where cosines are taken of the softmax itself, every code becomes the same within these
     # steps: loss 1, and half of the decisions right.
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 16)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 16)), tmp_path / "cache")
     recipe = replace(RECIPES["idedupnet"], steps=25, epochs=0, images=16, sides=(64,))
     assert recipe.learning_rate == 0.001
     shipped = load_card()
@@ -203,7 +195,7 @@ def test_the_papers_network_learns_by_the_papers_recipe(tmp_path):
 
 
 def test_dropout_is_repeated_when_a_run_continues(tmp_path):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 8)), tmp_path / "cache")
     pairs = replace(RECIPES["idedupnet"], steps=3, images=4, sides=(32,))
     whole = learn.learn(cache, cache, pairs, tmp_path / "whole.safetensors")
     learner = Learner(pairs, None)
@@ -234,7 +226,7 @@ learn.learn(cache, cache, replace(TINY, steps=8), folder / "killed.safetensors",
 
 def test_a_killed_run_continues_to_the_same_weights_and_curves(tmp_path, monkeypatch):
     monkeypatch.setattr("idedup_tasks.training.learner.MINING_STEPS", 3)
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 12)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 12)), tmp_path / "cache")
     code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
@@ -278,7 +270,7 @@ def test_half_of_a_batch_are_neighbours_of_the_other_half():
 
 
 def test_neighbours_are_the_nearest_that_are_not_the_same_picture(tmp_path):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 30)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 30)), tmp_path / "cache")
     angles = np.sort(np.random.default_rng(1).uniform(0, 6, 30))
     vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     given = iter(np.array_split(vectors, 1))
@@ -293,7 +285,7 @@ def test_neighbours_are_the_nearest_that_are_not_the_same_picture(tmp_path):
 
 
 def test_of_many_photographs_only_some_are_mined(tmp_path, monkeypatch):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 30)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 30)), tmp_path / "cache")
     monkeypatch.setattr(batches, "MINED_PHOTOS", 10)
     network = lambda views: torch.nn.functional.normalize(views.float().mean((2, 3)) - 127)  # noqa: E731
     found = batches.nearest_photographs(network, cache, TINY)
@@ -309,7 +301,7 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path):
 
 
 def test_a_time_budget_fixes_the_steps_once(tmp_path, monkeypatch):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 8)), tmp_path / "cache")
     monkeypatch.setattr(learn, "MEASURED_STEPS", 4)
     monkeypatch.setattr(recipes, "MEASURED_STEPS", 4)
     monkeypatch.setattr(learn, "UNMEASURED_STEPS", 1)
@@ -332,7 +324,7 @@ def test_a_time_budget_fixes_the_steps_once(tmp_path, monkeypatch):
 
 
 def test_a_budget_of_cpu_seconds_is_spent_once_though_the_run_is_stopped(tmp_path, monkeypatch):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 8)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 8)), tmp_path / "cache")
     monkeypatch.setattr(learn, "CHECKPOINT_STEPS", 2)
     calls = itertools.count()
     clock = SimpleNamespace(monotonic=time.monotonic, process_time=lambda: float(next(calls)))
@@ -360,7 +352,7 @@ def test_a_budget_of_cpu_seconds_is_spent_once_though_the_run_is_stopped(tmp_pat
 
 
 def test_learning_stops_when_validation_no_longer_improves(tmp_path, monkeypatch):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 4)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 4)), tmp_path / "cache")
     accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.9])
     monkeypatch.setattr(Learner, "validate", lambda *_: (next(accuracies), None))
     recipe = replace(TINY, steps=recipes.UNLIMITED, epochs=50, patience=2)
@@ -370,7 +362,7 @@ def test_learning_stops_when_validation_no_longer_improves(tmp_path, monkeypatch
 
 
 def test_no_steps_leave_the_weights_as_they_were(tmp_path):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 4)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 4)), tmp_path / "cache")
     recipe = replace(TINY, steps=0)
     learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
     assert learner.step == 0
@@ -379,7 +371,7 @@ def test_no_steps_leave_the_weights_as_they_were(tmp_path):
 
 
 def test_a_stopped_run_continues_to_the_same_weights(tmp_path, monkeypatch):
-    files = photo_files(save_pictures(tmp_path, 12))
+    files = photo_files(save_scenes(tmp_path, 12))
     cache = cache_photos(files, tmp_path / "cache")
     monkeypatch.setattr(learn, "CHECKPOINT_STEPS", 2)
     whole = learn.learn(cache, cache, TINY, tmp_path / "whole.safetensors")
@@ -399,7 +391,7 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path, monkeypatch):
 
 
 def test_fewer_photographs_than_a_batch_are_an_error(tmp_path):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 3)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 3)), tmp_path / "cache")
     with pytest.raises(TrainingError, match="fewer than a batch of 4"):
         learn.learn(cache, cache, TINY, tmp_path / "c.safetensors")
 
@@ -449,7 +441,7 @@ def test_grouping_quality_counts_pairs():
 
 
 def test_every_edit_makes_another_rgb_image_and_repeats(tmp_path):
-    image, other = (Image.open(f).convert("RGB") for f in photo_files(save_pictures(tmp_path, 2)))
+    image, other = (Image.open(f).convert("RGB") for f in photo_files(save_scenes(tmp_path, 2)))
     for kind, edit in EDITS.items():
         first, second = (edit(image, np.random.default_rng(5), lambda: other) for _ in range(2))
         assert first.mode == "RGB", kind
@@ -532,7 +524,7 @@ def test_refitted_head_ignores_the_directions_that_edits_move_along(monkeypatch)
 
 
 def test_features_that_say_nothing_leave_the_learnt_head(tmp_path):
-    cache = cache_photos(photo_files(save_pictures(tmp_path, 16)), tmp_path / "cache")
+    cache = cache_photos(photo_files(save_scenes(tmp_path, 16)), tmp_path / "cache")
     network = initial_network(replace(TINY, dim=4), None).eval()
     network.pool = lambda images: torch.ones(len(images), 576)
     before = network.head.weight.clone()
@@ -563,4 +555,4 @@ def test_training_gives_a_calibrated_descriptor_that_registers_only_if_better(ma
 
 def test_too_few_photographs_to_calibrate_with_are_an_error(tmp_path):
     with pytest.raises(TrainingError, match="to calibrate with"):
-        train(save_pictures(tmp_path, 30), tmp_path / "out", recipe=TINY)
+        train(save_scenes(tmp_path, 30), tmp_path / "out", recipe=TINY)
