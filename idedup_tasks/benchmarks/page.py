@@ -29,14 +29,13 @@ def render(results: Mapping[str, Any]) -> str:
     """The page about the results of a benchmark, as `run_benchmark` returns them."""
     methods = results["methods"]
     comparisons = [
-        figures.comparison(title, {name: pick(result) for name, result in methods.items()})
-        for title, pick in (
-            ("µAP", lambda result: result["pairs"]["all"]["micro_ap"]),
-            ("Best F1 over all thresholds", lambda result: result["pairs"]["all"]["best_f1"]),
-            (
-                "Recall at precision 0.99",
-                lambda result: result["pairs"]["all"]["recall_at_precision_0.99"],
-            ),
+        figures.comparison(
+            title, {name: result["pairs"]["all"][measure] for name, result in methods.items()}
+        )
+        for title, measure in (
+            ("µAP", "micro_ap"),
+            ("Best F1 over all thresholds", "best_f1"),
+            ("Recall at precision 0.99", "recall_at_precision_0.99"),
         )
     ]
     if any("groups" in result for result in methods.values()):
