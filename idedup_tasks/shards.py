@@ -76,7 +76,8 @@ def ids_path(path: str) -> str:
 def shard_rows(snapshot: Snapshot, model_id: str) -> list[dict[str, Any]]:
     """The rows of `index` of one model_id, a shard each."""
     files = snapshot.files(model_id=model_id)
-    return snapshot.read(files=files).to_pylist()
+    rows: list[dict[str, Any]] = snapshot.read(files=files).to_pylist()
+    return rows
 
 
 def search(

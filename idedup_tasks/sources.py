@@ -27,9 +27,9 @@ from typing import Any
 
 import fsspec
 
+from idedup_tasks.addresses import holds_user, split_address
 from idedup_tasks.errors import TerminalError, TransientError
 from idedup_tasks.extras import require_protocol
-from idedup_tasks.settings import holds_user
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ESCAPES = re.compile("[\uef80-\uefff]")
@@ -126,7 +126,7 @@ def read_object(
     filesystem, path = _open_filesystem(scheme, address, options)
     shown = _without_secrets(address)
     try:
-        return filesystem.cat_file(path, start=0, end=max_bytes + 1)
+        return bytes(filesystem.cat_file(path, start=0, end=max_bytes + 1))
     except FileNotFoundError:
         raise ObjectVanished(f"{shown} is no longer there.") from None
     except PermissionError as error:
@@ -150,11 +150,10 @@ def is_local(uri: str | Path) -> bool:
 def _split(uri: str | Path) -> tuple[str, str]:
     """The protocol and the normal form: an absolute path for local sources, else the URL."""
     text = os.fspath(uri)
-    scheme, separator, rest = text.partition("://")
-    if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+    scheme, rest = split_address(text)
+    if not scheme:
         return "file", _absolute(str(Path(text).expanduser()))
-    scheme = scheme.lower()
-    if scheme in ("file", "local"):
+    if scheme == "file":
         return "file", _absolute(_decode_name(rest))
     if holds_user(text):
         raise ValueError(

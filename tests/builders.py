@@ -124,7 +124,7 @@ def unguarded(set_attribute: Callable[[str, Any], None]) -> None:
     For tests that walk dozens of times to compare what is left behind; they end with walks that are
     checked in full.
     """
-    set_attribute("idedup_tasks.quality.check", lambda run, candidate: [])
+    set_attribute("idedup_tasks.pipeline.check", lambda run, candidate, evaluator: [])
     set_attribute("idedup_tasks.stages.report.page.render", lambda *_: "")
 
 

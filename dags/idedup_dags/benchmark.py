@@ -14,6 +14,7 @@ from idedup_dags.tasks import data_faults_fail
 from idedup_tasks.settings import Places, make_private
 
 
+@data_faults_fail()
 def measure() -> dict[str, Any]:
     """Measure what the params name. Small: where the results lie, and each method's µAP and F1."""
     from idedup_tasks.benchmarks import datasets, methods, run
@@ -24,14 +25,13 @@ def measure() -> dict[str, Any]:
     names = [permitted.descriptor("methods", name) for name in params["methods"]]
     # From the deployment only: whoever may trigger the DAG would choose what a worker runs.
     peers = os.environ.get("IDEDUP_PEER_PYTHON")
-    with data_faults_fail():
-        chosen = methods.choose_methods(names, Path(peers) if peers else None)
-        images = datasets.open_dataset(params["dataset"], photos, limit=params["limit"])
-        run.check_warehouse(places.warehouse)
-        results = run.run_benchmark(images, chosen, benchmark_id=run_id)
-        folder = make_private(places.home) / "benchmarks" / re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
-        written = run.write_results(results, folder)
-        run.record(results, places.warehouse)
+    chosen = methods.choose_methods(names, Path(peers) if peers else None)
+    images = datasets.open_dataset(params["dataset"], photos, limit=params["limit"])
+    run.check_warehouse(places.warehouse)
+    results = run.run_benchmark(images, chosen, benchmark_id=run_id)
+    folder = make_private(places.home) / "benchmarks" / re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
+    written = run.write_results(results, folder)
+    run.record(results, places.warehouse)
     return {
         "report": str(written[-1]),
         "not_run": results["not_run"],

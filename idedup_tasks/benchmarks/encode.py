@@ -7,11 +7,12 @@ is its own.
 from __future__ import annotations
 
 import sys
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from idedup_tasks.benchmarks.methods import HASHES
 from idedup_tasks.benchmarks.peers.frames import answer_channel, serve, signs, write_line
 from idedup_tasks.descriptors import DescriptorError, load_card, load_descriptor
 from idedup_tasks.extras import ExtraMissing
@@ -68,9 +69,7 @@ class Described:
 def main(name: str, device: str) -> None:
     out = answer_channel()
     try:
-        encoder = (
-            Hash(cast(HashKind, name)) if name in get_args(HashKind) else Described(name, device)
-        )
+        encoder = Hash(name) if name in HASHES else Described(name, device)
     except (DescriptorError, ExtraMissing) as error:
         write_line(out, {"error": str(error)})
         return

@@ -140,7 +140,8 @@ class Tally:
 
 def levels_of(similarities: np.ndarray) -> np.ndarray:
     """Similarities as whole steps from -1: int32, 0 to 20000."""
-    return np.rint((similarities + 1) * STEPS).clip(0, 2 * STEPS).astype(np.int32)
+    levels: np.ndarray = np.rint((similarities + 1) * STEPS)
+    return levels.clip(0, 2 * STEPS).astype(np.int32)
 
 
 def first_level(threshold: float) -> int:
@@ -226,8 +227,8 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
         rows = at[part]
         above = levels[rows] >= levels[rows, column[part]][:, None]
         precision[part] = (above & right[rows]).sum(1) / above.sum(1)
-    wanted = right.sum(1)
-    means = np.bincount(at, precision, len(levels))[wanted > 0]
+    wanted: np.ndarray = right.sum(1)
+    means: np.ndarray = np.bincount(at, precision, len(levels))[wanted > 0]
     return means / wanted[wanted > 0]
 
 

@@ -58,7 +58,7 @@ def _decode(data: bytes, format_: str, limits: Limits) -> Decoded:
         if format_ == "TIFF":
             stated = _exif(image).get(ExifTags.Base.Orientation)
         size = thumbnail_size(width, height)
-        shrunk_by_codec = _shrink_while_decoding(image, data, size)
+        shrunk_by_codec = shrink_while_decoding(image, data, size)
         image.load()
         if not shrunk_by_codec:
             width, height = image.size  # icons say only now which of their pictures they gave
@@ -100,7 +100,7 @@ def _open(data: bytes, format_: str, limits: Limits) -> Image.Image:
     return image
 
 
-def _shrink_while_decoding(image: Image.Image, data: bytes, size: tuple[int, int]) -> bool:
+def shrink_while_decoding(image: Image.Image, data: bytes, size: tuple[int, int]) -> bool:
     """Let the codec decode fewer pixels, at least twice those wanted; tell whether it will."""
     before = image.size
     enough = (2 * size[0], 2 * size[1])

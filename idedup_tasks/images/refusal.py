@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from idedup_tasks.errors import TerminalError
 from idedup_tasks.settings import Limits
@@ -49,7 +49,7 @@ def rejection(error: BaseException, format_: str) -> Rejected:
         return Rejected("too-many-pixels", f"The {format_} file is a decompression bomb: {text}.")
     if isinstance(error, MemoryError):
         return Rejected("out-of-memory", f"Decoding the {format_} file takes too much memory.")
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return Rejected("corrupt", f"The file begins like {format_} but its header cannot be read.")
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return Rejected("truncated", f"The {format_} file ends before its picture does: {text}.")

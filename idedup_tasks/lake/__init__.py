@@ -4,6 +4,7 @@ A stage never changes a table. It writes data files that no version refers to ye
 them in a `Candidate`; its gate checks those files and then publishes the candidate in one commit.
 """
 
+from idedup_tasks.lake.arrays import SharedArrays, share_arrays
 from idedup_tasks.lake.candidate import Candidate, DamagedCandidate, DataFile, TableChange
 from idedup_tasks.lake.delta import (
     Commit,
@@ -44,12 +45,14 @@ __all__ = [
     "DamagedCandidate",
     "DataFile",
     "Lake",
+    "SharedArrays",
     "Snapshot",
     "StoredFile",
     "TableChange",
     "TableDefinition",
     "reconcile_partition",
     "safe_name",
+    "share_arrays",
     "stored_schema",
     "uncertain",
 ]

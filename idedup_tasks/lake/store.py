@@ -74,7 +74,8 @@ class Store:
         return int(self._fs.size(self.path(relative)))
 
     def open(self, relative: str) -> IO[bytes]:
-        return self._fs.open(self.path(relative), "rb")
+        stream: IO[bytes] = self._fs.open(self.path(relative), "rb")
+        return stream
 
     def read_text(self, relative: str) -> str:
         with self.open(relative) as stream:

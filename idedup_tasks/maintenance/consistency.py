@@ -26,7 +26,7 @@ from idedup_tasks.lake import (
     stored_schema,
 )
 from idedup_tasks.maintenance.source import bring_up
-from idedup_tasks.quality.facts import Rows, Scan, row_hashes
+from idedup_tasks.quality.counting import Rows, Scan, row_hashes
 from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES
 

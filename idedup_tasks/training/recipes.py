@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 
 from idedup_tasks.errors import TerminalError
 
-# Steps after which a run with a time budget fixes how many it makes. The first ones of them are not
-# measured: they wait for the first batches.
+# Steps after which a run with a time budget fixes how many it makes.
 MEASURED_STEPS = 20
-UNMEASURED_STEPS = 6
 
 # More steps than any run makes: only time or epochs limit it.
 UNLIMITED = 10**7

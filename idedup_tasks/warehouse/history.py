@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from idedup_tasks.run import Run
     from idedup_tasks.settings import Thresholds
 
-# The counts that say how many rows a stage looked at and let through.
-_ROWS: Mapping[str, tuple[str, str]] = {
-    "ingest": ("listed", "decoded"),
-    "prefilter": ("decoded", "active"),
-    "embed": ("active", "embedded"),
-    "index": ("active", "indexed"),
-    "group": ("active", "groups"),
-    "report": ("images", "images"),
-}
+
+class StageCounts(Protocol):
+    """What `record_stage` needs of a stage's counts."""
+
+    @property
+    def images(self) -> int:
+        """How many the stage worked on."""
+        ...
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many rows the stage looked at and how many it let through."""
+        ...
 
 
 class RuleResult(Protocol):
@@ -50,6 +54,7 @@ class History(Database):
         started: datetime,
         seconds: float,
         candidate: Candidate | None = None,
+        counts: StageCounts | None = None,
         error: str | None = None,
     ) -> None:
         """Record that a stage was prepared, or failed; a rerun overwrites its row, counting tries.
@@ -57,15 +62,12 @@ class History(Database):
         Args:
             started: aware moment when preparing began.
             seconds: how long it took.
-            candidate: what was prepared; its counts give rows in and out and images per second.
+            candidate: what was prepared.
+            counts: its counts, which give rows in and out and images per second.
             error: why it failed.
         """
-        counts = candidate.counts if candidate else {}
-        rows_in, rows_out = (counts.get(name) for name in _ROWS[stage])
-        if stage == "embed" and candidate:
-            # Vectors that were there already have come through as well.
-            rows_out = counts.get("present", 0) + counts.get("embedded", 0)
-        images = counts.get("images")
+        rows_in, rows_out = counts.rows if counts else (None, None)
+        images = counts.images if counts else None
         start, end = run.window or (None, None)
         row = {
             "collection": run.collection.name,
@@ -80,7 +82,7 @@ class History(Database):
             "rows_out": rows_out,
             "images": images,
             "images_per_second": images / seconds if images is not None and seconds > 0 else None,
-            "counts": json_text(counts) if candidate else None,
+            "counts": json_text(candidate.counts) if candidate else None,
             "warnings": json_text(candidate.warnings) if candidate else None,
             "versions_read": json_text(candidate.reads) if candidate else None,
             "error": storable(error),

@@ -162,7 +162,8 @@ class State(Database):
             copy.write(lines.getvalue())
 
     def _count(self, connection: sa.Connection, table: str, about: Mapping[str, Any]) -> int:
-        return self.execute(connection, f"apply/{table}_count.sql", about).scalar_one()
+        rows: int = self.execute(connection, f"apply/{table}_count.sql", about).scalar_one()
+        return rows
 
 
 def _about(run: Run, reads: Mapping[str, Any]) -> dict[str, Any]:

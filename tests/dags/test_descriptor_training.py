@@ -80,12 +80,19 @@ def test_the_form_offers_each_network_that_has_a_recipe() -> None:
     assert form["network"] == "mobilenet_v3"
 
 
+def test_the_budget_of_the_form_is_the_recipes() -> None:
+    form = {"network": "lenet", "minutes": None, "steps": 9, "cpu_seconds": 60, "batch": 4}
+    recipe = tasks.recipe_of({**form, "side": 32})
+    assert (recipe.steps, recipe.minutes, recipe.cpu_seconds) == (9, None, 60)
+    assert (recipe.images, recipe.sides) == (4, (32,))
+
+
 def test_faults_of_the_photographs_are_not_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IDEDUP_PHOTOS", str(tmp_path))
     given: dict[str, Any] = {"photos": str(tmp_path), "network": "lenet"}
-    given |= dict.fromkeys(("steps", "minutes", "side", "batch"))
+    given |= dict.fromkeys(("steps", "minutes", "cpu_seconds", "side", "batch"))
     run = {"params": given, "dag_run": SimpleNamespace(run_id="manual__1")}
     monkeypatch.setattr(tasks, "get_current_context", lambda: run)
     with pytest.raises(AirflowFailException, match="holds no photographs"):
@@ -157,7 +164,7 @@ def test_the_benchmark_is_recorded_under_the_runs_name(
     }
     monkeypatch.setattr(tasks, "get_current_context", lambda: run)
     # Any descriptor will do, and the shipped one is there.
-    from idedup_tasks.descriptors.card import WEIGHTS_FOLDER
+    from idedup_tasks.descriptors.named import WEIGHTS_FOLDER
 
     output = tmp_path / "output"
     output.mkdir()

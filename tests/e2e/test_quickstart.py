@@ -109,7 +109,7 @@ def test_a_disk_without_room_is_a_sentence(tmp_path: Path) -> None:
         text=True,
     )
     assert result.returncode == 2
-    assert "5.0 MB of free disk" in result.stderr
+    assert "5 MB of free disk" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 

@@ -29,7 +29,7 @@ from deltalake import DeltaTable
 import idedup_tasks.stages.embed.prepare
 import idedup_tasks.stages.group.prepare
 import idedup_tasks.stages.index.prepare
-import idedup_tasks.stages.ingest.prepare
+import idedup_tasks.stages.ingest.planning
 import idedup_tasks.stages.report.page
 from idedup_tasks import lake, pipeline, warehouse
 from idedup_tasks.settings import STAGES, Collection
@@ -96,7 +96,7 @@ def walk(order: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> Non
     builders.doubles(replace)
     builders.unguarded(replace)
     # Small chunks, so that a kill can come between two.
-    idedup_tasks.stages.ingest.prepare.CHUNK = idedup_tasks.stages.embed.prepare.CHUNK = 2
+    idedup_tasks.stages.ingest.planning.CHUNK = idedup_tasks.stages.embed.prepare.CHUNK = 2
     reads: list[str] = []
     read = builders.read_in_process
 

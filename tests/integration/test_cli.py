@@ -26,6 +26,8 @@ from result_rows import a_run, duplicate, keeper
 
 import idedup_tasks
 from idedup_tasks import api, cli
+from idedup_tasks.api.previewing import compare_groupings
+from idedup_tasks.api.results import group_members, write_csv
 from idedup_tasks.lake import RESULTS
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
@@ -155,12 +157,12 @@ def test_uncertain_members_follow_the_keeper(tmp_path: Path) -> None:
     ]
     with run.lake.create("results.parquet") as stream:
         pq.write_table(pa.Table.from_pylist(content, schema=RESULTS), stream)
-    rows = api._groups(run, "results.parquet").to_pylist()
+    rows = group_members(run, "results.parquet").to_pylist()
     assert [(Path(r["uri"]).stem, r["uncertain"]) for r in rows] == [
         *(("03", False), ("02", True), ("01", False), ("04", False))
     ]
     written = io.BytesIO()
-    api._write_csv(api._groups(run, "results.parquet"), written)
+    write_csv(group_members(run, "results.parquet"), written)
     assert [line[-1] for line in csv.reader(written.getvalue().decode().splitlines())] == [
         *("uncertain", "false", "true", "false", "false")
     ]
@@ -296,7 +298,7 @@ def test_explain_says_and_draws_why(
         (("{0}", "chelsea.png"), ["-o", "why.pdf"], 2, "why.pdf is neither .html nor .png"),
         (("0" * 32, "chelsea.png"), [], 2, f"has no image {'0' * 32}"),
         (("{rejected}", "chelsea.png"), [], 2, "was rejected: "),
-        (("notes.jpg", "chelsea.png"), [], 1, "notes.jpg cannot be compared: The content is not"),
+        (("notes.jpg", "chelsea.png"), [], 2, "notes.jpg cannot be compared: The content is not"),
         (("nowhere.jpg", "chelsea.png"), [], 2, "nowhere.jpg is not there"),
         (("chelsea.png", "."), [], 2, " is a folder: name one image in it"),
     ],
@@ -358,7 +360,7 @@ def test_a_preview_counts_what_happens_to_groups() -> None:
         | side(before, "before")
         | side(after, "after")
     )
-    found = api._compared(rows)
+    found = compare_groupings(rows)
     assert found.before == api.Totals(5, 6, 60)
     assert found.after == api.Totals(4, 6, 60)
     assert (found.dissolved, found.split, found.merged, found.appeared) == (1, 1, 1, 1)
@@ -391,7 +393,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["scan", "{tmp}/full"], 2, "Missing option '--output'"),
         (["scan", "{tmp}/full", "-o", "{tmp}/o", "--settings", "{tmp}/file"], 2, "file: expected"),
         (["scan", "{tmp}/full", "-o", "{tmp}/o", "--settings", "{tmp}/bad.yaml"], 2, "bad.yaml: "),
-        (["scan", "{tmp}/full", "-o", "{tmp}/o", "--descriptor", "none"], 1, "none"),
+        (["scan", "{tmp}/full", "-o", "{tmp}/o", "--descriptor", "none"], 2, "none"),
         (["scan", "{tmp}/full", "-o", "{tmp}/o", "--device", "tpu"], 2, "tpu"),
         (
             ["scan", "{tmp}/full", "-o", "{tmp}/o", "--settings", "{tmp}/no"],
@@ -402,7 +404,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["query", "{tmp}/file"], 2, "/home/collections has none; name one with --collection, or"),
         (["explain", "{tmp}/none.jpg", "{tmp}/file"], 2, "none.jpg is not there: name an image"),
         (["explain", "{tmp}/full", "{tmp}/file"], 2, "full is a folder: name one image in it"),
-        (["explain", "{tmp}/file", "{tmp}/file"], 1, "file cannot be compared: The content is"),
+        (["explain", "{tmp}/file", "{tmp}/file"], 2, "file cannot be compared: The content is"),
         (["query", "{tmp}/file", "-c", "none"], 2, "There is no collection none"),
         (["query", "{tmp}/file", "-c", "new"], 2, "holds nothing yet"),
         (["preview", "-c", "none", "--cut", "0.7"], 2, "There is no collection none"),
@@ -465,7 +467,7 @@ def test_maintaining_what_never_ran_makes_nothing(
 @pytest.mark.parametrize(
     ("image", "code", "said"),
     [
-        ("notes.jpg", 1, "notes.jpg cannot be compared: The content is not that of any"),
+        ("notes.jpg", 2, "notes.jpg cannot be compared: The content is not that of any"),
         ("nowhere.jpg", 2, "nowhere.jpg is not there: name an image"),
         ("", 2, " is a folder: name one image in it"),
     ],
@@ -558,7 +560,7 @@ def test_a_broken_gate_is_one_sentence_and_publishes_nothing(
         (source / f"{n}.txt").write_text("words")
     (tmp_path / "strict.yaml").write_text("quality: {max_reject_ratio: 0.1}\n")
     scan = ["scan", str(source), "-o", str(tmp_path / "o")]
-    assert cli.main([*scan, "--settings", str(tmp_path / "strict.yaml")]) == 1
+    assert cli.main([*scan, "--settings", str(tmp_path / "strict.yaml")]) == 2
     error = capsys.readouterr().err
     assert "reject_ratio" in error
     assert "is not published" in error

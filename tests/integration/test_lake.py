@@ -388,6 +388,32 @@ def test_another_rule_of_arrival_is_reconciled(
     assert differences(current_state(changed.run()), current_state(fresh.run())) == {}
 
 
+def test_a_key_without_the_date_of_the_template_is_rejected(bench: Bench, unguarded: None) -> None:
+    """Also when it was taken in under another rule; and taken in when the template is mended."""
+    builders.place(bench.source, "in/2026/01/01/a.png", Picture(1 << 40, 1).content, 0)
+    for key in ("in/2026/13/01/b.png", "in/lost/2026/01/02/c.png", "in/d.png"):
+        builders.place(bench.source, key, Picture(1 << 20, 1).content, 0)
+
+    def rejected(template: str | None) -> dict[str, str]:
+        arrival = {"rule": "modified"} if template is None else {"rule": "key"}
+        run = bench.with_settings(arrival=arrival | {"template": template}).run()
+        walk(run)
+        again = walk(run)["ingest"]["counts"]
+        assert again["decoded"] + again["rejected"] == again["listed"] == 4
+        rows = run.lake.snapshot("images").read(["key", "status", "reason"]).to_pylist()
+        assert len(rows) == 4
+        return {row["key"]: row["reason"] for row in rows if row["status"] == "rejected"}
+
+    assert rejected(None) == {}
+    found = rejected("in/{year}/{month}/{day}/")
+    assert set(found) == {"in/2026/13/01/b.png", "in/lost/2026/01/02/c.png", "in/d.png"}
+    assert set(found.values()) == {
+        "Its key lacks the date that `arrival` asks for (in/{year}/{month}/{day}/): move it, or "
+        "mend the template."
+    }
+    assert set(rejected("/{year}/{month}/{day}/")) == {"in/2026/13/01/b.png", "in/d.png"}
+
+
 # --- what the log says ---------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
+from result_rows import a_candidate, a_run, batches, counts_in, duplicate, image, keeper, rejected
 
 from idedup_tasks.lake import RESULTS, uncertain
 from idedup_tasks.run import Run
@@ -282,10 +282,16 @@ def test_collection_totals_and_cost(warehouse: Warehouse, run: Run, tmp_path: Pa
 
 def test_run_health_and_quality(warehouse: Warehouse, run: Run) -> None:
     started = datetime(2026, 1, 5, tzinfo=UTC)
-    for number, stage in enumerate(("ingest", "prefilter", "embed")):
-        candidate = a_candidate(run, stage, listed=8, decoded=8, active=8, images=8)
+    vectors = {"present": 0, "embedded": 8, "dim": 256, "model_id": "model@1"}
+    of_stages = {
+        "ingest": {"listed": 8, "decoded": 8},
+        "prefilter": {"decoded": 8, "active": 8},
+        "embed": {"active": 8, **vectors},
+    }
+    for number, (stage, counts) in enumerate(of_stages.items()):
+        candidate = a_candidate(run, stage, images=8, **counts)
         began = started + timedelta(seconds=number)
-        warehouse.record_stage(run, stage, began, 4.0, candidate=candidate)
+        warehouse.record_stage(run, stage, began, 4.0, candidate, counts_in(candidate))
     warehouse.record_quality(
         run, "ingest", [Result("a", "error", True), Result("b", "warn", False)]
     )
@@ -323,7 +329,9 @@ def test_rejects_of_a_run_are_those_that_arrived_in_its_window(
     everything = replace(a_run(tmp_path, run_id="everything"), window=None)
     for run in (day, everything):
         candidate = a_candidate(run, "ingest", listed=5, decoded=1, images=5)
-        warehouse.record_stage(run, "ingest", datetime.now(UTC), 1.0, candidate=candidate)
+        warehouse.record_stage(
+            run, "ingest", datetime.now(UTC), 1.0, candidate, counts_in(candidate)
+        )
     moments = {
         "01": datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
         "02": datetime(2026, 1, 1, tzinfo=UTC),

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
+from result_rows import a_candidate, a_run, batches, counts_in, duplicate, image, keeper, rejected
 
 from idedup_tasks.lake import Candidate, Conflict
 from idedup_tasks.settings import Thresholds
@@ -137,7 +137,7 @@ def test_a_rerun_overwrites_its_row(warehouse: Warehouse, tmp_path: Path) -> Non
     assert row["rows_in"] is None
     assert row["images_per_second"] is None
 
-    warehouse.record_stage(run, "ingest", started, 2.0, candidate=candidate)
+    warehouse.record_stage(run, "ingest", started, 2.0, candidate, counts_in(candidate))
     warehouse.record_published(run, "ingest", {"images": 3})
     [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
     assert row["state"] == "published"
@@ -150,7 +150,7 @@ def test_a_rerun_overwrites_its_row(warehouse: Warehouse, tmp_path: Path) -> Non
     assert row["counts"]["rejected"] == 1
     assert row["warnings"] == ["2 objects lie outside the window"]
 
-    warehouse.record_stage(run, "ingest", started, 0.0, candidate=candidate)
+    warehouse.record_stage(run, "ingest", started, 0.0, candidate, counts_in(candidate))
     [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
     assert row["state"] == "prepared"
     assert row["published_at"] is None
@@ -160,8 +160,9 @@ def test_a_rerun_overwrites_its_row(warehouse: Warehouse, tmp_path: Path) -> Non
 
 def test_a_run_without_a_window(warehouse: Warehouse, tmp_path: Path) -> None:
     run = replace(a_run(tmp_path), window=None)
-    candidate = a_candidate(run, "embed", active=5, present=3, embedded=2, images=2)
-    warehouse.record_stage(run, "embed", datetime.now(UTC), 1.0, candidate=candidate)
+    vectors = {"dim": 256, "model_id": "model@1"}
+    candidate = a_candidate(run, "embed", active=5, present=3, embedded=2, images=2, **vectors)
+    warehouse.record_stage(run, "embed", datetime.now(UTC), 1.0, candidate, counts_in(candidate))
     [row] = warehouse.query("stages", collection="photos", run_id=run.run_id)
     assert row["window_start"] is None
     assert row["rows_out"] == 5

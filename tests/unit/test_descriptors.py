@@ -22,7 +22,8 @@ from idedup_tasks.descriptors import (
     load_descriptor,
     load_quantiser,
 )
-from idedup_tasks.descriptors.card import WEIGHTS_FOLDER, file_sha256, resolve_device
+from idedup_tasks.descriptors.card import file_sha256, resolve_device
+from idedup_tasks.descriptors.named import WEIGHTS_FOLDER
 
 PHOTOS = Path(__file__).resolve().parents[2].parent / "shared" / "photos" / "train"
 

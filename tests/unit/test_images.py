@@ -19,11 +19,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFilter
 
-from idedup_tasks import images
 from idedup_tasks.images import (
     FORMATS,
     ImageFacts,
     Rejected,
+    decoding,
     is_low_information,
     read_image,
     read_objects,
@@ -138,7 +138,7 @@ def test_decoding_at_reduced_size_hardly_shows(monkeypatch):
         data = encode(scene(4000, 3000).filter(ImageFilter.SHARPEN), format_)
         reduced = read_image(data)
         with monkeypatch.context() as patched:
-            patched.setattr(images, "_shrink_while_decoding", lambda *_: False)
+            patched.setattr(decoding, "shrink_while_decoding", lambda *_: False)
             full = read_image(data)
         assert replace(reduced, thumbnail=b"") == replace(full, thumbnail=b"")
         assert reduced.thumbnail != full.thumbnail, "the codec did not reduce at all"

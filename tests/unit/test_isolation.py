@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from idedup_tasks import isolation
 from idedup_tasks.isolation import Failure, map_isolated
 
 
@@ -182,7 +183,7 @@ def test_a_script_needs_no_main_guard(tmp_path):
         textwrap.dedent(
             """
             import sys
-            sys.path.insert(0, sys.argv[1])
+            sys.path[:0] = sys.argv[1:]
             from test_isolation import main_of_worker
             from idedup_tasks.isolation import map_isolated
             loaded_by_the_script = True
@@ -190,8 +191,10 @@ def test_a_script_needs_no_main_guard(tmp_path):
             """
         )
     )
+    # The package under test, and not one that is installed besides.
+    package = Path(isolation.__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, script, str(Path(__file__).parent)], capture_output=True, text=True
+        [sys.executable, script, Path(__file__).parent, package], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[") == 3

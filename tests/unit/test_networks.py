@@ -19,15 +19,16 @@ from safetensors.torch import save_file  # noqa: E402
 from torchvision import models  # noqa: E402
 
 from idedup_tasks.descriptors import (  # noqa: E402
+    DecisionLevels,
     DescriptorCard,
     DescriptorError,
-    Thresholds,
     load_card,
     load_descriptor,
 )
-from idedup_tasks.descriptors.card import PREPROCESSING, WEIGHTS_FOLDER, file_sha256  # noqa: E402
+from idedup_tasks.descriptors.card import PREPROCESSING, file_sha256  # noqa: E402
 from idedup_tasks.descriptors.conversion import convert  # noqa: E402
 from idedup_tasks.descriptors.lbid import deduplicate  # noqa: E402
+from idedup_tasks.descriptors.named import WEIGHTS_FOLDER  # noqa: E402
 from idedup_tasks.descriptors.network import (  # noqa: E402
     ARCHITECTURES,
     MEAN,
@@ -37,9 +38,9 @@ from idedup_tasks.descriptors.network import (  # noqa: E402
     log_ratios,
 )
 from idedup_tasks.training import RECIPES, TrainingError, recipe_for  # noqa: E402
-from idedup_tasks.training.learn import initial_network  # noqa: E402
 from idedup_tasks.training.pairs import augmented, best_threshold, pair_loss, resized  # noqa: E402
 from idedup_tasks.training.recipes import UNLIMITED, Recipe  # noqa: E402
+from idedup_tasks.training.start import initial_network  # noqa: E402
 
 SIDE = 64
 
@@ -81,7 +82,7 @@ def saved(architecture: str, folder: Path) -> Path:
         gem_p=network.gem_p,
         weights=weights.name,
         weights_sha256=file_sha256(weights),
-        thresholds=Thresholds(0.9, 0.8, 0.7, 4),
+        thresholds=DecisionLevels(0.9, 0.8, 0.7, 4),
         quantiser="",
         quantiser_sha256="",
         figures={},

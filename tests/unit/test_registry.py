@@ -20,9 +20,9 @@ from safetensors.numpy import save_file as save_arrays  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from idedup_tasks.descriptors import (  # noqa: E402
+    DecisionLevels,
     DescriptorCard,
     DescriptorError,
-    Thresholds,
     descriptor_info,
     load_card,
     load_descriptor,
@@ -69,7 +69,7 @@ def card(tmp_path: Path) -> DescriptorCard:
         gem_p=3.0,
         weights="lenet.safetensors",
         weights_sha256=file_sha256(folder / "lenet.safetensors"),
-        thresholds=Thresholds(0.9, 0.8, 0.7, 4),
+        thresholds=DecisionLevels(0.9, 0.8, 0.7, 4),
         quantiser="lenet_quantiser.safetensors",
         quantiser_sha256=file_sha256(folder / "lenet_quantiser.safetensors"),
         figures={},

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
+from result_rows import a_candidate, a_run, batches, counts_in, duplicate, image, keeper, rejected
 
 from idedup_tasks.lake import EMBEDDINGS, IMAGES, PAIRS, TableChange
 from idedup_tasks.pages import charts
@@ -137,7 +137,7 @@ def report(
     started = datetime(2026, 1, 2, tzinfo=UTC)
     candidate = a_candidate(run, "ingest", listed=9, decoded=8, images=9)
     candidate.warnings.append("3 objects lie outside <the window>")
-    warehouse.record_stage(run, "ingest", started, 130.0, candidate=candidate)
+    warehouse.record_stage(run, "ingest", started, 130.0, candidate, counts_in(candidate))
     warehouse.record_stage(run, "prefilter", started, 1.0, error="lost & gone")
     warehouse.record_quality(
         run,

@@ -13,7 +13,8 @@ import yaml
 from platformdirs import user_data_dir
 
 from idedup_tasks.periods import period_of
-from idedup_tasks.settings import Places, SettingsError, digest, load_collection
+from idedup_tasks.settings import Places, SettingsError, digest, load_collection, local_folder
+from idedup_tasks.sources import is_local
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +53,10 @@ def test_two_lines_are_enough(tmp_path: Path) -> None:
             },
             "model_id",
         ),
+        (
+            {"name": "p", "source": "x", "prefilter": {"hash": "dhash"}},
+            "`prefilter.hash` dhash needs `thresholds` with a `phash_distance` of its own",
+        ),
         ({"name": "p", "source": "x", "keeper": ["path"]}, "preferred_paths"),
         ({"name": "p", "source": "x", "keeper": ["bytes", "bytes"]}, "twice"),
     ],
@@ -61,6 +66,14 @@ def test_a_fault_names_file_field_and_expectation(
 ) -> None:
     with pytest.raises(SettingsError, match=named):
         load_collection(write(tmp_path, **settings))
+
+
+@pytest.mark.parametrize(
+    "address", ["/pictures", "file:///pictures", "FILE:///pictures", "local:///pictures"]
+)
+def test_a_source_and_a_lake_mean_the_same_by_an_address(address: str) -> None:
+    assert is_local(address)
+    assert local_folder(address) == "/pictures"
 
 
 SECRETS = [

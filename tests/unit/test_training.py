@@ -23,19 +23,31 @@ from idedup_tasks.descriptors import load_card, load_descriptor, load_quantiser 
 from idedup_tasks.descriptors.card import file_sha256  # noqa: E402
 from idedup_tasks.descriptors.network import apart_from  # noqa: E402
 from idedup_tasks.descriptors.torch_runtime import load_card_network  # noqa: E402
-from idedup_tasks.training import RECIPES, Recipe, TrainingError, learn, ship, train  # noqa: E402
+from idedup_tasks.training import (  # noqa: E402
+    RECIPES,
+    Recipe,
+    TrainingError,
+    batches,
+    learn,
+    recipes,
+    ship,
+    train,
+)
 from idedup_tasks.training import augment as augment_module  # noqa: E402
 from idedup_tasks.training.augment import augment, window_transforms  # noqa: E402
 from idedup_tasks.training.calibrate import KINDS, as_unknown  # noqa: E402
+from idedup_tasks.training.checkpoint import restore, save  # noqa: E402
 from idedup_tasks.training.copies import make_copies  # noqa: E402
-from idedup_tasks.training.learn import contrastive_loss  # noqa: E402
+from idedup_tasks.training.learner import Learner  # noqa: E402
 from idedup_tasks.training.measure import (  # noqa: E402
     average_linkage,
     grouping_quality,
     pair_curve,
 )
+from idedup_tasks.training.objectives import contrastive_loss  # noqa: E402
 from idedup_tasks.training.photos import cache_photos, is_set_aside, photo_files  # noqa: E402
 from idedup_tasks.training.quantiser import train_quantiser  # noqa: E402
+from idedup_tasks.training.start import initial_network  # noqa: E402
 from idedup_tasks.training.whiten import discriminant_projection, refit_head  # noqa: E402
 
 pytestmark = pytest.mark.training
@@ -143,7 +155,7 @@ def test_accuracy_is_one_for_views_that_coincide():
     assert accuracy.item() == 1
 
 
-def same_weights(one: learn.Learner, other: learn.Learner) -> None:
+def same_weights(one: Learner, other: Learner) -> None:
     for (name, expected), found in zip(
         one.averaged.state_dict().items(), other.averaged.state_dict().values(), strict=True
     ):
@@ -154,7 +166,7 @@ def same_weights(one: learn.Learner, other: learn.Learner) -> None:
 def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
     cache = cache_photos(photo_files(save_scenes(tmp_path, 8)), tmp_path / "cache")
     recipe = replace(RECIPES[network], steps=2, minutes=None, epochs=0, images=4, sides=(32,))
-    before = learn.initial_network(recipe, None).state_dict()
+    before = initial_network(recipe, None).state_dict()
     learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
     after = learner.averaged.state_dict()
     assert all(torch.isfinite(value).all() for value in after.values())
@@ -165,7 +177,7 @@ def test_each_network_learns_and_its_checkpoint_is_its_own(tmp_path, network):
     assert bool(learner.curves.threshold) == (recipe.objective == "pairs")
     other = "lenet" if network != "lenet" else "mobilenet_v3"
     with pytest.raises(TrainingError, match="no checkpoint of a"):
-        learn.Learner(RECIPES[other], None).restore(tmp_path / "c.safetensors")
+        restore(Learner(RECIPES[other], None), tmp_path / "c.safetensors")
 
 
 def test_the_papers_network_learns_by_the_papers_recipe(tmp_path):
@@ -189,10 +201,10 @@ def test_dropout_is_repeated_when_a_run_continues(tmp_path):
     cache = cache_photos(photo_files(save_scenes(tmp_path, 8)), tmp_path / "cache")
     pairs = replace(RECIPES["idedupnet"], steps=3, images=4, sides=(32,))
     whole = learn.learn(cache, cache, pairs, tmp_path / "whole.safetensors")
-    learner = learn.Learner(pairs, None)
-    views, ids, _ = learn.ViewBatches(cache, pairs, 0, 1)[0]
+    learner = Learner(pairs, None)
+    views, ids, _ = batches.ViewBatches(cache, pairs, 0, 1)[0]
     learner.learn(views, ids)
-    learner.save(tmp_path / "parts.safetensors")
+    save(learner, tmp_path / "parts.safetensors")
     torch.rand(7)
     same_weights(whole, learn.learn(cache, cache, pairs, tmp_path / "parts.safetensors"))
 
@@ -200,12 +212,12 @@ def test_dropout_is_repeated_when_a_run_continues(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
-from idedup_tasks.training import learn, photos
+from idedup_tasks.training import learn, learner, photos
 sys.path.insert(0, {tests!r})
 from test_training import TINY
 from dataclasses import replace
 folder = Path({folder!r})
-learn.CHECKPOINT_STEPS, learn.MINING_STEPS = 2, 3
+learn.CHECKPOINT_STEPS, learner.MINING_STEPS = 2, 3
 cache = photos.cache_photos(photos.photo_files(folder), folder / "cache")
 def progress(step, loss, accuracy):
     if step == 5:
@@ -216,7 +228,7 @@ learn.learn(cache, cache, replace(TINY, steps=8), folder / "killed.safetensors",
 
 
 def test_a_killed_run_continues_to_the_same_weights_and_curves(tmp_path, monkeypatch):
-    monkeypatch.setattr(learn, "MINING_STEPS", 3)
+    monkeypatch.setattr("idedup_tasks.training.learner.MINING_STEPS", 3)
     cache = cache_photos(photo_files(save_scenes(tmp_path, 12)), tmp_path / "cache")
     code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -230,10 +242,10 @@ def test_a_killed_run_continues_to_the_same_weights_and_curves(tmp_path, monkeyp
     # What a kill in the middle of the next one would leave beside it.
     checkpoint.with_suffix(".part").write_bytes(b"half")
     recipe = replace(TINY, steps=8)
-    resumed = learn.Learner(recipe, None)
-    resumed.restore(checkpoint)
+    resumed = Learner(recipe, None)
+    restore(resumed, checkpoint)
     assert resumed.step == 4
-    assert resumed.neighbours.shape == (12, learn.NEIGHBOURS)
+    assert resumed.neighbours.shape == (12, batches.NEIGHBOURS)
     whole = learn.learn(cache, cache, recipe, tmp_path / "whole.safetensors")
     parts = learn.learn(cache, cache, recipe, checkpoint)
     same_weights(whole, parts)
@@ -247,17 +259,17 @@ def test_half_of_a_batch_are_neighbours_of_the_other_half():
     near = (np.arange(60)[:, None] + [20, 21, 22]) % 60
     seen: list[int] = []
     for step in range(15):
-        rows = learn.batch_rows(60, recipe, step, near)
+        rows = batches.batch_rows(60, recipe, step, near)
         assert len(set(rows)) == 8
-        np.testing.assert_array_equal(rows, learn.batch_rows(60, recipe, step, near))
+        np.testing.assert_array_equal(rows, batches.batch_rows(60, recipe, step, near))
         seen += list(rows[:4])
         likes = set(near[rows[:4]].ravel())
         assert all(row in likes for row in rows[4:])
     assert sorted(seen) == list(range(60))
     # Without any that may be used, the batch is full all the same.
     none = np.full((60, 3), -1)
-    assert len(set(learn.batch_rows(60, recipe, 0, none))) == 8
-    assert len(set(learn.batch_rows(8, recipe, 0, none[:8]))) == 8
+    assert len(set(batches.batch_rows(60, recipe, 0, none))) == 8
+    assert len(set(batches.batch_rows(8, recipe, 0, none[:8]))) == 8
 
 
 def test_neighbours_are_the_nearest_that_are_not_the_same_picture(tmp_path):
@@ -266,20 +278,20 @@ def test_neighbours_are_the_nearest_that_are_not_the_same_picture(tmp_path):
     vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     given = iter(np.array_split(vectors, 1))
     network = lambda views: torch.from_numpy(next(given))  # noqa: E731
-    found = learn.nearest_photographs(network, cache, TINY)
+    found = batches.nearest_photographs(network, cache, TINY)
     cosines = vectors @ vectors.T
     for row in range(30):
-        allowed = [j for j in np.argsort(-cosines[row]) if cosines[row, j] <= learn.SAME_PICTURE]
+        allowed = [j for j in np.argsort(-cosines[row]) if cosines[row, j] <= batches.SAME_PICTURE]
         kept = [j for j in found[row] if j >= 0]
         assert row not in kept
-        assert kept == allowed[: learn.NEIGHBOURS]
+        assert kept == allowed[: batches.NEIGHBOURS]
 
 
 def test_of_many_photographs_only_some_are_mined(tmp_path, monkeypatch):
     cache = cache_photos(photo_files(save_scenes(tmp_path, 30)), tmp_path / "cache")
-    monkeypatch.setattr(learn, "MINED_PHOTOS", 10)
+    monkeypatch.setattr(batches, "MINED_PHOTOS", 10)
     network = lambda views: torch.nn.functional.normalize(views.float().mean((2, 3)) - 127)  # noqa: E731
-    found = learn.nearest_photographs(network, cache, TINY)
+    found = batches.nearest_photographs(network, cache, TINY)
     mined = np.flatnonzero((found >= 0).any(1))
     assert 0 < len(mined) <= 10
     assert set(found[found >= 0]) <= set(mined)
@@ -288,18 +300,19 @@ def test_of_many_photographs_only_some_are_mined(tmp_path, monkeypatch):
 def test_a_damaged_checkpoint_is_an_error(tmp_path):
     (tmp_path / "c.safetensors").write_bytes(b"half")
     with pytest.raises(TrainingError, match="another output folder"):
-        learn.Learner(TINY, None).restore(tmp_path / "c.safetensors")
+        restore(Learner(TINY, None), tmp_path / "c.safetensors")
 
 
 def test_a_time_budget_fixes_the_steps_once(tmp_path, monkeypatch):
     cache = cache_photos(photo_files(save_scenes(tmp_path, 8)), tmp_path / "cache")
     monkeypatch.setattr(learn, "MEASURED_STEPS", 4)
+    monkeypatch.setattr(recipes, "MEASURED_STEPS", 4)
     monkeypatch.setattr(learn, "UNMEASURED_STEPS", 1)
     seconds = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: float(next(seconds)), process_time=time.process_time)
     monkeypatch.setattr(learn, "time", clock)
     # A second by the clock each step: nine fit.
-    recipe = replace(TINY, steps=learn.UNLIMITED, minutes=9 / 60)
+    recipe = replace(TINY, steps=recipes.UNLIMITED, minutes=9 / 60)
     planned: list[int] = []
     checkpoint = tmp_path / "c.safetensors"
     learner = learn.learn(cache, cache, recipe, checkpoint, None, None, planned.append)
@@ -319,8 +332,9 @@ def test_a_budget_of_cpu_seconds_is_spent_once_though_the_run_is_stopped(tmp_pat
     calls = itertools.count()
     clock = SimpleNamespace(monotonic=time.monotonic, process_time=lambda: float(next(calls)))
     monkeypatch.setattr(learn, "time", clock)
+    monkeypatch.setattr(batches, "time", clock)
     # By this clock a step takes a second, and its views another in the worker.
-    recipe = replace(TINY, steps=learn.UNLIMITED, cpu_seconds=11)
+    recipe = replace(TINY, steps=recipes.UNLIMITED, cpu_seconds=11)
     whole = learn.learn(cache, cache, recipe, tmp_path / "whole.safetensors")
     assert (whole.step, whole.spent) == (6, 12.0)
     assert recipe.rate(200, 8) == recipe.learning_rate > recipe.rate(200, 10) > 0
@@ -343,8 +357,8 @@ def test_a_budget_of_cpu_seconds_is_spent_once_though_the_run_is_stopped(tmp_pat
 def test_learning_stops_when_validation_no_longer_improves(tmp_path, monkeypatch):
     cache = cache_photos(photo_files(save_scenes(tmp_path, 4)), tmp_path / "cache")
     accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.9])
-    monkeypatch.setattr(learn.Learner, "validate", lambda *_: (next(accuracies), None))
-    recipe = replace(TINY, steps=learn.UNLIMITED, epochs=50, patience=2)
+    monkeypatch.setattr(Learner, "validate", lambda *_: (next(accuracies), None))
+    recipe = replace(TINY, steps=recipes.UNLIMITED, epochs=50, patience=2)
     learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
     assert learner.curves.validation_accuracy == [0.5, 0.7, 0.6, 0.7]
     assert learn.learn(cache, cache, recipe, tmp_path / "c.safetensors").step == 4
@@ -356,7 +370,7 @@ def test_no_steps_leave_the_weights_as_they_were(tmp_path):
     learner = learn.learn(cache, cache, recipe, tmp_path / "c.safetensors")
     assert learner.step == 0
     assert learner.curves.epoch == []
-    same_weights(learner, learn.Learner(recipe, None))
+    same_weights(learner, Learner(recipe, None))
 
 
 def test_a_stopped_run_continues_to_the_same_weights(tmp_path, monkeypatch):
@@ -388,7 +402,7 @@ def test_fewer_photographs_than_a_batch_are_an_error(tmp_path):
 def test_weights_that_do_not_fit_are_an_error():
     shipped = load_card()
     with pytest.raises(TrainingError, match="128 dimensions"):
-        learn.initial_network(replace(TINY, dim=128), str(shipped.folder / shipped.weights))
+        initial_network(replace(TINY, dim=128), str(shipped.folder / shipped.weights))
 
 
 def test_pair_curve_agrees_with_scikit_learn():
@@ -529,7 +543,7 @@ def test_refitted_head_ignores_the_directions_that_edits_move_along(monkeypatch)
 
 def test_features_that_say_nothing_leave_the_learnt_head(tmp_path):
     cache = cache_photos(photo_files(save_scenes(tmp_path, 16)), tmp_path / "cache")
-    network = learn.initial_network(replace(TINY, dim=4), None).eval()
+    network = initial_network(replace(TINY, dim=4), None).eval()
     network.pool = lambda images: torch.ones(len(images), 576)
     before = network.head.weight.clone()
     refit_head(network, cache, 32, 0)

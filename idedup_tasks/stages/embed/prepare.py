@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from idedup_tasks.lake import (
     TableChange,
 )
 from idedup_tasks.run import ModelMismatch, Run, publish_changes
+from idedup_tasks.stages.embed.counts import Counts
 
 if TYPE_CHECKING:
     from idedup_tasks.descriptors import Descriptor
@@ -83,16 +84,16 @@ def prepare(run: Run) -> Candidate:
 
     for _, file in compute.run_jobs(encode_chunk, chunks(), advance, gpu=device == "cuda"):
         change.add.append(file)
-    counts: dict[str, Any] = {
-        "active": active,
-        "present": active - embedded,
-        "embedded": sum(f.rows for f in change.add),
-        "dim": _dimension(run),
-        "model_id": model_id,
-        "images": embedded,
-    }
+    counts = Counts(
+        active=active,
+        present=active - embedded,
+        embedded=sum(f.rows for f in change.add),
+        dim=_dimension(run),
+        model_id=model_id,
+        images=embedded,
+    )
     reads = {"fingerprints": fingerprints.version, "images": images.version}
-    return Candidate("embed", run.run_id, [change], reads, counts)
+    return Candidate("embed", run.run_id, [change], reads, asdict(counts))
 
 
 def _dimension(run: Run) -> int:

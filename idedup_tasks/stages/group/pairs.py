@@ -20,7 +20,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute
-from idedup_tasks.lake import Lake
+from idedup_tasks.lake import Lake, SharedArrays, share_arrays
 
 SIDE = 2_048
 DENSE = 200_000  # hits in a tile above which it is scored and pruned as a whole
@@ -32,7 +32,7 @@ _SLACK, _GPU_SLACK = 1e-4, 2e-3
 SCALE = 10_000
 
 TILES = 8  # that one job compares: a second or so of work
-# Comparisons that take longer, on a core or two, than handing the vectors to a cluster's workers.
+# Comparisons that take longer, on a core or two, than handing the vectors to Dask's workers.
 WORTH_SPREADING = 10**9
 
 
@@ -85,7 +85,7 @@ def find_pairs(
         cells: (n, k) int32, cells of each image; None compares all.
         known: first, second and score of the matches among images that are not asked.
         progress: called with (comparisons done, total) now and then.
-        lake: where workers of a cluster find the vectors.
+        lake: where Dask's workers find the vectors.
     """
     kept = _Kept(len(vectors), per_image)
     if known is not None:
@@ -105,7 +105,7 @@ def find_pairs(
         arrays["cells"] = cells
     lowest = round(threshold * SCALE)
     here = total < WORTH_SPREADING
-    with compute.shared(lake, arrays, here=here) as shared:
+    with share_arrays(lake, arrays, here=here) as shared:
         tiles = plan.tiles()
         jobs = (
             (None, _Job(shared, some, lowest, per_image))
@@ -185,7 +185,7 @@ class _Plan:
 class _Job:
     """Tiles to compare, of arrays that lie where the job can see them."""
 
-    shared: compute.Shared
+    shared: SharedArrays
     tiles: list[_Tile]
     lowest: int
     per_image: int

@@ -9,10 +9,9 @@ suggestion is the lowest from which they are a small share of the pairs found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from idedup_tasks.stages.group.counts import Suggestion
 from idedup_tasks.stages.group.pairs import SCALE
 
 # The tail is fitted between these upper quantiles: high enough to be a tail, and low enough that a
@@ -30,21 +29,6 @@ _SAMPLE = 1_000
 PRODUCTS = 150_000_000
 COLUMNS = 4_096
 BINS = 50
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """What a collection's similarities say of its threshold.
-
-    threshold: cosine to two decimals, or None with the reason in `because`. images: compared.
-    best_matches: (BINS,) how many of the sampled images have their most similar other image in each
-    fiftieth of 0 to 1, those below 0 in the first.
-    """
-
-    threshold: float | None
-    because: str
-    images: int
-    best_matches: list[int]
 
 
 def suggest(vectors: np.ndarray) -> Suggestion:

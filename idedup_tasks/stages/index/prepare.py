@@ -7,7 +7,7 @@ one that is missing or damaged is left out and made anew from the lake.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from idedup_tasks.shards import (
     vector_keys,
     write_shard,
 )
+from idedup_tasks.stages.index.counts import Counts
 
 publish = publish_changes
 
@@ -74,22 +75,22 @@ def prepare(run: Run) -> Candidate:
         row["vectors"] for row in rows if row["shard_id"] not in held
     )
     sampled, found = _self_recall(run, lake, rows)
-    counts: dict[str, Any] = {
-        "active": len(active),
-        "indexed": indexed,
-        "added": len(lacking),
-        "shards": len(rows),
-        "rebuilt": damaged,
-        "stale": sum(row["vectors"] for row in rows) - indexed,
-        "sampled": sampled,
-        "found_themselves": found,
-        "images": len(lacking),
-    }
+    counts = Counts(
+        active=len(active),
+        indexed=indexed,
+        added=len(lacking),
+        shards=len(rows),
+        rebuilt=damaged,
+        stale=sum(row["vectors"] for row in rows) - indexed,
+        sampled=sampled,
+        found_themselves=found,
+        images=len(lacking),
+    )
     warnings = []
     if damaged:
         warnings.append(f"{damaged} damaged or missing shards were rebuilt from the lake.")
     reads = {"embeddings": embeddings.version, "fingerprints": fingerprints.version}
-    return Candidate("index", run.run_id, [change], reads, counts, warnings)
+    return Candidate("index", run.run_id, [change], reads, asdict(counts), warnings)
 
 
 def repack(run: Run) -> TableChange | None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +32,7 @@ from idedup_tasks.lake import (
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import Prefilter, digest
 from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_perceptual
+from idedup_tasks.stages.prefilter.counts import Counts
 
 publish = publish_changes
 
@@ -75,14 +75,11 @@ def prepare(run: Run) -> Candidate:
     partitions += [_empty(a, settings) for a in sorted(held - {p.arrival for p in partitions})]
     partitions.sort(key=lambda p: p.arrival)
 
-    counts: dict[str, Any] = dict.fromkeys(
-        ("decoded", "active", "collapsed_exact", "collapsed_perceptual", "low_information"), 0
-    )
+    counts = Counts()
     if partitions:
-        _collapse(lake, target, change, partitions, distance, counts)
-    counts["embeddings_saved"] = counts["collapsed_exact"] + counts["collapsed_perceptual"]
-    counts["images"] = counts["decoded"]
-    return Candidate("prefilter", run.run_id, [change], {"images": source.version}, counts)
+        counts = _collapse(lake, target, change, partitions, distance)
+    reads = {"images": source.version}
+    return Candidate("prefilter", run.run_id, [change], reads, asdict(counts))
 
 
 def _collapse(
@@ -91,8 +88,7 @@ def _collapse(
     change: TableChange,
     partitions: list[_Partition],
     distance: int,
-    counts: dict[str, Any],
-) -> None:
+) -> Counts:
     # Periods follow each other and each is in order, so their concatenation is.
     ids = pa.chunked_array([p.ids for p in partitions], pa.string())
     low = np.concatenate([p.low_information for p in partitions])
@@ -111,13 +107,6 @@ def _collapse(
     distances[walked] = apart
 
     collapsed = exact | perceptual
-    counts |= {
-        "decoded": len(onto),
-        "active": int((~collapsed).sum()),
-        "collapsed_exact": int(exact.sum()),
-        "collapsed_perceptual": int(perceptual.sum()),
-        "low_information": int(low.sum()),
-    }
     start = 0
     for partition in partitions:
         part = slice(start, start + len(partition.ids))
@@ -147,6 +136,15 @@ def _collapse(
             FINGERPRINTS,
         )
         reconcile_partition(lake, target, change, {"arrival": partition.arrival}, rows)
+    return Counts(
+        decoded=len(onto),
+        active=int((~collapsed).sum()),
+        collapsed_exact=int(exact.sum()),
+        collapsed_perceptual=int(perceptual.sum()),
+        low_information=int(low.sum()),
+        embeddings_saved=int(collapsed.sum()),
+        images=len(onto),
+    )
 
 
 def _empty(arrival: str, settings: Prefilter) -> _Partition:
