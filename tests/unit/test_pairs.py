@@ -41,7 +41,7 @@ def expected(vectors: np.ndarray, threshold: float, per_image: int) -> set[tuple
     return kept
 
 
-def found(result: pairs.Pairs) -> set[tuple[int, int, int]]:
+def found(result: pairs.FoundPairs) -> set[tuple[int, int, int]]:
     rows = list(
         zip(result.first.tolist(), result.second.tolist(), result.score.tolist(), strict=True)
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from idedup_tasks.linkage import average_clusters, matrix_clusters
 from idedup_tasks.settings import Grouping
-from idedup_tasks.stages.group.pairs import SCALE, Pairs
+from idedup_tasks.stages.group.pairs import SCALE, FoundPairs
 
 _ROWS = 256
 
@@ -33,7 +33,7 @@ class Clusters:
 
 def cut_components(
     vectors: np.ndarray,
-    pairs: Pairs,
+    pairs: FoundPairs,
     cut: float,
     settings: Grouping,
     progress: Callable[[int, int], None] | None = None,

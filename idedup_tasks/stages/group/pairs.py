@@ -37,7 +37,7 @@ WORTH_SPREADING = 10**9
 
 
 @dataclass
-class Pairs:
+class FoundPairs:
     """Outcome of a comparison, over positions 0 to n - 1.
 
     first, second: (m,) int32, first < second. score: (m,) int32, cosine times 10,000.
@@ -74,7 +74,7 @@ def find_pairs(
     progress: Callable[[int, int], None] | None = None,
     *,
     lake: Lake,
-) -> Pairs:
+) -> FoundPairs:
     """All matches of some images among all, pruned to each image's best.
 
     Args:
@@ -379,11 +379,11 @@ class _Kept:
         self._parts = [(first[keep], second[keep], score[keep])]
         self._held = int(keep.sum())
 
-    def finish(self) -> Pairs:
+    def finish(self) -> FoundPairs:
         if not self._parts:
             empty = np.empty(0, dtype=np.int32)
-            return Pairs(empty, empty, empty, self._degree, self._component)
+            return FoundPairs(empty, empty, empty, self._degree, self._component)
         self._prune()
         first, second, score = self._parts[0]
         order = np.lexsort((second, first))
-        return Pairs(first[order], second[order], score[order], self._degree, self._component)
+        return FoundPairs(first[order], second[order], score[order], self._degree, self._component)

@@ -41,7 +41,7 @@ from idedup_tasks.stages.group.members import (
     evidence,
     group_of,
 )
-from idedup_tasks.stages.group.pairs import SCALE, Pairs, find_pairs, nearest_cells
+from idedup_tasks.stages.group.pairs import SCALE, FoundPairs, find_pairs, nearest_cells
 from idedup_tasks.stages.group.suggestion import suggest
 
 publish = publish_changes
@@ -361,7 +361,7 @@ def _cells(run: Run, vectors: np.ndarray) -> np.ndarray:
     return nearest_cells(vectors, centroids, run.collection.grouping.cells_per_image)
 
 
-def _clusters(run: Run, found: Collected, pairs: Pairs) -> Clusters:
+def _clusters(run: Run, found: Collected, pairs: FoundPairs) -> Clusters:
     return cut_components(
         found.vectors,
         pairs,
@@ -486,7 +486,7 @@ def _verdicts(members: Members) -> dict[str, int]:
 
 
 def _sampled_recall(
-    run: Run, vectors: np.ndarray, pairs: Pairs, cells: np.ndarray | None
+    run: Run, vectors: np.ndarray, pairs: FoundPairs, cells: np.ndarray | None
 ) -> float | None:
     """Of the matches that a sample of images has in truth, the share that cells found."""
     if cells is None:
