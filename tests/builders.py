@@ -193,6 +193,7 @@ class Bench:
     source: Path
     home: Path
     collection: Collection
+    lake: str = ""  # where it is not in `home`
 
     def run(self, day: int | None = None, days: int = 1, **options: Any) -> Run:
         """A run over `days` days from `day` on, or over everything."""
@@ -205,7 +206,7 @@ class Bench:
     def places(self) -> Places:
         return Places(
             home=self.home,
-            lake=str(self.home / "lake"),
+            lake=self.lake or str(self.home / "lake"),
             warehouse=f"sqlite:///{self.home}/warehouse.db",
             collections=self.home,
         )
