@@ -229,7 +229,8 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
         precision[part] = (above & right[rows]).sum(1) / above.sum(1)
     wanted: np.ndarray = right.sum(1)
     means: np.ndarray = np.bincount(at, precision, len(levels))[wanted > 0]
-    return means / wanted[wanted > 0]
+    found: np.ndarray = means / wanted[wanted > 0]
+    return found
 
 
 def tally_pairs(encoding: Encoding, pairs: np.ndarray, same: np.ndarray) -> Tally:
