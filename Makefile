@@ -38,8 +38,8 @@ run: setup ## find the duplicates of a sample, or of SOURCE=folder, in a real Ai
 test: setup-dev ## run every test (ARGS="-k name" chooses)
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(call all_tests))
 
-lint: setup-dev ## ruff and mypy
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: setup-dev ## ruff, mypy, and who may import whom
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
 format: setup-dev ## let ruff rewrite the files
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

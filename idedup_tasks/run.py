@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from idedup_tasks.errors import TerminalError
-from idedup_tasks.lake import Candidate, Lake
 from idedup_tasks.settings import Collection, Places, Thresholds
+
+if TYPE_CHECKING:
+    from idedup_tasks.lake import Candidate, Lake
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,9 @@ class Run:
 
     @property
     def lake(self) -> Lake:
+        # Here, so that a run can be named, and with it the rules of its gates, without Arrow.
+        from idedup_tasks.lake import Lake
+
         return Lake(self.places.lake, self.collection.name)
 
     @property

@@ -19,7 +19,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from idedup_dags import alerts
 from idedup_dags.defaults import Returned, flag, text
 from idedup_tasks.errors import TerminalError
-from idedup_tasks.settings import Collection, Places, SettingsError, load_collection, period_of
+from idedup_tasks.periods import period_of
+from idedup_tasks.settings import Collection, Places, SettingsError, load_collection
 
 if TYPE_CHECKING:
     from idedup_tasks.run import Run

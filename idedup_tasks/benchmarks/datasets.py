@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from idedup_tasks.benchmarks.edits import CROPS_AND_JPEGS, EDITS
-from idedup_tasks.descriptors.runtime import usable_cores
+from idedup_tasks.compute import usable_cores
 from idedup_tasks.errors import TerminalError
 from idedup_tasks.images import THUMBNAIL_LONG_SIDE, THUMBNAIL_SHORT_SIDE
 

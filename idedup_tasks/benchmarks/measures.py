@@ -14,10 +14,10 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from idedup_tasks.stages.group.linkage import average_clusters
+from idedup_tasks.linkage import average_clusters
 
 STEPS = 10_000  # levels of similarity in a unit: 4 decimals
-_ROWS = 512
+ROWS = 512
 _CELLS = 2**24  # similarities that are compared with each other at once
 
 
@@ -140,7 +140,8 @@ class Tally:
 
 def levels_of(similarities: np.ndarray) -> np.ndarray:
     """Similarities as whole steps from -1: int32, 0 to 20000."""
-    return np.rint((similarities + 1) * STEPS).clip(0, 2 * STEPS).astype(np.int32)
+    levels: np.ndarray = np.rint((similarities + 1) * STEPS)
+    return levels.clip(0, 2 * STEPS).astype(np.int32)
 
 
 def first_level(threshold: float) -> int:
@@ -201,8 +202,8 @@ def rank(
     tallies = {str(kind): Tally() for kind in np.unique(kinds[queries])}
     both = np.isin(references, queries)
     asked, precisions = [], []
-    for first in range(0, len(queries), _ROWS):
-        rows = queries[first : first + _ROWS]
+    for first in range(0, len(queries), ROWS):
+        rows = queries[first : first + ROWS]
         levels = encoding.levels(rows, references)
         right = groups[rows, None] == groups[references][None]
         levels[rows[:, None] == references[None]] = -1  # itself, below everything
@@ -226,16 +227,16 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
         rows = at[part]
         above = levels[rows] >= levels[rows, column[part]][:, None]
         precision[part] = (above & right[rows]).sum(1) / above.sum(1)
-    wanted = right.sum(1)
-    means = np.bincount(at, precision, len(levels))[wanted > 0]
+    wanted: np.ndarray = right.sum(1)
+    means: np.ndarray = np.bincount(at, precision, len(levels))[wanted > 0]
     return means / wanted[wanted > 0]
 
 
 def tally_pairs(encoding: Encoding, pairs: np.ndarray, same: np.ndarray) -> Tally:
     """Count labelled pairs: rows int64 (m, 2), and whether each pair is right, bool (m,)."""
     tally = Tally()
-    for first in range(0, len(pairs), _ROWS * 16):
-        part = slice(first, first + _ROWS * 16)
+    for first in range(0, len(pairs), ROWS * 16):
+        part = slice(first, first + ROWS * 16)
         a, b = (encoding.vectors[pairs[part, side]] for side in (0, 1))
         inner = np.einsum("ij,ij->i", a, b)
         tally.add(levels_of((1 + inner) / 2 if encoding.hamming else inner), same[part])
@@ -249,8 +250,8 @@ def components(encoding: Encoding, rows: np.ndarray, threshold: float) -> np.nda
     """Connected components of the pairs at or above a threshold: int64 (rows,) labels."""
     n, first_good = len(rows), first_level(threshold)
     labels = np.arange(n)
-    for first in range(0, n, _ROWS):
-        block = slice(first, first + _ROWS)
+    for first in range(0, n, ROWS):
+        block = slice(first, first + ROWS)
         near, column = np.nonzero(encoding.levels(rows[block], rows[first:]) >= first_good)
         # What earlier blocks have joined stays joined: edges run between labels.
         ends = np.stack([labels[near + first], labels[column + first]])

@@ -14,6 +14,7 @@ import jinja2
 
 from idedup_tasks.benchmarks import figures
 from idedup_tasks.benchmarks.measures import Decisions
+from idedup_tasks.benchmarks.methods import HASHES
 from idedup_tasks.pages.templates import templates
 
 # What the IDedupNet paper says of itself: its text and Table 2, and its confusion matrix (true and
@@ -22,7 +23,6 @@ PAPER_CLAIM = {"accuracy": 0.9868, "precision": 0.933, "recall": 0.982, "f1": 0.
 PAPER_MATRIX = Decisions(560, 40, 10, 490)
 
 NETWORKS = ("idedupnet", "mobilenet_v3", "resnet50", "densenet121", "lenet", "unet")
-HASHES = ("ahash", "dhash", "phash", "whash")
 LEARNT = ("imagededup-cnn", "fastdup", "idedupnet", "mobilenet_v3")
 
 

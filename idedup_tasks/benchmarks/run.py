@@ -34,7 +34,7 @@ from idedup_tasks.benchmarks.measures import (
     tally_pairs,
 )
 from idedup_tasks.benchmarks.methods import Encoded, Method, Process
-from idedup_tasks.descriptors.runtime import usable_cores
+from idedup_tasks.compute import usable_cores
 
 PRECISION = 0.99
 GRID = tuple(round(0.70 + 0.05 * step, 2) for step in range(6))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from idedup_tasks.descriptors import Descriptor, DescriptorCard, Thresholds
+from idedup_tasks.descriptors import DecisionLevels, Descriptor, DescriptorCard
 from idedup_tasks.descriptors.network import apart_from
 from idedup_tasks.descriptors.torch_runtime import TorchRuntime
 from idedup_tasks.training.copies import CopySet, collection_of, phash_curve
@@ -23,8 +23,8 @@ from idedup_tasks.training.measure import (
     pair_curve,
     summary,
 )
-from idedup_tasks.training.photos import TrainingError
 from idedup_tasks.training.quantiser import train_quantiser
+from idedup_tasks.training.recipes import TrainingError
 
 PAIR_PRECISION = 0.99
 UNKNOWN_PAIR_PRECISION = 0.97
@@ -44,7 +44,7 @@ CUTS = [round(0.16 + 0.02 * i, 2) for i in range(42)]
 class Calibration:
     """Thresholds and what they were read from; `figures` are those of the photographs set aside."""
 
-    thresholds: Thresholds
+    thresholds: DecisionLevels
     figures: dict[str, Any]
     curves: dict[str, Any]
 
@@ -156,5 +156,5 @@ def calibrate(card: DescriptorCard, descriptor: Descriptor, photos: CopySet) -> 
         },
         "groups": {"columns": ["candidate", "cut", "precision", "recall", "f1"], "rows": grid},
     }
-    thresholds = Thresholds(pair, candidate, cut, int(-negative_distance))
+    thresholds = DecisionLevels(pair, candidate, cut, int(-negative_distance))
     return Calibration(thresholds, figures, curves)

@@ -73,7 +73,8 @@ def test_parsing_imports_nothing_heavy() -> None:
 def test_each_collection_is_a_dag_of_six_stages_and_their_gates(shipped: dict[str, DAG]) -> None:
     for dag in shipped.values():
         assert dag.dag_id.startswith("image_dedup_")
-        assert "idedup" in dag.tags and "invalid-config" not in dag.tags
+        assert "idedup" in dag.tags
+        assert "invalid-config" not in dag.tags
         expected = [f"{stage}.{task}" for stage in STAGES for task in ("prepare", "gate")]
         assert [task.task_id for task in dag.topological_sort()] == expected
         for before, after in pairwise(expected):
@@ -281,7 +282,8 @@ def test_a_worker_reads_a_connection_from_its_environment_as_airflow_does(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_ACME_S3", stated)
     expected = connections.source_options(Connection.get("acme_s3"))
-    assert expected and connections.Access("acme_s3").options() == expected
+    assert expected
+    assert connections.Access("acme_s3").options() == expected
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from idedup_tasks.linkage import average_clusters, matrix_clusters, merge_tree
 from idedup_tasks.settings import Grouping
 from idedup_tasks.stages.group.clusters import cut_components
-from idedup_tasks.stages.group.linkage import average_clusters, matrix_clusters, merge_tree
 from idedup_tasks.stages.group.pairs import Pairs
 
 

@@ -43,7 +43,9 @@ class ImagededupCNN:
         self.method = CNN(verbose=False)
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
-        encodings = [self.method.encode_image(image_array=np.asarray(image)) for image in images]
+        encodings: list[np.ndarray] = [
+            self.method.encode_image(image_array=np.asarray(image)) for image in images
+        ]
         return np.concatenate(encodings)
 
     def finish(self) -> None:

@@ -19,16 +19,15 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from idedup_tasks.commands import command
+from idedup_tasks.linkage import merge_tree
 from idedup_tasks.pages import charts
 from idedup_tasks.pages.charts import Chart
 from idedup_tasks.pages.templates import data_uri, templates, visible
 from idedup_tasks.pages.units import human_bytes
 from idedup_tasks.run import Run
-from idedup_tasks.settings import Thresholds
-from idedup_tasks.stages.group.linkage import merge_tree
+from idedup_tasks.settings import RELATIONS, Thresholds
+from idedup_tasks.stages.group.counts import Suggestion
 from idedup_tasks.warehouse import Warehouse
-
-RELATIONS = ("exact", "perceptual", "near")
 
 # What a page of a few megabytes can hold.
 _GROUPS = 20
@@ -276,13 +275,16 @@ def _suggestion_chart(stages: Sequence[dict[str, Any]], thresholds: Thresholds) 
     [found] = [
         (stage["counts"] or {}).get("suggestion") for stage in stages if stage["stage"] == "group"
     ] or [None]
-    if not found or not found["best_matches"]:
+    if not found:
         return None
-    sampled = sum(found["best_matches"])
+    suggestion = Suggestion(**found)
+    if not suggestion.best_matches:
+        return None
+    sampled = sum(suggestion.best_matches)
     marks = {"pair": thresholds.pair}
-    threshold = found["threshold"]
+    threshold = suggestion.threshold
     if threshold is None:
-        note = f"No threshold is suggested from this collection: {found['because']}."
+        note = f"No threshold is suggested from this collection: {suggestion.because}."
     else:
         marks["suggested"] = threshold
         note = (
@@ -296,7 +298,7 @@ def _suggestion_chart(stages: Sequence[dict[str, Any]], thresholds: Thresholds) 
         height=240,
         note=note,
     )
-    counts = np.array(found["best_matches"], dtype=np.int64)
+    counts = np.array(suggestion.best_matches, dtype=np.int64)
     charts.histogram(chart, counts, 0.0, 1 / len(counts), marks, "images")
     return chart
 

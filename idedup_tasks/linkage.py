@@ -130,4 +130,5 @@ def _tree(vectors: np.ndarray, method: str) -> np.ndarray:
     similar = (unit @ unit.T).round(4)
     distance = np.sqrt(np.clip(2 - 2 * similar, 0, None)) if method == "ward" else 1 - similar
     np.fill_diagonal(distance, 0)
-    return linkage(squareform(np.clip(distance, 0, None), checks=False), method)
+    tree: np.ndarray = linkage(squareform(np.clip(distance, 0, None), checks=False), method)
+    return tree
