@@ -66,6 +66,17 @@ class Run:
 
         return Lake(self.places.lake, self.collection.name)
 
+    def counter(self, what: str, total: int | None) -> Callable[[int], None]:
+        """A function to call with how many more are done: `progress` is told how many in all."""
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            self.progress(what, done, total)
+
+        return advance
+
     @property
     def model_id(self) -> str:
         """The descriptor's version, which the collection may pin.

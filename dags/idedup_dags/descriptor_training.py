@@ -35,17 +35,7 @@ from airflow.sdk import DAG, Param, task
 
 from idedup_dags import training
 from idedup_dags.defaults import DEFAULT_ARGS, Impact, Tag, number, photos, tags, text
-
-NETWORKS = [
-    "mobilenet_v3",
-    "mobilenet_v3_large",
-    "idedupnet",
-    "resnet50",
-    "densenet121",
-    "lenet",
-    "unet",
-]
-
+from idedup_tasks.training import RECIPES
 
 with DAG(
     "descriptor_training",
@@ -55,7 +45,7 @@ with DAG(
     params={
         "photos": photos(),
         "network": Param(
-            "mobilenet_v3", enum=NETWORKS, description="What to train. It cannot be empty."
+            "mobilenet_v3", enum=list(RECIPES), description="What to train. It cannot be empty."
         ),
         "init": text(
             "mobilenet_v3",

@@ -69,16 +69,9 @@ def query(
         found[name] = ("exact", "sha256", 1.0, 1.0)
     if not facts.low_information:
         # As in the workflow: flat and near-blank images match by their bytes only.
+        kind, threshold = run.collection.prefilter.hash, 1 - run.thresholds.phash_distance / 64
         for name, score in _perceptual_twins(run, facts):
-            found.setdefault(
-                name,
-                (
-                    "perceptual",
-                    run.collection.prefilter.hash,
-                    score,
-                    1 - run.thresholds.phash_distance / 64,
-                ),
-            )
+            found.setdefault(name, ("perceptual", kind, score, threshold))
         for name, score in _near_duplicates(run, facts, limit):
             found.setdefault(name, ("near", run.model_id, score, run.thresholds.pair))
     return _matches(run, found)[:limit]

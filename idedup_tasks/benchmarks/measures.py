@@ -7,14 +7,14 @@ decisions at any threshold, in memory that does not grow with the number of pair
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from idedup_tasks.linkage import average_clusters
+from idedup_tasks.linkage import average_cuts
 
 STEPS = 10_000  # levels of similarity in a unit: 4 decimals
 ROWS = 512
@@ -229,7 +229,8 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
         precision[part] = (above & right[rows]).sum(1) / above.sum(1)
     wanted: np.ndarray = right.sum(1)
     means: np.ndarray = np.bincount(at, precision, len(levels))[wanted > 0]
-    return means / wanted[wanted > 0]
+    found: np.ndarray = means / wanted[wanted > 0]
+    return found
 
 
 def tally_pairs(encoding: Encoding, pairs: np.ndarray, same: np.ndarray) -> Tally:
@@ -260,13 +261,18 @@ def components(encoding: Encoding, rows: np.ndarray, threshold: float) -> np.nda
     return labels.astype(np.int64)
 
 
-def linked_groups(encoding: Encoding, rows: np.ndarray, candidate: float, cut: float) -> np.ndarray:
-    """Groups as the group stage makes them: components of candidates, cut by average linkage."""
-    labels = components(encoding, rows, candidate)
-    groups = np.arange(len(rows))
-    for members in members_of(labels):
+def linked_groups(
+    encoding: Encoding, rows: np.ndarray, candidate: float, cuts: Sequence[float]
+) -> np.ndarray:
+    """Groups as the group stage makes them: components of candidates, cut by average linkage.
+
+    Returns int64 (cuts, rows), labels for each of the cuts, which are given the highest first.
+    """
+    groups = np.tile(np.arange(len(rows)), (len(cuts), 1))
+    for members in members_of(components(encoding, rows, candidate)):
         if len(members) > 1:
-            groups[members] = members[average_clusters(encoding.vectors[rows[members]], cut)]
+            clusters = average_cuts(encoding.vectors[rows[members]], cuts)
+            groups[:, members] = members[np.stack(list(clusters))]
     return groups
 
 

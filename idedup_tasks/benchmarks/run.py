@@ -259,7 +259,7 @@ def _groups(dataset: Dataset, encoding: Encoding, about: Mapping[str, Any]) -> d
     truth = dataset.groups[rows]
     candidate, cut = about["candidate"], about["cut"]
     if cut is not None:
-        labels = linked_groups(encoding, rows, float(candidate), float(cut))
+        [labels] = linked_groups(encoding, rows, float(candidate), [float(cut)])
         return {"made_by": "average linkage", **_group_figures(labels, truth)}
     own = float(about["threshold"] if candidate is None else candidate)
     figures = _group_figures(components(encoding, rows, own), truth)

@@ -27,13 +27,13 @@ import sqlalchemy as sa
 
 from idedup_tasks.lake import RESULTS, Candidate
 from idedup_tasks.run import Run
-from idedup_tasks.settings import Collection, Places
+from idedup_tasks.settings import RELATIONS, Collection, Places
 from idedup_tasks.warehouse import STATE_TABLES, Warehouse
 
 _BATCH = 20_000
 _DAYS = 365
 _START = datetime(2026, 1, 1, tzinfo=UTC)
-_RELATIONS = np.array(["exact", "perceptual", "near"])
+_RELATIONS = np.array(RELATIONS)
 _FORMATS = np.array(["JPEG", "PNG", "WEBP", "HEIF"])
 
 

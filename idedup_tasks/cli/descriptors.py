@@ -12,6 +12,7 @@ from rich.markup import escape
 from idedup_tasks import terminal
 from idedup_tasks.pages.units import human_bytes
 from idedup_tasks.settings import Places, make_private
+from idedup_tasks.training import RECIPES
 
 
 def train(
@@ -21,9 +22,7 @@ def train(
     ],
     network: Annotated[
         str,
-        typer.Option(
-            help="mobilenet_v3, mobilenet_v3_large, idedupnet, resnet50, densenet121, lenet, unet."
-        ),
+        typer.Option(help=f"{', '.join(RECIPES)}."),
     ] = "mobilenet_v3",
     init: Annotated[
         str | None,

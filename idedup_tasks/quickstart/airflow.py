@@ -28,7 +28,6 @@ from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
 from idedup_tasks.errors import IdedupError, TransientError
-from idedup_tasks.quickstart.guard import AIRFLOW
 from idedup_tasks.settings import Places, make_private, sqlite_url
 
 _DAGS = ("image_dedup", "idedup_maintenance", "descriptor_training", "descriptor_benchmark")
@@ -177,8 +176,8 @@ class LocalAirflow:
         wanted = f"{importlib.metadata.version('apache-airflow')} {self._metadata}"
         if done.exists() and done.read_text() == wanted:
             return
-        result = subprocess.run(  # noqa: S603 - fixed arguments
-            [*AIRFLOW, "db", "migrate"],
+        result = subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"],
             env=dict(environment),
             cwd=self.home,
             stdout=subprocess.PIPE,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-AIRFLOW = [sys.executable, "-m", "airflow"]
+_AIRFLOW = [sys.executable, "-m", "airflow"]
 # Tasks are forks of the scheduler. What every gate imports, seconds of it, it imports once.
 _SCHEDULER = (
     "import sys, idedup_tasks.quality.evaluation, idedup_tasks.warehouse\n"
@@ -29,11 +29,11 @@ _SCHEDULER = (
     "main()"
 )
 _COMPONENTS = {
-    "api-server": [*AIRFLOW, "api-server"],
+    "api-server": [*_AIRFLOW, "api-server"],
     # Log files are read from disk: their servers would listen on every address.
     "scheduler": [sys.executable, "-c", _SCHEDULER, "scheduler", "--skip-serve-logs"],
-    "dag-processor": [*AIRFLOW, "dag-processor"],
-    "triggerer": [*AIRFLOW, "triggerer", "--skip-serve-logs"],
+    "dag-processor": [*_AIRFLOW, "dag-processor"],
+    "triggerer": [*_AIRFLOW, "triggerer", "--skip-serve-logs"],
 }
 _GRACE_SECONDS = 15
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h

@@ -6,12 +6,11 @@ Both databases run the same files; `name.postgresql.sql` is run by PostgreSQL on
 """
 
 from idedup_tasks.warehouse.database import WarehouseError, alembic_config, statements
-from idedup_tasks.warehouse.history import History, RuleResult, StageCounts
+from idedup_tasks.warehouse.history import History, StageCounts
 from idedup_tasks.warehouse.state import STATE_TABLES, State
 
 __all__ = [
     "STATE_TABLES",
-    "RuleResult",
     "StageCounts",
     "Warehouse",
     "WarehouseError",

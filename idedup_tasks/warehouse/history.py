@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from idedup_tasks.quality import RuleResult
 from idedup_tasks.warehouse.database import Database
 from idedup_tasks.warehouse.values import json_text, storable, utc_text
 
@@ -27,21 +28,6 @@ class StageCounts(Protocol):
     def rows(self) -> tuple[int, int]:
         """How many rows the stage looked at and how many it let through."""
         ...
-
-
-class RuleResult(Protocol):
-    """What `record_quality` needs of a quality rule's outcome."""
-
-    @property
-    def rule(self) -> str: ...
-    @property
-    def severity(self) -> str: ...
-    @property
-    def success(self) -> bool: ...
-    @property
-    def observed(self) -> str: ...
-    @property
-    def expected(self) -> str: ...
 
 
 class History(Database):

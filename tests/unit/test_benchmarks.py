@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 from builders import save_scenes
 from PIL import Image
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import squareform
 
 from idedup_tasks.benchmarks import methods as methods_module
 from idedup_tasks.benchmarks.datasets import BenchmarkError, open_dataset, read_photo
@@ -37,7 +40,6 @@ from idedup_tasks.benchmarks.peers.frames import signs
 from idedup_tasks.benchmarks.run import GRID, measure, measures_of, run_benchmark, write_results
 from idedup_tasks.descriptors import load_card
 from idedup_tasks.linkage import average_clusters
-from idedup_tasks.training.measure import average_linkage
 
 
 def random_encoding(n: int, dim: int = 6, seed: int = 0) -> Encoding:
@@ -172,13 +174,43 @@ def test_components_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
         reach = (reach.astype(int) @ reach.astype(int)) > 0
     np.testing.assert_array_equal(labels[:, None] == labels, reach)
     assert 1 < len(np.unique(labels)) < 57
-    groups = linked_groups(encoding, rows, 0.8, 0.9)
-    cosines = encoding.vectors[3:] @ encoding.vectors[3:].T
-    (expected,) = average_linkage(cosines, 0.8, [0.9])
-    np.testing.assert_array_equal(groups[:, None] == groups, expected[:, None] == expected)
-    whole = linked_groups(encoding, rows, -1.0, 0.9)
-    cut = average_clusters(encoding.vectors[3:], 0.9)
-    np.testing.assert_array_equal(whole[:, None] == whole, cut[:, None] == cut)
+    cuts = [0.95, 0.9, 0.7, 0.2, -1.0]
+    for groups, cut in zip(linked_groups(encoding, rows, 0.8, cuts), cuts, strict=True):
+        expected = groups_by_scipy(encoding.vectors[3:], 0.8, cut)
+        np.testing.assert_array_equal(groups[:, None] == groups, expected[:, None] == expected)
+    whole = linked_groups(encoding, rows, -1.0, cuts)
+    for groups, cut in zip(whole, cuts, strict=True):
+        expected = average_clusters(encoding.vectors[3:], cut)
+        np.testing.assert_array_equal(groups[:, None] == groups, expected[:, None] == expected)
+
+
+def groups_by_scipy(vectors: np.ndarray, candidate: float, cut: float) -> np.ndarray:
+    """Average linkage of each component's matrix of cosines."""
+    cosines = vectors @ vectors.T
+    _, component = connected_components(cosines >= candidate, directed=False)
+    labels = component.copy()
+    for members in (np.flatnonzero(component == k) for k in np.unique(component)):
+        if len(members) > 1:
+            distances = np.maximum(1 - cosines[np.ix_(members, members)], 0).astype(np.float64)
+            np.fill_diagonal(distances, 0)
+            tree = linkage(squareform(distances, checks=False), "average")
+            labels[members] = (members[0] + 1) * 1000 + fcluster(tree, 1 - cut, "distance")
+    return labels
+
+
+def test_groups_do_not_chain() -> None:
+    # A walk along an arc: neighbours are alike, the ends are not.
+    angles = np.deg2rad(np.arange(0, 180, 15))
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
+    cosines, rows = vectors @ vectors.T, np.arange(len(angles))
+    cut, whole = linked_groups(Encoding(vectors), rows, 0.9, [0.8, -1.0])
+    assert len(set(whole)) == 1
+    assert len(set(cut)) > 2
+    for group in set(cut):
+        members = np.flatnonzero(cut == group)
+        assert cosines[np.ix_(members, members)].mean() >= 0.8
+    [apart] = linked_groups(Encoding(vectors), rows, 0.99, [-1.0])
+    assert len(set(apart)) == len(angles)
 
 
 def test_group_quality_by_brute_force() -> None:

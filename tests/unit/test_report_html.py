@@ -19,8 +19,10 @@ from result_rows import a_candidate, a_run, batches, counts_in, duplicate, image
 from idedup_tasks.lake import EMBEDDINGS, IMAGES, PAIRS, TableChange
 from idedup_tasks.pages import charts
 from idedup_tasks.pages.charts import Chart
+from idedup_tasks.pages.templates import visible
+from idedup_tasks.pages.units import human_bytes, human_seconds
 from idedup_tasks.run import Run
-from idedup_tasks.stages.report.page import human_bytes, human_seconds, render, visible
+from idedup_tasks.stages.report.page import render
 from idedup_tasks.warehouse import Warehouse
 
 HOSTILE = [

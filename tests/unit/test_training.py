@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 
 from idedup_tasks.benchmarks.edits import EDITS  # noqa: E402
+from idedup_tasks.benchmarks.measures import grouping_quality  # noqa: E402
 from idedup_tasks.descriptors import load_card, load_descriptor, load_quantiser  # noqa: E402
 from idedup_tasks.descriptors.card import file_sha256  # noqa: E402
 from idedup_tasks.descriptors.network import apart_from  # noqa: E402
@@ -39,11 +40,7 @@ from idedup_tasks.training.calibrate import KINDS, as_unknown  # noqa: E402
 from idedup_tasks.training.checkpoint import restore, save  # noqa: E402
 from idedup_tasks.training.copies import make_copies  # noqa: E402
 from idedup_tasks.training.learner import Learner  # noqa: E402
-from idedup_tasks.training.measure import (  # noqa: E402
-    average_linkage,
-    grouping_quality,
-    pair_curve,
-)
+from idedup_tasks.training.measure import pair_curve  # noqa: E402
 from idedup_tasks.training.objectives import contrastive_loss  # noqa: E402
 from idedup_tasks.training.photos import cache_photos, is_set_aside, photo_files  # noqa: E402
 from idedup_tasks.training.quantiser import train_quantiser  # noqa: E402
@@ -430,21 +427,6 @@ def test_threshold_at_precision_is_the_lowest_that_has_it():
     assert curve.at_precision(0.99) == (pytest.approx(1 / 3), 0.9)
     assert curve.at_precision(0.6) == (pytest.approx(1.0), 0.3)
     assert pair_curve(np.array([[0.1, 0.5]]), np.array([0])).at_precision(0.99) == (0, np.inf)
-
-
-def test_average_linkage_does_not_chain():
-    # A walk along an arc: neighbours are alike, the ends are not.
-    angles = np.deg2rad(np.arange(0, 180, 15))
-    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
-    cosines = vectors @ vectors.T
-    whole, cut = average_linkage(cosines, 0.9, [-1.0, 0.8])
-    assert len(set(whole)) == 1
-    assert len(set(cut)) > 2
-    for group in set(cut):
-        members = np.flatnonzero(cut == group)
-        assert cosines[np.ix_(members, members)].mean() >= 0.8
-    apart = average_linkage(cosines, 0.99, [-1.0])[0]
-    assert len(set(apart)) == len(angles)
 
 
 def test_grouping_quality_counts_pairs():

@@ -60,13 +60,8 @@ def prepare(run: Run) -> Candidate:
         "reads": {"fingerprints": fingerprints.version, "images": images.version},
     }
     active = _active_count(fingerprints)
-    done = embedded = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        run.progress("embedding", done, active)
-
+    embedded = 0
+    advance = run.counter("embedding", active)
     # What "auto" is, is decided here: workers must not come to differ.
     device = resolve_device(run.collection.device)
 

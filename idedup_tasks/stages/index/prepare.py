@@ -167,13 +167,7 @@ def _build(
     """Write shards of the vectors that are lacking, as many as a shard takes at a time."""
     if not len(lacking):
         return []
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        run.progress("indexing", done, len(lacking))
-
+    advance = run.counter("indexing", len(lacking))
     parts = _parts(embeddings, model_id, lacking)
     jobs = ((None, _Vectors(run.lake, model_id, shard)) for shard in parts)
     return [row for _, row in compute.run_jobs(build_shard, jobs, advance)]

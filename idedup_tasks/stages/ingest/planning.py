@@ -119,12 +119,7 @@ def have_read(run: Run, plans: Iterable[PeriodPlan], total: int) -> Iterator[Per
     collection = run.collection
     access = Access(collection.connection, run.source_options)
     planned: deque[PeriodPlan] = deque()
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        run.progress("reading", done, total)
+    advance = run.counter("reading", total)
 
     def readings() -> Iterator[tuple[PeriodPlan, Reading]]:
         for plan in plans:

@@ -25,8 +25,9 @@ from idedup_tasks.stages.ingest.listing import Listing, OutsideWindow, placement
 from idedup_tasks.stages.ingest.planning import PeriodPlan, have_read, plan_period
 from idedup_tasks.stages.ingest.reading import counted
 
-_REWRITE_ROWS = 1_000
 publish = publish_changes
+
+_REWRITE_ROWS = 1_000
 
 
 def prepare(run: Run) -> Candidate:
@@ -44,20 +45,8 @@ def prepare(run: Run) -> Candidate:
     warnings: list[str] = []
 
     with Listing() as listing:
-        place = placement(collection)
         outside = OutsideWindow(snapshot, run)
-        for entry in sources.list_objects(
-            collection.source, dict(run.source_options), follow_links=collection.follow_links
-        ):
-            if entry.key.startswith(run.excluded):
-                continue
-            listed = place(entry)
-            if in_window(listed.arrival, run.window, collection.arrival.period):
-                listing.add(listed)
-                run.progress("listing", len(listing), None)
-            else:
-                outside.add(listed)
-        listing.finish()
+        _list_source(run, listing, outside)
         lacking, moved = outside.lacking()
         counts.outside_window = sum(lacking.values())
         if lacking:
@@ -81,6 +70,24 @@ def prepare(run: Run) -> Candidate:
     counts.images = counts.read
     reads = {"images": snapshot.version}
     return Candidate("ingest", run.run_id, [change], reads, asdict(counts), warnings)
+
+
+def _list_source(run: Run, listing: Listing, outside: OutsideWindow) -> None:
+    """Sort what the source lists: into this run's window, and outside it."""
+    collection = run.collection
+    place = placement(collection)
+    for entry in sources.list_objects(
+        collection.source, dict(run.source_options), follow_links=collection.follow_links
+    ):
+        if entry.key.startswith(run.excluded):
+            continue
+        listed = place(entry)
+        if in_window(listed.arrival, run.window, collection.arrival.period):
+            listing.add(listed)
+            run.progress("listing", len(listing), None)
+        else:
+            outside.add(listed)
+    listing.finish()
 
 
 def _write_partition(

@@ -162,12 +162,7 @@ def _hashed(
 ) -> list[_Partition]:
     """The decoded images of each period with their hashes; those that are missing are computed."""
     partitions: list[_Partition] = []
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        run.progress("hashing", done, source.rows)
+    advance = run.counter("hashing", source.rows)
 
     def chunks() -> Iterator[tuple[tuple[_Partition, list[int]], _Hashing]]:
         for named in source.partitions():
