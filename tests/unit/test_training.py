@@ -7,7 +7,6 @@ import sys
 import time
 import zlib
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
