@@ -7,7 +7,6 @@ import sys
 import time
 import zlib
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -209,8 +208,8 @@ def test_dropout_is_repeated_when_a_run_continues(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
+sys.path[:] = {path!r}
 from idedup_tasks.training import learn, learner, photos
-sys.path.insert(0, {tests!r})
 from test_training import TINY
 from dataclasses import replace
 folder = Path({folder!r})
@@ -227,7 +226,7 @@ learn.learn(cache, cache, replace(TINY, steps=8), folder / "killed.safetensors",
 def test_a_killed_run_continues_to_the_same_weights_and_curves(tmp_path, monkeypatch):
     monkeypatch.setattr("idedup_tasks.training.learner.MINING_STEPS", 3)
     cache = cache_photos(photo_files(save_scenes(tmp_path, 12)), tmp_path / "cache")
-    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    code = KILLED.format(path=sys.path, folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "five\n"
