@@ -227,10 +227,9 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
         rows = at[part]
         above = levels[rows] >= levels[rows, column[part]][:, None]
         precision[part] = (above & right[rows]).sum(1) / above.sum(1)
-    wanted: np.ndarray = right.sum(1)
-    means: np.ndarray = np.bincount(at, precision, len(levels))[wanted > 0]
-    found: np.ndarray = means / wanted[wanted > 0]
-    return found
+    wanted = right.sum(1)
+    means: np.ndarray = np.bincount(at, precision, len(levels)) / np.maximum(wanted, 1)
+    return means[wanted > 0]
 
 
 def tally_pairs(encoding: Encoding, pairs: np.ndarray, same: np.ndarray) -> Tally:

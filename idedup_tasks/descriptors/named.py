@@ -87,5 +87,5 @@ def load_quantiser(name: str = DEFAULT_DESCRIPTOR) -> "np.ndarray":
     card = load_card(name)
     path = checked_file(card, card.quantiser, card.quantiser_sha256)
     centroids: np.ndarray = load_file(path)["centroids"].astype(np.float32)
-    unit: np.ndarray = centroids / np.linalg.norm(centroids, axis=1, keepdims=True)
-    return unit
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    return centroids

@@ -28,8 +28,8 @@ class ImagededupHash:
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
         hashes = [self.method.encode_image(image_array=np.asarray(image)) for image in images]
-        found: np.ndarray = signs([int(text, 16) for text in hashes])
-        return found
+        rows: np.ndarray = signs([int(text, 16) for text in hashes])
+        return rows
 
     def finish(self) -> None:
         return None
