@@ -229,7 +229,8 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
         precision[part] = (above & right[rows]).sum(1) / above.sum(1)
     wanted = right.sum(1)
     means: np.ndarray = np.bincount(at, precision, len(levels)) / np.maximum(wanted, 1)
-    return means[wanted > 0]
+    found: np.ndarray = means[wanted > 0]
+    return found
 
 
 def tally_pairs(encoding: Encoding, pairs: np.ndarray, same: np.ndarray) -> Tally:

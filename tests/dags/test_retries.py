@@ -15,7 +15,7 @@ import yaml
 from airflow.sdk.exceptions import AirflowFailException
 from idedup_dags import benchmark, maintenance, tasks, training
 
-from idedup_tasks.descriptors.card import WEIGHTS_FOLDER
+from idedup_tasks.descriptors.named import WEIGHTS_FOLDER
 from idedup_tasks.lake import Conflict
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse, WarehouseUnreachable
