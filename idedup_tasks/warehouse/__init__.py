@@ -5,7 +5,13 @@ The SQL lies in `sql/`: `migrations/` (Alembic), `views/` (the public contract, 
 Both databases run the same files; `name.postgresql.sql` is run by PostgreSQL only.
 """
 
-from idedup_tasks.warehouse.database import WarehouseError, alembic_config, statements
+from idedup_tasks.warehouse.database import (
+    WarehouseError,
+    WarehouseUnfit,
+    WarehouseUnreachable,
+    alembic_config,
+    statements,
+)
 from idedup_tasks.warehouse.history import History, StageCounts
 from idedup_tasks.warehouse.state import STATE_TABLES, State
 
@@ -14,6 +20,8 @@ __all__ = [
     "StageCounts",
     "Warehouse",
     "WarehouseError",
+    "WarehouseUnfit",
+    "WarehouseUnreachable",
     "alembic_config",
     "statements",
 ]
