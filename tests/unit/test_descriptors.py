@@ -59,6 +59,19 @@ def test_info_is_known_without_a_network_library():
     assert done.stdout.strip() == descriptor_info(device="cpu").model_id
 
 
+def test_a_signal_is_handled_after_descriptors_have_gone():
+    code = (
+        "import gc, os, signal; from idedup_tasks.descriptors import load_descriptor;"
+        "signal.signal(signal.SIGCHLD, lambda *_: print('handled'));"
+        # The second is there before the first one goes.
+        "one = load_descriptor(device='cpu'); one = load_descriptor(device='cpu');"
+        "del one; gc.collect();"
+        "os.kill(os.getpid(), signal.SIGCHLD)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def test_info_agrees_with_the_loaded_descriptor(descriptor):
     model_id, dim, thresholds = descriptor_info(device="cpu")
     assert (descriptor.model_id, descriptor.dim, descriptor.thresholds) == (
