@@ -56,8 +56,8 @@ def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def small_files(set_attribute: Callable[[str, Any], None]) -> None:
-    for stage in ("ingest", "embed"):
-        set_attribute(f"idedup_tasks.stages.{stage}.prepare.CHUNK", 2)
+    for chunks in ("ingest.planning", "embed.prepare"):
+        set_attribute(f"idedup_tasks.stages.{chunks}.CHUNK", 2)
     set_attribute("idedup_tasks.stages.index.prepare.SHARD", 5)
 
 

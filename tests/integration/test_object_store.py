@@ -156,8 +156,8 @@ def test_source_and_lake_on_a_store(stored: Bench, local: Run) -> None:
 def test_a_store_is_maintained_as_a_folder_is(
     stored: Bench, drawn: None, unguarded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for stage in ("ingest", "embed"):
-        monkeypatch.setattr(f"idedup_tasks.stages.{stage}.prepare.CHUNK", 1)
+    for chunks in ("ingest.planning", "embed.prepare"):
+        monkeypatch.setattr(f"idedup_tasks.stages.{chunks}.CHUNK", 1)
     run = stored.run(run_id="run")
     walk(run)
     expected, held = current_state(run), {f.path for f in run.lake.files_under("")}
