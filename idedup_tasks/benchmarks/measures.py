@@ -227,10 +227,10 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
         rows = at[part]
         above = levels[rows] >= levels[rows, column[part]][:, None]
         precision[part] = (above & right[rows]).sum(1) / above.sum(1)
-    wanted = right.sum(1)
+    wanted: np.ndarray = right.sum(1)
     means: np.ndarray = np.bincount(at, precision, len(levels)) / np.maximum(wanted, 1)
-    found: np.ndarray = means[wanted > 0]
-    return found
+    asked: np.ndarray = means[wanted > 0]
+    return asked
 
 
 def tally_pairs(encoding: Encoding, pairs: np.ndarray, same: np.ndarray) -> Tally:

@@ -609,7 +609,7 @@ def test_the_commands_say_what_they_found_and_did(
     code, said = command("vacuum")
     assert (code, said) == (0, "drawn: nothing to delete\n")
     code, said = command("vacuum", "--days", "1", "--delete")
-    assert code == 1
+    assert code == 2
     assert "give 2 days or more" in said
     code, said = command("check", "--collection", "other")
     assert code == 2
