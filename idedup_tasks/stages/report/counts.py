@@ -31,12 +31,3 @@ class Counts:
     @property
     def rows(self) -> tuple[int, int]:
         return self.images, self.images
-
-    @property
-    def of_relation(self) -> dict[str, tuple[int, int]]:
-        """By relation, how many duplicates there are and their bytes."""
-        return {
-            "exact": (self.duplicates_exact, self.reclaimable_exact),
-            "perceptual": (self.duplicates_perceptual, self.reclaimable_perceptual),
-            "near": (self.duplicates_near, self.reclaimable_near),
-        }
