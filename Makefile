@@ -36,10 +36,10 @@ run: setup ## find the duplicates of a sample, or of SOURCE=folder, in a real Ai
 	@$(BIN)/python -m idedup_tasks.quickstart $${SOURCE:+--source "$$SOURCE"} $${ONCE:+--once}
 
 test: setup-dev ## run every test (ARGS="-k name" chooses)
-	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(call all_tests))
+	@$(BIN)/python -m pytest $(ARGS)
 
-lint: setup-dev ## ruff and mypy
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: setup-dev ## ruff, mypy, and who may import whom
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
 format: setup-dev ## let ruff rewrite the files
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
@@ -67,13 +67,6 @@ psql: ## open the stack's warehouse in psql
 
 clean: ## remove .venv and caches (state under IDEDUP_HOME stays)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
-
-# Training has a process of its own: after it, worker processes started from the same interpreter
-# have crashed it (PyTorch's and OpenVINO's native code together; not understood yet).
-define all_tests
-	$(BIN)/python -m pytest -m "not training" && \
-	$(BIN)/python -m pytest -m training
-endef
 
 # What both installers say is kept in .venv/said, for what is shown when they fail; what they download,
 # and how large it is, is shown as it comes.

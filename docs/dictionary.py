@@ -25,7 +25,7 @@ This page is made by `make docs` from the comments in the database (`sql/comment
 
 def dictionary(warehouse: Warehouse) -> str:
     """The whole page, in Markdown, of an upgraded warehouse on PostgreSQL."""
-    inspector = sa.inspect(warehouse._engine)
+    inspector = sa.inspect(warehouse.engine)
     tables = sorted({*inspector.get_table_names()} - {"alembic_version"})
     parts = [_INTRODUCTION, "## Views\n"]
     for view in sorted(inspector.get_view_names()):

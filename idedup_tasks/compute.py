@@ -1,4 +1,4 @@
-"""Where work runs: in this process, or on a Dask cluster when one is named.
+"""Where work runs: in this process, or on Dask workers when a scheduler is named.
 
 A stage hands `run_jobs` a function and a stream of jobs and takes the results in the same order;
 nothing else in it depends on where the function runs. `IDEDUP_DASK_SCHEDULER` names a scheduler
@@ -19,36 +19,39 @@ import os
 import threading
 import time
 import uuid
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from tempfile import TemporaryDirectory
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
+from idedup_tasks.errors import TransientError
 from idedup_tasks.extras import require
 from idedup_tasks.settings import SettingsError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-    from idedup_tasks.lake import Lake
-
 log = logging.getLogger(__name__)
 
 Context = TypeVar("Context")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Made = TypeVar("Made")
 
-_CONNECT_S = 30.0
+CONNECT_S = 30.0
 # A worker that was killed is back within seconds where something restarts it.
-_NO_WORKER_S = 60.0
+NO_WORKER_S = 60.0
 _TLS = ("IDEDUP_DASK_TLS_CA", "IDEDUP_DASK_TLS_CERT", "IDEDUP_DASK_TLS_KEY")
 
 
-class DaskError(RuntimeError):
-    """The cluster cannot be used, or was lost; what is finished is kept, and a retry goes on."""
+class DaskError(TransientError, RuntimeError):
+    """Dask cannot be used, or was lost; what is finished is kept, and a retry goes on."""
+
+
+def scheduler_address() -> str | None:
+    """Address of the Dask scheduler, if one is named."""
+    return os.environ.get("IDEDUP_DASK_SCHEDULER") or None
 
 
 def run_jobs(
@@ -61,8 +64,8 @@ def run_jobs(
 ) -> Iterator[tuple[Context, Result]]:
     """Yield `function(job)` for each job, in order, with the context it was given; lazily.
 
-    Here, one job follows the other and the function itself uses the cores. On a cluster, each
-    thread of a worker takes a job and two more wait for it.
+    Here, one job follows the other and the function itself uses the cores. On Dask, each thread of
+    a worker takes a job and two more wait for it.
 
     Args:
         function: a function of a module; its exceptions are raised here.
@@ -76,51 +79,63 @@ def run_jobs(
         SettingsError: the address or the TLS files cannot be used.
         ExtraMissing: Dask is not installed.
     """
-    address = os.environ.get("IDEDUP_DASK_SCHEDULER")
+    address = scheduler_address()
     if address and not here:
-        yield from _compute_on_cluster(address, function, jobs, advance, gpu)
+        yield from _run_on_dask(address, function, jobs, advance, gpu)
     else:
-        yield from _compute_here(function, jobs, advance)
+        yield from _run_here(function, jobs, advance)
 
 
 # --- what a function may ask ---------------------------------------------------------------------
 
 
-class _Bench:
-    """What stays in place between the jobs of one process: a loaded network, worker processes."""
+class _Kept:
+    """What the jobs of one process make once and share: a loaded network, worker processes."""
 
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self.advance = advance
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._made: dict[Hashable, Any] = {}
         self._closing = ExitStack()
 
-    def once(self, make: Callable[..., Any], *arguments: Hashable) -> Any:
+    def once(self, make: Callable[..., Made], *arguments: Hashable) -> Made:
         with self._lock:
             key = (make, *arguments)
             if key not in self._made:
                 self._made[key] = made = make(*arguments)
                 if hasattr(made, "close"):
                     self._closing.callback(made.close)
-            return self._made[key]
+            found: Made = self._made[key]
+            return found
 
-    def clear(self) -> None:
+    def close(self) -> None:
         self._made.clear()
         self._closing.close()
 
 
-_at = threading.local()  # .bench: that of the job under way in this thread
+@dataclass(frozen=True)
+class _Surroundings:
+    """What a job can reach without its being part of the job."""
+
+    kept: _Kept
+    advance: Callable[[int], None]
+
+
+# .job: the surroundings of the job that this thread is at. A Dask worker's threads are at one each.
+_thread = threading.local()
+# Of a Dask worker, from its first job on: what its threads share, and how many they are.
+_kept_by_worker = _Kept()
 _threads_of_worker: int | None = None
 
 
 def advance(count: int) -> None:
     """Say, from within a function, that `count` more units of its work are done."""
-    _at.bench.advance(count)
+    _thread.job.advance(count)
 
 
-def once(make: Callable[..., Any], *arguments: Hashable) -> Any:
+def once(make: Callable[..., Made], *arguments: Hashable) -> Made:
     """`make(*arguments)`, made once and kept for the jobs that follow in this process."""
-    return _at.bench.once(make, *arguments)
+    kept: _Kept = _thread.job.kept
+    return kept.once(make, *arguments)
 
 
 def usable_cores() -> int:
@@ -138,53 +153,39 @@ def cores_of_job() -> int:
 def job_size(one: int) -> int:
     """How much work a job should hold: `one` when workers are dealt jobs, several times that here,
     where they follow one another and each begins and ends with idle cores."""
-    return one if os.environ.get("IDEDUP_DASK_SCHEDULER") else 10 * one
+    return one if scheduler_address() else 10 * one
 
 
-# --- here ----------------------------------------------------------------------------------------
+# --- in this process -----------------------------------------------------------------------------
 
 
-def _compute_here(
+def _run_here(
     function: Callable[[Job], Result],
     jobs: Iterable[tuple[Context, Job]],
     advance: Callable[[int], None],
 ) -> Iterator[tuple[Context, Result]]:
-    bench = _Bench(advance)
-    try:
+    with closing(_Kept()) as kept:
         for context, job in jobs:
-            _at.bench = bench
+            # For each job, since between two of them this thread may have been at another stream.
+            _thread.job = _Surroundings(kept, advance)
             yield context, function(job)
-    finally:
-        bench.clear()
 
 
-# --- on a cluster --------------------------------------------------------------------------------
+# --- on Dask -------------------------------------------------------------------------------------
 
 
-class _WorkerBench(_Bench):
-    """Of a whole worker process: what is loaded serves its threads; each counts for itself."""
-
-    def __init__(self) -> None:
-        super().__init__(self._count)
-
-    def _count(self, count: int) -> None:
-        _at.advanced += count
-
-
-_worker_bench = _WorkerBench()
-
-
-def _work(function: Callable[[Job], Result], job: Job) -> tuple[Result, int]:
-    """What a worker runs: the result, and by how much the work has advanced."""
+def _run_on_worker(function: Callable[[Job], Result], job: Job) -> tuple[Result, int]:
+    """What a Dask worker runs: the result, and by how much the work has advanced."""
     global _threads_of_worker
     from distributed import get_worker
 
     _threads_of_worker = get_worker().state.nthreads
-    _at.bench, _at.advanced = _worker_bench, 0
-    return function(job), _at.advanced
+    counts: list[int] = []
+    _thread.job = _Surroundings(_kept_by_worker, counts.append)
+    return function(job), sum(counts)
 
 
-def _compute_on_cluster(
+def _run_on_dask(
     address: str,
     function: Callable[[Job], Result],
     jobs: Iterable[tuple[Context, Job]],
@@ -194,16 +195,18 @@ def _compute_on_cluster(
     waiting = iter(jobs)
     first = next(waiting, None)
     if first is None:
-        return  # most reruns find nothing to do: no cluster is needed for that
+        return  # most reruns find nothing to do: no worker is needed for that
     with _connected(address) as client:
         workers = _Workers(client, address, gpu)
-        under_way: deque[tuple[Context, Future]] = deque()
+        under_way: deque[tuple[Context, Future[Any]]] = deque()
         arrived = threading.Event()
 
         def submit(context: Context, job: Job) -> None:
             key = f"{function.__name__}-{uuid.uuid4().hex}"
             resources = {"GPU": 1} if gpu else None
-            future = client.submit(_work, function, job, key=key, pure=False, resources=resources)
+            future = client.submit(
+                _run_on_worker, function, job, key=key, pure=False, resources=resources
+            )
             future.add_done_callback(lambda _: arrived.set())
             under_way.append((context, future))
 
@@ -233,8 +236,8 @@ def _compute_on_cluster(
             yield context, result
 
 
-def _taken(future: Future, address: str) -> Any:
-    from distributed.comm import CommClosedError
+def _taken(future: Future[Any], address: str) -> Any:
+    from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
     if future.status == "error":
@@ -247,7 +250,7 @@ def _taken(future: Future, address: str) -> Any:
             )
         raise error
     try:
-        return future.result(timeout=_CONNECT_S)
+        return future.result(timeout=CONNECT_S)
     except (CommClosedError, TimeoutError, concurrent.futures.CancelledError):
         raise _lost(address) from None
 
@@ -277,11 +280,11 @@ class _Workers:
             raise _lost(self._address)
         if time.monotonic() - self._asked >= 5:
             self._ask()
-        if not self._slots and time.monotonic() - self._seen > _NO_WORKER_S:
+        if not self._slots and time.monotonic() - self._seen > NO_WORKER_S:
             which = "worker with the resource GPU" if self._gpu else "worker"
             raise DaskError(
                 f"The Dask scheduler {self._address} has had no {which} for "
-                f"{_NO_WORKER_S:.0f} seconds: start one with `dask worker`."
+                f"{NO_WORKER_S:.0f} seconds: start one with `dask worker`."
             )
 
     def _ask(self) -> None:
@@ -305,7 +308,7 @@ def _connected(address: str) -> Iterator[Client]:
     security = _security(address)
     try:
         client = Client(
-            address, security=security, timeout=_CONNECT_S, set_as_default=False, name="idedup"
+            address, security=security, timeout=CONNECT_S, set_as_default=False, name="idedup"
         )
     except ValueError as error:
         raise SettingsError(
@@ -314,7 +317,7 @@ def _connected(address: str) -> Iterator[Client]:
         ) from None
     except (OSError, TimeoutError):
         raise DaskError(
-            f"The Dask scheduler {address} does not answer within {_CONNECT_S:.0f} seconds: start "
+            f"The Dask scheduler {address} does not answer within {CONNECT_S:.0f} seconds: start "
             "it, or mend IDEDUP_DASK_SCHEDULER (and IDEDUP_DASK_TLS_* if its traffic is TLS)."
         ) from None
     try:
@@ -352,64 +355,3 @@ def _security(address: str) -> Any:
     return Security(
         tls_ca_file=ca, tls_client_cert=certificate, tls_client_key=key, require_encryption=True
     )
-
-
-# --- arrays that all jobs look at ----------------------------------------------------------------
-
-
-class Shared:
-    """Arrays too large for a job; a job that holds this finds them where it runs.
-
-    Each is to be looked at for the duration of a job: what a memory map has read counts as the
-    process's memory until the map is closed.
-    """
-
-    def __init__(
-        self, lake: Lake, paths: Mapping[str, str], arrays: Mapping[str, np.ndarray] | None
-    ) -> None:
-        self._lake, self._paths, self._arrays = lake, paths, arrays
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_arrays": None}
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if self._arrays is not None:
-            return self._arrays[name]
-        path = _copy_here(self._lake, self._paths[name])
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-_COPIES = 8  # of two sets of arrays: one in use, and the one before
-_copies: OrderedDict[str, tuple[TemporaryDirectory[str], str]] = OrderedDict()
-_copying = threading.Lock()
-
-
-def _copy_here(lake: Lake, path: str) -> str:
-    """Where on this machine a shared array is; fetched once a process, if the lake is remote."""
-    with _copying:
-        if path not in _copies:
-            folder = TemporaryDirectory(prefix="idedup-")
-            _copies[path] = folder, lake.local_copy(path, folder.name)
-            while len(_copies) > _COPIES:
-                _copies.popitem(last=False)[1][0].cleanup()
-        return _copies[path][1]
-
-
-@contextmanager
-def shared(lake: Lake, arrays: Mapping[str, np.ndarray], *, here: bool) -> Iterator[Shared]:
-    """Lay out arrays for the jobs of `run_jobs`: in the lake for a cluster, else as they are.
-
-    The files are gone afterwards; those of a process that was killed go with old candidates.
-    """
-    name = uuid.uuid4().hex
-    paths: dict[str, str] = {}
-    if os.environ.get("IDEDUP_DASK_SCHEDULER") and not here:
-        paths = {key: f"candidates/shared-{name}/{key}.npy" for key in arrays}
-    try:
-        for key, path in paths.items():
-            with lake.create(path) as stream:
-                np.lib.format.write_array(stream, np.asanyarray(arrays[key]), allow_pickle=False)
-        yield Shared(lake, paths, arrays)
-    finally:
-        for path in paths.values():
-            lake.remove(path)

@@ -2,6 +2,8 @@
 
 import importlib
 
+from idedup_tasks.errors import TerminalError
+
 _EXTRAS = {
     "torch": "train",
     "torchvision": "train",
@@ -13,7 +15,7 @@ _EXTRAS = {
 }
 
 
-class ExtraMissing(ImportError):
+class ExtraMissing(TerminalError, ImportError):
     """A library that an extra installs cannot be imported: one sentence with the command."""
 
 

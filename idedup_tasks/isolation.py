@@ -70,35 +70,32 @@ def map_isolated(
     """
     if function_module(function) == "__main__":
         raise ValueError(f"{function!r} must be defined in a module, not in the main script.")
-    run = _Batch(function, threads)
-    kept, crew = crew is not None, crew or Crew(processes, memory_limit_bytes)
-    done = False
+    work = _Work(function, threads)
+    at_work = crew or Crew(processes, memory_limit_bytes)
     source = iter(items)
-    pending: deque[tuple[list[Item], _Task]] = deque()
+    under_way: deque[_Task[Item, Result]] = deque()
 
-    def top_up() -> None:
-        while len(pending) < 2 * processes:
-            some = list(islice(source, batch))
-            if not some:
-                return
-            pending.append((some, crew.submit(run, some, timeout_s)))
+    def hand_over() -> None:
+        while len(under_way) < 2 * at_work.processes and (some := list(islice(source, batch))):
+            under_way.append(at_work.submit(work, some, timeout_s))
 
-    processes = crew.processes
+    done = False
     try:
-        top_up()
-        while pending:
-            some, task = pending.popleft()
-            outcome = task.outcome()
-            top_up()
-            for position, item in enumerate(some):
-                if isinstance(outcome, list) and not isinstance(outcome[position], _OutOfMemory):
-                    yield outcome[position]
+        hand_over()
+        while under_way:
+            task = under_way.popleft()
+            results = task.results()
+            hand_over()
+            for item, result in zip(task.items, results, strict=True):
+                if isinstance(result, _Trouble):
+                    alone = _alone(at_work, work, item, timeout_s)
+                    yield alone
                 else:
-                    yield _alone(crew, run, item, timeout_s)
+                    yield result
         done = True
     finally:
-        if not (kept and done):
-            crew.close()
+        if crew is None or not done:
+            at_work.close()
 
 
 def function_module(function: Callable[..., Any]) -> str:
@@ -107,59 +104,60 @@ def function_module(function: Callable[..., Any]) -> str:
 
 
 @dataclass(frozen=True)
-class _Ended:
-    """Why a batch has no results."""
+class _Trouble:
+    """Why there is no result of an item, in the company that it was handed over in.
 
-    kind: Literal["crashed", "timed-out", "broken"]
+    broken: the workers as a whole, for whatever reason.
+    """
+
+    kind: Literal["crashed", "timed-out", "memory", "broken"]
     detail: str
 
 
 @dataclass(frozen=True)
-class _OutOfMemory:
-    detail: str
-
-
-@dataclass(frozen=True)
-class _Batch(Generic[Item, Result]):
+class _Work(Generic[Item, Result]):
     """What a worker does with the items that it is handed."""
 
     function: Callable[[Item], Result]
     threads: int
 
-    def __call__(self, items: list[Item]) -> list[Result | _OutOfMemory]:
+    def __call__(self, items: list[Item]) -> list[Result | _Trouble]:
         if self.threads == 1 or len(items) == 1:
             return [self._one(item) for item in items]
         with ThreadPoolExecutor(self.threads) as executor:
             return list(executor.map(self._one, items))
 
-    def _one(self, item: Item) -> Result | _OutOfMemory:
+    def _one(self, item: Item) -> Result | _Trouble:
         try:
             return self.function(item)
         except MemoryError as error:
-            return _OutOfMemory(str(error) or "out of memory")
+            return _Trouble("memory", str(error) or "out of memory")
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A batch under way in a pool."""
+class _Task(Generic[Item, Result]):
+    """Items under way in a pool."""
 
+    items: list[Item]
     pool: ProcessPool
-    future: ProcessFuture
+    future: ProcessFuture[list[Result | _Trouble]]
 
-    def outcome(self) -> list[Any] | _Ended:
+    def results(self) -> list[Result | _Trouble]:
+        """One for each item: what ended the worker is each item's trouble, guilty or not."""
         # A pool that breaks just as a batch is queued forgets that batch.
         while not wait([self.future], timeout=5).done:
             if not self.pool.active and not wait([self.future], timeout=5).done:
-                return _Ended("broken", "the pool of workers broke")
+                return [_Trouble("broken", "the pool of workers broke")] * len(self.items)
         try:
             return self.future.result()
         except ProcessExpired as error:
-            return _Ended("crashed", _how_it_ended(error.exitcode))
+            trouble = _Trouble("crashed", _how_it_ended(error.exitcode))
         except TimeoutError:
-            return _Ended("timed-out", "no result in time")
+            trouble = _Trouble("timed-out", "no result in time")
         except (BrokenProcessPool, CancelledError) as error:
             # A worker died between two batches, or before it could say which one it had taken.
-            return _Ended("broken", str(error) or type(error).__name__)
+            trouble = _Trouble("broken", str(error) or type(error).__name__)
+        return [trouble] * len(self.items)
 
 
 def _how_it_ended(exitcode: int | None) -> str:
@@ -169,16 +167,17 @@ def _how_it_ended(exitcode: int | None) -> str:
     return f"ended with exit code {exitcode}"
 
 
-def _alone(crew: Crew, run: _Batch, item: Any, timeout_s: float) -> Any:
+def _alone(
+    crew: Crew, work: _Work[Item, Result], item: Item, timeout_s: float
+) -> Result | Failure[Item]:
     detail = ""
     for _ in range(3):
-        outcome = crew.submit(run, [item], timeout_s).outcome()
-        if isinstance(outcome, list):
-            only = outcome[0]
-            return Failure(item, "memory", only.detail) if isinstance(only, _OutOfMemory) else only
-        if outcome.kind != "broken":
-            return Failure(item, outcome.kind, outcome.detail)
-        detail = outcome.detail
+        [result] = crew.submit(work, [item], timeout_s).results()
+        if not isinstance(result, _Trouble):
+            return result
+        if result.kind != "broken":
+            return Failure(item, result.kind, result.detail)
+        detail = result.detail
     # Three fresh sets of workers broke over this item: it is the item.
     return Failure(item, "crashed", detail)
 
@@ -194,10 +193,12 @@ class Crew:
         self._memory_limit_bytes = memory_limit_bytes
         self._pool: ProcessPool | None = None
 
-    def submit(self, run: _Batch, items: list[Any], timeout_s: float) -> _Task:
+    def submit(
+        self, work: _Work[Item, Result], items: list[Item], timeout_s: float
+    ) -> _Task[Item, Result]:
         if self._pool is not None:
             try:
-                return _scheduled(self._pool, run, items, timeout_s)
+                return _scheduled(self._pool, work, items, timeout_s)
             except RuntimeError:  # the pool broke since it was last used
                 self.close()
         self._pool = ProcessPool(
@@ -206,7 +207,7 @@ class Crew:
             initargs=(os.getpid(), self._memory_limit_bytes),
             context=_Context(),
         )
-        return _scheduled(self._pool, run, items, timeout_s)
+        return _scheduled(self._pool, work, items, timeout_s)
 
     def close(self) -> None:
         """Stop the processes, whatever they are doing."""
@@ -216,8 +217,10 @@ class Crew:
             self._pool = None
 
 
-def _scheduled(pool: ProcessPool, run: _Batch, items: list[Any], timeout_s: float) -> _Task:
-    return _Task(pool, pool.schedule(run, args=(items,), timeout=timeout_s))
+def _scheduled(
+    pool: ProcessPool, work: _Work[Item, Result], items: list[Item], timeout_s: float
+) -> _Task[Item, Result]:
+    return _Task(items, pool, pool.schedule(work, args=(items,), timeout=timeout_s))
 
 
 def _prepare_worker(parent: int, memory_limit_bytes: int | None) -> None:

@@ -1,12 +1,13 @@
 """The pipeline: six stages, named once. The DAGs and the command line walk `STAGES`.
 
-Each stage module has two functions:
+Each stage is a folder of `stages/`, with two functions in its `prepare`:
 
     prepare(run) -> Candidate        compute the difference between what is and what should be
     publish(run, candidate) -> dict  make it so, atomically; returns the versions written
 
-Between them stands the gate: `idedup_tasks.quality.check` runs the stage's suite over the
-candidate, and nothing is published when a rule of severity `error` is broken.
+Between them stands the gate: `idedup_tasks.quality` checks the candidate against the stage's
+`rules` and `facts`, and nothing is published when a rule of severity `error` is broken. What the
+stage counted is its `counts`.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from idedup_tasks.lake import Candidate, Conflict
+from idedup_tasks import quality
+from idedup_tasks.errors import TerminalError
+from idedup_tasks.quality import Evaluator, Rule, RuleResult
 from idedup_tasks.run import Run
-from idedup_tasks.settings import STAGES
+from idedup_tasks.settings import STAGES, Collection, Places
 
 if TYPE_CHECKING:
-    from idedup_tasks.quality import RuleResult
+    from idedup_tasks.lake import Candidate, Conflict
+    from idedup_tasks.warehouse import StageCounts
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +36,7 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 
 
-class QualityFailure(RuntimeError):
+class QualityFailure(TerminalError, RuntimeError):
     """A rule of severity `error` is broken: the candidate is kept and not published."""
 
 
@@ -45,9 +50,44 @@ class Stage(Protocol):
 
 def stage_module(name: str) -> Stage:
     """What a stage is made of; imported here, so that naming the stages costs nothing."""
-    if name not in STAGES:
-        raise ValueError(f"{name!r} is not a stage: expected one of {', '.join(STAGES)}.")
-    return cast(Stage, importlib.import_module(f"idedup_tasks.stages.{name}.prepare"))
+    return cast(Stage, _part(name, "prepare"))
+
+
+def counts_of(stage: str, counts: Mapping[str, Any]) -> StageCounts:
+    """What a stage counted, from the JSON that its candidate keeps: `stages/<stage>/counts.py`."""
+    return cast("StageCounts", _part(stage, "counts").Counts(**counts))
+
+
+def check(
+    run: Run, candidate: Candidate, evaluator: Evaluator = "great_expectations"
+) -> list[RuleResult]:
+    """Check a candidate against its stage's rules; see `idedup_tasks.quality.check`."""
+    rules = rules_of(candidate.stage, run, candidate.counts)
+    facts = _part(candidate.stage, "facts").facts
+    return quality.check(run, candidate, rules, facts, evaluator)
+
+
+def rules_of(stage: str, run: Run, counts: Mapping[str, Any]) -> list[Rule]:
+    """A stage's rules with the collection's limits: `stages/<stage>/rules.py`.
+
+    Args:
+        counts: what the stage counted; a few images are judged less strictly.
+    """
+    found: list[Rule] = _part(stage, "rules").rules(run, counts)
+    return found
+
+
+def rule_names() -> frozenset[str]:
+    """The names of all rules, over all stages, which `quality.warn_only` may hold."""
+    places = Places(home=Path(), lake="", warehouse="", collections=Path())
+    run = Run(Collection.model_validate({"name": "any", "source": "any"}), "any", None, places)
+    return frozenset(rule.name for stage in STAGES for rule in rules_of(stage, run, {}))
+
+
+def _part(stage: str, part: str) -> Any:
+    if stage not in STAGES:
+        raise ValueError(f"{stage!r} is not a stage: expected one of {', '.join(STAGES)}.")
+    return importlib.import_module(f"idedup_tasks.stages.{stage}.{part}")
 
 
 def prepare(stage: str, run: Run) -> dict[str, Any]:
@@ -73,12 +113,18 @@ def prepare(stage: str, run: Run) -> dict[str, Any]:
     for warning in candidate.warnings:
         log.warning("%s: %s", stage, warning)
     log.info("%s: %s.", stage, _found(candidate.counts))
-    warehouse.record_stage(run, stage, started, time.perf_counter() - clock, candidate=candidate)
+    seconds, counts = time.perf_counter() - clock, counts_of(stage, candidate.counts)
+    warehouse.record_stage(run, stage, started, seconds, candidate, counts)
     return {"candidate": path, "counts": candidate.counts, "warnings": candidate.warnings}
 
 
-def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
+def gate(
+    stage: str, run: Run, candidate_path: str, evaluator: Evaluator = "great_expectations"
+) -> dict[str, Any]:
     """Check a candidate and publish it; prepare it again when another run published meanwhile.
+
+    Args:
+        evaluator: of the rules; a gate of a DAG leaves it as it is.
 
     Returns:
         Small JSON: `versions` written, `counts`, and as `warned` what was observed by each rule of
@@ -89,7 +135,7 @@ def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
             and expected, what to do, and where the candidate is.
         Conflict: each time another run published first; retry the task.
     """
-    from idedup_tasks import quality
+    from idedup_tasks.lake import Conflict
     from idedup_tasks.warehouse import Warehouse
 
     warehouse = Warehouse(run.places.warehouse)
@@ -100,7 +146,7 @@ def gate(stage: str, run: Run, candidate_path: str) -> dict[str, Any]:
             log.info("%s: prepared again, another run published meanwhile", stage)
             candidate_path = prepare(stage, run)["candidate"]
             candidate = run.lake.load_candidate(candidate_path)
-        results = quality.check(run, candidate)
+        results = check(run, candidate, evaluator)
         warehouse.record_quality(run, stage, results)
         broken = [r for r in results if not r.success and r.severity == "error"]
         if broken:

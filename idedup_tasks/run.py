@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from idedup_tasks.lake import Candidate, Lake
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.settings import Collection, Places, Thresholds
+
+if TYPE_CHECKING:
+    from idedup_tasks.lake import Candidate, Lake
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,21 @@ class Run:
 
     @property
     def lake(self) -> Lake:
+        # Here, so that a run can be named, and with it the rules of its gates, without Arrow.
+        from idedup_tasks.lake import Lake
+
         return Lake(self.places.lake, self.collection.name)
+
+    def counter(self, what: str, total: int | None) -> Callable[[int], None]:
+        """A function to call with how many more are done: `progress` is told how many in all."""
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            self.progress(what, done, total)
+
+        return advance
 
     @property
     def model_id(self) -> str:
@@ -90,7 +107,7 @@ class Run:
         return Thresholds(**asdict(descriptor_info(self.collection.descriptor).thresholds))
 
 
-class ModelMismatch(RuntimeError):
+class ModelMismatch(TerminalError, RuntimeError):
     """The installed descriptor is not the one the collection pins."""
 
 

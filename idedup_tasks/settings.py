@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,17 +27,22 @@ from pydantic import (
     model_validator,
 )
 
+from idedup_tasks.addresses import secret_in, split_address
+from idedup_tasks.errors import TerminalError
+from idedup_tasks.periods import Period
+
+# Of a duplicate to what it is a duplicate of, the surest first.
+RELATIONS = ("exact", "perceptual", "near")
 # Here and not in `pipeline`, so that a DAG file can name them without importing the lake.
 STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
 
 Linkage = Literal["average", "ward", "complete", "single"]
 HashKind = Literal["phash", "dhash", "ahash", "whash"]
-Period = Literal["hour", "day", "month"]
 AlertKind = Literal["failure", "quality", "deadline", "jump"]
 KeeperCriterion = Literal["resolution", "format", "bytes", "earliest", "path"]
 
 
-class SettingsError(ValueError):
+class SettingsError(TerminalError, ValueError):
     """A collection file that cannot be used: names file, field and what is expected."""
 
 
@@ -85,7 +90,11 @@ class Thresholds(_Strict):
 class Prefilter(_Strict):
     """The perceptual hash and how it is compared."""
 
-    hash: HashKind = Field("phash", description="64-bit hash, as `imagehash` defines it.")
+    hash: HashKind = Field(
+        "phash",
+        description="64-bit hash, as `imagehash` defines it. Another than `phash` needs "
+        "`thresholds`, for no distance of it is calibrated.",
+    )
     mirrored: bool = Field(
         False, description="Also compare the eight rotations and mirrors of the later image."
     )
@@ -267,6 +276,11 @@ class Collection(_Strict):
 
             if not croniter.is_valid(self.schedule):
                 raise ValueError(f"`schedule` {self.schedule!r} is not a cron expression")
+        if self.prefilter.hash != "phash" and self.thresholds is None:
+            raise ValueError(
+                f"`prefilter.hash` {self.prefilter.hash} needs `thresholds` with a "
+                "`phash_distance` of its own: a descriptor's is calibrated for phash"
+            )
         if "path" in self.keeper and not self.preferred_paths:
             raise ValueError("keeper criterion `path` needs `preferred_paths`")
         if len(set(self.keeper)) != len(self.keeper):
@@ -291,33 +305,6 @@ def notifier_fault(notifier: str) -> str | None:
         f"alerts: {notifier} is not among the notifiers that may be used (expected one of "
         "airflow.providers.….notifications, or of a module that IDEDUP_NOTIFIERS names)"
     )
-
-
-# A path may hold `://` further on; what these name is a path as well.
-_URL = re.compile(r"(?!file:|local:)[a-z][a-z0-9+.-]*://(.*)", re.IGNORECASE | re.DOTALL)
-
-
-def holds_user(address: str) -> bool:
-    """Whether a URL has a user or a password before its host."""
-    found = _URL.fullmatch(address)
-    if found is None:
-        return False
-    authority = found[1].partition("/")[0]
-    # A secret key may hold slashes. A host:port or an ARN is no user:password, and Azure's
-    # container@account no user.
-    before_at = found[1].rpartition("@")[0].partition("/")[0]
-    named = ":" in before_at and not re.match(r"arn:|[^/:]*:\d+/", found[1])
-    return named or ("@" in authority and not address.lower().startswith("abfs"))
-
-
-def secret_in(source: str) -> str | None:
-    """What a source's address holds that may not be shown, in words that do not show it."""
-    way_out = "give credentials as a connection or through the environment"
-    if holds_user(source):
-        return f"the address holds a user or a password: {way_out}"
-    if (found := _URL.fullmatch(source)) and re.search("[?#]", found[1]):
-        return f"the address goes on after ? or #, where keys are passed: {way_out}"
-    return None
 
 
 def load_collection(path: Path) -> Collection:
@@ -389,7 +376,6 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}".replace("%", "%25").replace("?", "%3F")
 
 
-_STORE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # delta-rs takes a backslash for a slash and `%41` for `A`, looks for the table it has just made
 # somewhere else, and refuses control characters.
 _NOT_IN_A_LAKE = re.compile(r"[\x00-\x1f\x7f\\]|%[0-9A-Fa-f]{2}")
@@ -401,8 +387,8 @@ def local_folder(root: str) -> str | None:
     Raises:
         SettingsError: a folder whose name the tables cannot have.
     """
-    path = root.removeprefix("file://")
-    if _STORE.match(path):
+    protocol, path = split_address(root)
+    if protocol not in ("", "file"):
         return None
     folder = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - a link keeps its name
     found = _NOT_IN_A_LAKE.search(folder)
@@ -461,13 +447,3 @@ def make_private(folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
-
-
-def period_of(moment: datetime, period: Period) -> str:
-    """Name of the arrival period that holds a UTC moment: `2026-01-31`, `2026-01`, `2026-01-31T09`.
-
-    The names sort as the periods do and need no quoting in paths.
-    """
-    # Not strftime, which on Linux writes the year 999 in three digits.
-    length = {"hour": 13, "day": 10, "month": 7}
-    return moment.isoformat()[: length[period]]

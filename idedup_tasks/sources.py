@@ -27,18 +27,19 @@ from typing import Any
 
 import fsspec
 
+from idedup_tasks.addresses import holds_user, split_address
+from idedup_tasks.errors import TerminalError, TransientError
 from idedup_tasks.extras import require_protocol
-from idedup_tasks.settings import holds_user
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ESCAPES = re.compile("[\uef80-\uefff]")
 
 
-class SourceUnreachable(Exception):
+class SourceUnreachable(TransientError):
     """The source as a whole cannot be listed or read now; trying again later may help."""
 
 
-class ObjectUnreadable(Exception):
+class ObjectUnreadable(TerminalError):
     """One object cannot be read, though its source answers."""
 
 
@@ -100,7 +101,7 @@ def list_objects(
             )
     except Exception as error:
         raise SourceUnreachable(
-            f"{_without_secrets(address)} cannot be listed: {_explain(error, options)}."
+            f"{_without_secrets(address)} cannot be listed: {explain(error, options)}."
         ) from None
 
 
@@ -125,11 +126,11 @@ def read_object(
     filesystem, path = _open_filesystem(scheme, address, options)
     shown = _without_secrets(address)
     try:
-        return filesystem.cat_file(path, start=0, end=max_bytes + 1)
+        return bytes(filesystem.cat_file(path, start=0, end=max_bytes + 1))
     except FileNotFoundError:
         raise ObjectVanished(f"{shown} is no longer there.") from None
     except PermissionError as error:
-        raise ObjectUnreadable(f"{shown} may not be read: {_explain(error, options)}.") from None
+        raise ObjectUnreadable(f"{shown} may not be read: {explain(error, options)}.") from None
     except Exception as error:
         # A range of an empty object does not exist, which S3 calls an error.
         if "InvalidRange" in str(error) or "range" in str(error).lower():
@@ -138,7 +139,7 @@ def read_object(
                     return b""
             except Exception as second:
                 error = second
-        raise SourceUnreachable(f"{shown} cannot be read: {_explain(error, options)}.") from None
+        raise SourceUnreachable(f"{shown} cannot be read: {explain(error, options)}.") from None
 
 
 def is_local(uri: str | Path) -> bool:
@@ -149,11 +150,10 @@ def is_local(uri: str | Path) -> bool:
 def _split(uri: str | Path) -> tuple[str, str]:
     """The protocol and the normal form: an absolute path for local sources, else the URL."""
     text = os.fspath(uri)
-    scheme, separator, rest = text.partition("://")
-    if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+    scheme, rest = split_address(text)
+    if not scheme:
         return "file", _absolute(str(Path(text).expanduser()))
-    scheme = scheme.lower()
-    if scheme in ("file", "local"):
+    if scheme == "file":
         return "file", _absolute(_decode_name(rest))
     if holds_user(text):
         raise ValueError(
@@ -178,7 +178,7 @@ def _open_filesystem(scheme: str, address: str, options: dict[str, Any]) -> tupl
         filesystem = kind(**{**kind._get_kwargs_from_urls(address), **options})
     except Exception as error:
         raise SourceUnreachable(
-            f"{_without_secrets(address)} cannot be reached: {_explain(error, options)}."
+            f"{_without_secrets(address)} cannot be reached: {explain(error, options)}."
         ) from None
     return filesystem, str(kind._strip_protocol(address)).rstrip("/")
 
@@ -417,7 +417,7 @@ def _without_secrets(text: str) -> str:
     return re.sub(r"(?i)\b(sig|signature|token|x-amz-[a-z-]+)=[^&\s]+", r"\1=***", text)
 
 
-def _explain(error: BaseException, options: Mapping[str, Any]) -> str:
+def explain(error: BaseException, options: Mapping[str, Any]) -> str:
     """One line about an error, without anything that the storage options hold in confidence."""
     text = _without_secrets(" ".join(str(error).split()))
     for secret in _secrets(options):

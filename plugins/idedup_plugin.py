@@ -7,7 +7,7 @@ server answers the first request for one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -32,21 +32,25 @@ class Pages:
         await self._app(scope, receive, send)
 
 
+_APPS = [{"app": Pages(), "url_prefix": "/idedup", "name": "idedup"}]
+_VIEWS = [
+    {
+        "name": "Dedup",
+        "href": "idedup/",
+        "destination": "nav",
+        "url_route": "dedup",
+        "nav_top_level": True,
+    },
+    {
+        "name": "Duplicates",
+        "href": "idedup/dags/{DAG_ID}/runs/{RUN_ID}/report",
+        "destination": "dag_run",
+        "url_route": "dedup-report",
+    },
+]
+
+
 class IdedupPlugin(AirflowPlugin):
     name = "idedup"
-    fastapi_apps: ClassVar = [{"app": Pages(), "url_prefix": "/idedup", "name": "idedup"}]
-    external_views: ClassVar = [
-        {
-            "name": "Dedup",
-            "href": "idedup/",
-            "destination": "nav",
-            "url_route": "dedup",
-            "nav_top_level": True,
-        },
-        {
-            "name": "Duplicates",
-            "href": "idedup/dags/{DAG_ID}/runs/{RUN_ID}/report",
-            "destination": "dag_run",
-            "url_route": "dedup-report",
-        },
-    ]
+    fastapi_apps = _APPS
+    external_views = _VIEWS

@@ -1,5 +1,5 @@
 -- What each table and column means: `idedup db upgrade` writes it into PostgreSQL, from where
--- `make docs` reads the dictionary in docs/warehouse.md. SQLite keeps no comments.
+-- `make docs` writes the dictionary, docs/dictionary.md. SQLite keeps no comments.
 COMMENT ON TABLE collection IS 'One row per collection of images, with the state last applied';
 COMMENT ON COLUMN collection.name IS 'Name of the collection, as in its settings file';
 COMMENT ON COLUMN collection.source IS 'Folder or URL the images come from, without credentials';

@@ -31,9 +31,10 @@ from PIL import Image
 
 from idedup_tasks import images, pipeline
 from idedup_tasks.descriptors import descriptor_info
+from idedup_tasks.images.objects import ObjectReader
 from idedup_tasks.lake import TABLES
 from idedup_tasks.run import Run
-from idedup_tasks.settings import STAGES, Collection, Places, Thresholds
+from idedup_tasks.settings import STAGES, Collection, Limits, Places, Thresholds
 from idedup_tasks.warehouse import Warehouse
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -95,14 +96,14 @@ class DrawnDescriptor:
 
 def read_in_process(
     objects: Iterable[Any],
-    limits: images.Limits,
+    limits: Limits,
     storage_options: Mapping[str, Any],
     *,
     follow_links: bool = False,
     **_: Any,
 ) -> Iterator[Any]:
     """In place of `images.read_objects`: the same reader, without its worker processes."""
-    reader = images._Reader(limits, storage_options, follow_links)
+    reader = ObjectReader(limits, storage_options, follow_links)
     for item in objects:
         try:
             yield item, reader(item)
@@ -123,23 +124,40 @@ def unguarded(set_attribute: Callable[[str, Any], None]) -> None:
     For tests that walk dozens of times to compare what is left behind; they end with walks that are
     checked in full.
     """
-    set_attribute("idedup_tasks.quality.check", lambda run, candidate: [])
+    set_attribute("idedup_tasks.pipeline.check", lambda run, candidate, evaluator: [])
     set_attribute("idedup_tasks.stages.report.page.render", lambda *_: "")
 
 
 # --- pictures that look like something ---------------------------------------------------------
 
 
-def scene(seed: int, side: int = 96) -> Image.Image:
-    """A smooth coloured scene with a few hard-edged shapes; different seeds do not resemble."""
+def scene(seed: int, width: int = 96, height: int | None = None) -> Image.Image:
+    """A smooth coloured scene with a few hard-edged shapes; different seeds do not resemble.
+
+    It is as high as it is wide, unless told otherwise.
+    """
+    height = height or width
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-    picture = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC)).copy()
+    picture = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).copy()
     for _ in range(6):
-        x, y = random.integers(0, side - 12, 2)
-        w, h = random.integers(8, side // 2, 2)
+        x, y = random.integers(0, (width - 12, height - 12))
+        w, h = random.integers(8, (width // 2, height // 2))
         picture[y : y + h, x : x + w] = random.integers(0, 256, 3)
     return Image.fromarray(picture)
+
+
+def scenes(count: int, first: int = 0) -> list[Image.Image]:
+    """Scenes of the seeds from `first` on: upright, square and lying ones in turn, 80 high."""
+    return [scene(i, 60 + 20 * (i % 4), 80) for i in range(first, first + count)]
+
+
+def save_scenes(folder: Path, count: int, first: int = 0) -> Path:
+    """Write `scenes` as 000.png, 001.png and so on of `folder`, which is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, picture in enumerate(scenes(count, first)):
+        picture.save(folder / f"{i:03}.png")
+    return folder
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -175,6 +193,7 @@ class Bench:
     source: Path
     home: Path
     collection: Collection
+    lake: str = ""  # where it is not in `home`
 
     def run(self, day: int | None = None, days: int = 1, **options: Any) -> Run:
         """A run over `days` days from `day` on, or over everything."""
@@ -187,7 +206,7 @@ class Bench:
     def places(self) -> Places:
         return Places(
             home=self.home,
-            lake=str(self.home / "lake"),
+            lake=self.lake or str(self.home / "lake"),
             warehouse=f"sqlite:///{self.home}/warehouse.db",
             collections=self.home,
         )

@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from idedup_tasks.lake import Candidate
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, Candidate
+from idedup_tasks.pipeline import counts_of
 from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places
+from idedup_tasks.warehouse import StageCounts
 
 
 def a_run(folder: Path, name: str = "photos", run_id: str = "manual__1", **settings: Any) -> Run:
@@ -24,6 +25,10 @@ def a_run(folder: Path, name: str = "photos", run_id: str = "manual__1", **setti
 
 def a_candidate(run: Run, stage: str = "report", version: int = 1, **counts: Any) -> Candidate:
     return Candidate(stage, run.run_id, [], {"images": version, "groups": version}, counts)
+
+
+def counts_in(candidate: Candidate) -> StageCounts:
+    return counts_of(candidate.stage, candidate.counts)
 
 
 def image(image_id: str, **values: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ files. So whoever writes collection files can have sent out what the tasks can r
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -24,7 +25,6 @@ from typing import Any
 from airflow.sdk import BaseNotifier
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
-from airflow.sdk.module_loading import import_string
 
 from idedup_tasks.settings import (
     Alert,
@@ -64,11 +64,12 @@ def notifier_of(alert: Alert) -> BaseNotifier:
     if fault := notifier_fault(alert.notifier):
         raise SettingsError(fault)
     said = "it is no notifier"
+    module, _, name = alert.notifier.rpartition(".")
     try:
-        found = import_string(alert.notifier)
+        found = getattr(importlib.import_module(module), name)
         if isinstance(found, type) and issubclass(found, BaseNotifier):
             return found(**alert.arguments)
-    except (ImportError, TypeError) as error:
+    except (AttributeError, ImportError, TypeError) as error:
         said = str(error)
     except ValueError as error:  # which may quote an argument
         said = type(error).__name__

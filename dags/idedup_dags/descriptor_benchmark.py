@@ -24,25 +24,18 @@ itself), `groups` (the folder's `groups.csv`: file,group) or `cifar10` (its `pai
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from airflow.sdk import DAG, Param, task
 
 from idedup_dags import benchmark
+from idedup_dags.defaults import DEFAULT_ARGS, Impact, Tag, number, photos, tags
 
 with DAG(
     "descriptor_benchmark",
     schedule=None,
     max_active_runs=1,
-    default_args={
-        "owner": "idedup",
-        "retries": 3,
-        "retry_delay": timedelta(minutes=1),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(minutes=30),
-    },
+    default_args=DEFAULT_ARGS,
     params={
-        "photos": Param(type="string", minLength=1, description="Folder below IDEDUP_PHOTOS."),
+        "photos": photos(),
         "dataset": Param(
             "copydays",
             enum=["copydays", "groups", "cifar10"],
@@ -55,15 +48,10 @@ with DAG(
             minItems=1,
             description="One or more: descriptors by name, model_id or file; hashes; programs.",
         ),
-        "limit": Param(
-            None,
-            type=["null", "integer"],
-            minimum=2,
-            description="So many photographs at most. Empty: all of the folder.",
-        ),
+        "limit": number("integer", 2, "So many photographs at most. Empty: all of the folder."),
     },
-    tags=["idedup", "descriptor"],
+    tags=tags(Impact.LOW, Tag.DESCRIPTOR),
     description="Measures descriptors and hashes: precision, recall, speed, memory",
     doc_md=__doc__,
 ) as descriptor_benchmark:
-    task(benchmark.measure, execution_timeout=timedelta(hours=24))()
+    task(benchmark.measure)()

@@ -34,66 +34,46 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, task
 
 from idedup_dags import training
-
-NETWORKS = [
-    "mobilenet_v3",
-    "mobilenet_v3_large",
-    "idedupnet",
-    "resnet50",
-    "densenet121",
-    "lenet",
-    "unet",
-]
-
-
-def optional(kind: str, least: float, says: str) -> Param:
-    return Param(None, type=["null", kind], minimum=least, description=says)
-
+from idedup_dags.defaults import DEFAULT_ARGS, Impact, Tag, number, photos, tags, text
+from idedup_tasks.training import RECIPES
 
 with DAG(
     "descriptor_training",
     schedule=None,
     max_active_runs=1,
-    default_args={
-        "owner": "idedup",
-        "retries": 3,
-        "retry_delay": timedelta(minutes=1),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(minutes=30),
-        "execution_timeout": timedelta(hours=6),
-    },
+    default_args=DEFAULT_ARGS | {"execution_timeout": timedelta(hours=6)},
     params={
-        "photos": Param(type="string", minLength=1, description="Folder below IDEDUP_PHOTOS."),
+        "photos": photos(),
         "network": Param(
-            "mobilenet_v3", enum=NETWORKS, description="What to train. It cannot be empty."
+            "mobilenet_v3", enum=list(RECIPES), description="What to train. It cannot be empty."
         ),
-        "init": Param(
+        "init": text(
             "mobilenet_v3",
-            type=["null", "string"],
-            description="A descriptor, a safetensors file or imagenet. Empty: start from nothing.",
+            "A descriptor, a safetensors file or imagenet. Empty: start from nothing.",
         ),
-        "minutes": optional(
+        "minutes": number(
             "number",
             0,
-            "Learn for about so many minutes. Empty, steps too: as the recipe says.",
+            "Learn for about so many minutes. Empty, as the next two: what the recipe says.",
         ),
-        "steps": optional(
-            "integer", 0, "Learn for so many steps at most. Empty: as many as the minutes allow."
+        "cpu_seconds": number(
+            "number", 1, "Learn with so much processor time. Empty: as much as the others allow."
         ),
-        "side": optional("integer", 32, "Input side in pixels. Empty: what the recipe says."),
-        "benchmark_photos": Param(
-            None,
-            type=["null", "string"],
-            description="Folder of others to measure on. Empty: those that were set aside.",
+        "steps": number(
+            "integer", 0, "Learn for so many steps at most. Empty: as many as the others allow."
         ),
-        "batch": optional("integer", 2, "Photographs in a batch. Empty: what the recipe says."),
+        "side": number("integer", 32, "Input side in pixels. Empty: what the recipe says."),
+        "benchmark_photos": text(
+            None, "Folder of others to measure on. Empty: those that were set aside."
+        ),
+        "batch": number("integer", 2, "Photographs in a batch. Empty: what the recipe says."),
     },
-    tags=["idedup", "descriptor"],
+    tags=tags(Impact.LOW, Tag.DESCRIPTOR),
     description="Trains, calibrates, measures and registers a descriptor",
     doc_md=__doc__,
 ) as descriptor_training:
     prepared = task(training.preprocess)()
-    trained = task(training.train, execution_timeout=timedelta(days=2))(prepared)
+    trained = task(execution_timeout=timedelta(days=2))(training.train)(prepared)
     calibrated = task(training.calibrate)(prepared, trained)
     measured = task(training.benchmark)(calibrated)
     measured >> task(training.register)(calibrated)

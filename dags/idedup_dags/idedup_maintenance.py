@@ -27,15 +27,12 @@ collection's run is on; one that is goes on, and prepares again what was compact
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TriggerRule, task, task_group
 
 from idedup_dags import maintenance
-
-
-def flag(says: str) -> Param:
-    return Param(False, type="boolean", description=says)
+from idedup_dags.defaults import DEFAULT_ARGS, Impact, Tag, flag, tags, text
 
 
 def days(default: int, says: str) -> Param:
@@ -50,18 +47,9 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=True,
-    default_args={
-        "owner": "idedup",
-        "retries": 3,
-        "retry_delay": timedelta(minutes=5),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(hours=1),
-        "execution_timeout": timedelta(hours=24),
-    },
+    default_args=DEFAULT_ARGS,
     params={
-        "collection": Param(
-            None, type=["null", "string"], description="The name of one. Empty: all collections."
-        ),
+        "collection": text(None, "The name of one. Empty: all collections."),
         "repair": flag("Off: differences are named, and nothing is mended."),
         "allow_removals": flag(
             "Off: a repair stops when the source lacks a large share of a period."
@@ -70,7 +58,7 @@ with DAG(
         "retention_days": days(7, "Days that replaced versions stay readable."),
         "log_retention_days": days(90, "Days that reports and task logs of runs stay."),
     },
-    tags=["idedup", "maintenance"],
+    tags=tags(Impact.MEDIUM, Tag.MAINTENANCE),
     description="Compaction, vacuum, reconciliation with the source, consistency",
     doc_md=__doc__,
 ) as idedup_maintenance:

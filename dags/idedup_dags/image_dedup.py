@@ -27,7 +27,8 @@ reconciles. *All runs* repeats what succeeded. **Alerts:** as the collection fil
   which is kept and was not published. Mend the cause, then clear the stage's `prepare`.
 - **"would remove":** the listing lacks many images that were there. Is the source mounted? If they
   are meant to be gone, run again with `allow_removals`.
-- **A task is retried:** the source is out of reach or another run published first. Leave it.
+- **A task is retried:** source, warehouse or Dask is out of reach, or another run published first.
+- **Red at the first try:** a retry would only repeat it. Its log's last lines name the way out.
 - **Tag `invalid-config`:** the file named by the task has a fault; it names field and expectation.
 - **A task does not start:** does the pool named by `IDEDUP_GPU_POOL` exist?
 """
@@ -36,21 +37,16 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
+from typing import Any
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TaskGroup, chain, task
 
 from idedup_dags import alerts, tasks
+from idedup_dags.defaults import DEFAULT_ARGS, Impact, Tag, tags
 from idedup_tasks.settings import STAGES, Collection, Places, SettingsError, load_collection
 
-RETRIES = {
-    "retries": 5,
-    "retry_delay": timedelta(minutes=1),
-    "retry_exponential_backoff": 2.0,
-    "max_retry_delay": timedelta(hours=1),
-    "show_return_value_in_logs": False,  # so that a log ends in the stage's own line
-}
-GPU_POOL = {"pool": os.environ["IDEDUP_GPU_POOL"]} if os.environ.get("IDEDUP_GPU_POOL") else {}
+GPU_POOL = os.environ.get("IDEDUP_GPU_POOL")
 
 
 def collection_dag(file: str, collection: Collection) -> DAG:
@@ -62,20 +58,25 @@ def collection_dag(file: str, collection: Collection) -> DAG:
         start_date=first,
         catchup=False,
         max_active_runs=1,
-        default_args={"owner": collection.owner, **RETRIES, **alerts.task_settings(file)},
+        default_args={
+            **DEFAULT_ARGS,
+            "owner": collection.owner,
+            "show_return_value_in_logs": False,  # so that a log ends in the stage's own line
+            **alerts.task_settings(file),
+        },
         params=tasks.PARAMS,
-        tags=["idedup", *collection.tags],
+        tags=tags(Impact.HIGH, *collection.tags),
         description=f"Duplicate images in {collection.source}",
         doc_md=f"{__doc__}\nSettings: `{file}`. Source: `{collection.source}`.",
         **alerts.dag_settings(file, collection),
     ) as dag:
         for stage in STAGES:
-            own = {"outlets": [report]} if stage == "report" else {}
-            pool = GPU_POOL if stage == "embed" else {}
+            own: dict[str, Any] = {"outlets": [report]} if stage == "report" else {}
+            pool: dict[str, Any] = {"pool": GPU_POOL} if GPU_POOL and stage == "embed" else {}
             with TaskGroup(stage) as group:
-                prepared = task(tasks.prepare, execution_timeout=tasks.TIMEOUTS[stage], **pool)
-                gate = task(tasks.gate, execution_timeout=tasks.GATE_TIMEOUT, **pool, **own)
-                gate(file, stage, prepared(file, stage))
+                prepare = task(execution_timeout=tasks.TIMEOUTS[stage], **pool)(tasks.prepare)
+                gate = task(execution_timeout=tasks.GATE_TIMEOUT, **pool, **own)(tasks.gate)
+                gate(file, stage, prepare(file, stage))
         for reporting in group:  # the last stage's: the report
             reporting.operator_extra_links = (tasks.ReportLink(),)
         chain(*dag.task_group.children.values())
@@ -83,8 +84,8 @@ def collection_dag(file: str, collection: Collection) -> DAG:
 
 
 def invalid_dag(dag_id: str, fault: str) -> DAG:
-    with DAG(dag_id, schedule=None, tags=["idedup", "invalid-config"], doc_md=fault) as dag:
-        task(tasks.tell(fault), task_display_name=fault[:250], retries=0)()
+    with DAG(dag_id, schedule=None, tags=tags(Impact.HIGH, Tag.INVALID), doc_md=fault) as dag:
+        task(task_display_name=fault[:250], retries=0)(tasks.tell(fault))()
     return dag
 
 

@@ -10,11 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Connection, get_current_context
+from airflow.sdk import get_current_context
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
-from idedup_dags.tasks import data_faults_fail
+from idedup_dags.tasks import data_faults_fail, source_options
 from idedup_tasks.settings import Places, SettingsError, load_collection
 
 if TYPE_CHECKING:
@@ -39,32 +39,32 @@ def collection_files() -> list[str]:
     return [file for name, file in found.items() if wanted in (None, "", name)]
 
 
+@data_faults_fail()
 def compare_source(file: str) -> list[str]:
     """Name the arrival periods in which source and lake differ; run them again when asked to."""
     from idedup_tasks import maintenance
 
-    with data_faults_fail():
-        run = _run(file)
+    run = _run(file)
+    found = maintenance.compare_source(run)
+    for period in found:
+        log.warning("%s differs from the source: %s", run.collection.name, period)
+    if found and _param("repair"):
+        maintenance.bring_up(run, [period.arrival for period in found])
         found = maintenance.compare_source(run)
-        for period in found:
-            log.warning("%s differs from the source: %s", run.collection.name, period)
-        if found and _param("repair"):
-            maintenance.bring_up(run, [period.arrival for period in found])
-            found = maintenance.compare_source(run)
     return [str(period) for period in found]
 
 
+@data_faults_fail()
 def check(file: str) -> list[str]:
     """Fail with each difference between lake, index and warehouse; mend them when asked to."""
     from idedup_tasks import maintenance
 
-    with data_faults_fail():
-        run = _run(file)
-        found = maintenance.check(run)
-        for difference in found:
-            log.warning("%s: %s", run.collection.name, difference)
-        if found and _param("repair"):
-            found = maintenance.repair(run, found)
+    run = _run(file)
+    found = maintenance.check(run)
+    for difference in found:
+        log.warning("%s: %s", run.collection.name, difference)
+    if found and _param("repair"):
+        found = maintenance.repair(run, found)
     faults = [str(difference) for difference in found if not difference.stale]
     if faults:
         raise AirflowFailException(
@@ -73,15 +73,16 @@ def check(file: str) -> list[str]:
     return [str(difference) for difference in found]
 
 
+@data_faults_fail()
 def compact(file: str) -> dict[str, list[int]]:
     """Merge small files and shards; files before and after, by table."""
     from idedup_tasks import maintenance
 
-    with data_faults_fail():
-        done = maintenance.compact(_run(file))
+    done = maintenance.compact(_run(file))
     return {table.table: [table.before, table.after] for table in done}
 
 
+@data_faults_fail()
 def vacuum(file: str) -> dict[str, dict[str, Any]]:
     """Name what nothing refers to any more, delete it when asked to; files and bytes by kind."""
     from idedup_tasks import maintenance
@@ -110,19 +111,11 @@ def _run(file: str) -> Run:
 
     places = Places.from_environment()
     collection = load_collection(places.collections / file)
-    options: dict[str, Any] = {}
-    if collection.connection is not None:
-        from idedup_tasks.connections import source_options
-
-        try:
-            options = source_options(Connection.get(collection.connection))
-        except ValueError as error:
-            raise SettingsError(f"{file}: connection: {error}") from error
     return Run(
         collection=collection,
         run_id=get_current_context()["dag_run"].run_id,
         window=None,
         places=places,
-        source_options=options,
+        source_options=source_options(file, collection),
         allow_removals=_param("allow_removals"),
     )

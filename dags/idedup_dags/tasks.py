@@ -12,12 +12,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow.sdk import Asset, BaseOperatorLink, Connection, Param, get_current_context
+from airflow.sdk import Asset, BaseOperatorLink, Connection, get_current_context
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from idedup_dags import alerts
-from idedup_tasks.settings import Places, SettingsError, load_collection, period_of
+from idedup_dags.defaults import Returned, flag, text
+from idedup_tasks.errors import TerminalError
+from idedup_tasks.periods import period_of
+from idedup_tasks.settings import Collection, Places, SettingsError, load_collection
 
 if TYPE_CHECKING:
     from idedup_tasks.run import Run
@@ -37,41 +40,52 @@ TIMEOUTS = {
 GATE_TIMEOUT = timedelta(hours=4)
 
 
-def _moment(title: str, says: str) -> Param:
-    return Param(None, type=["null", "string"], format="date-time", title=title, description=says)
-
-
 # What the form of a manual run asks for; the titles start with the names that documents use.
 PARAMS = {
-    "start": _moment(
-        "start (UTC)",
+    "start": text(
+        None,
         "A single run: arrived from then on. Empty, as end: all that the source has. "
         "A backfill's runs go by their dates.",
+        title="start (UTC)",
+        format="date-time",
     ),
-    "end": _moment("end (UTC)", "Arrived before then. Give both or neither."),
-    "allow_removals": Param(
-        False,
-        type="boolean",
-        description="Off: a run fails when the source lacks a large share of what it had.",
+    "end": text(
+        None,
+        "Arrived before then. Give both or neither.",
+        title="end (UTC)",
+        format="date-time",
     ),
+    "allow_removals": flag("Off: a run fails when the source lacks a large share of what it had."),
 }
 
 
+@contextmanager
+def data_faults_fail() -> Iterator[None]:
+    """Faults that a retry would only repeat fail the task at once; all others are retried."""
+    for library in ("alembic", "faiss.loader", "great_expectations"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # their chatter hides the stage's
+    try:
+        yield
+    except TerminalError as fault:
+        log.error("%s", fault)  # one line, before Airflow's traceback
+        raise AirflowFailException(str(fault)) from fault
+
+
+@data_faults_fail()
 def prepare(file: str, stage: str) -> dict[str, Any]:
     """Compute what the stage would change. Small: the candidate's path, counts, warnings."""
     from idedup_tasks import pipeline
 
-    with data_faults_fail():
-        return pipeline.prepare(stage, current_run(file, stage))
+    return pipeline.prepare(stage, current_run(file, stage))
 
 
-def gate(file: str, stage: str, prepared: Mapping[str, Any]) -> dict[str, Any]:
+@data_faults_fail()
+def gate(file: str, stage: str, prepared: Returned) -> dict[str, Any]:
     """Check the candidate and publish it. Small: table versions and counts."""
     from idedup_tasks import pipeline
 
-    with data_faults_fail():
-        run = current_run(file, stage)
-        published = pipeline.gate(stage, run, prepared["candidate"])
+    run = current_run(file, stage)
+    published = pipeline.gate(stage, run, prepared["candidate"])
     context = get_current_context()
     jump = published["warned"].get("duplicate_rate_jump")
     if jump:
@@ -104,14 +118,8 @@ def current_run(file: str, stage: str) -> Run:
     places = Places.from_environment()
     collection = load_collection(places.collections / file)
     options: dict[str, Any] = {}
-    # Only ingest reads the source, so only its tasks hold credentials.
-    if stage == "ingest" and collection.connection is not None:
-        from idedup_tasks.connections import source_options
-
-        try:
-            options = source_options(Connection.get(collection.connection))
-        except ValueError as error:
-            raise SettingsError(f"{file}: connection: {error}") from error
+    if stage == "ingest":  # only it reads the source, so only its tasks hold credentials
+        options = source_options(file, collection)
     dag_run = context["dag_run"]
     interval = (dag_run.data_interval_start, dag_run.data_interval_end)
     return Run(
@@ -122,6 +130,22 @@ def current_run(file: str, stage: str) -> Run:
         source_options=options,
         allow_removals=bool(context["params"]["allow_removals"]),
     )
+
+
+def source_options(file: str, collection: Collection) -> dict[str, Any]:
+    """What the collection's connection, if it names one, says of the source's file system.
+
+    Raises:
+        SettingsError: it is of a type that no source has.
+    """
+    from idedup_tasks import connections
+
+    if collection.connection is None:
+        return {}
+    try:
+        return connections.source_options(Connection.get(collection.connection))
+    except ValueError as error:
+        raise SettingsError(f"{file}: connection: {error}") from error
 
 
 def window_of(
@@ -158,22 +182,6 @@ def partition_key(run: Run) -> str:
     if run.window is None:
         return "all"
     return period_of(run.window[0], run.collection.arrival.period)
-
-
-@contextmanager
-def data_faults_fail() -> Iterator[None]:
-    """Faults that a retry would only repeat fail the task at once; all others are retried."""
-    from idedup_tasks.lake import DamagedCandidate
-    from idedup_tasks.pipeline import QualityFailure
-    from idedup_tasks.run import ModelMismatch
-
-    for library in ("alembic", "faiss.loader", "great_expectations"):
-        logging.getLogger(library).setLevel(logging.WARNING)  # their chatter hides the stage's
-    try:
-        yield
-    except (DamagedCandidate, ModelMismatch, QualityFailure, SettingsError) as fault:
-        log.error("%s", fault)  # one line, before Airflow's traceback
-        raise AirflowFailException(str(fault)) from fault
 
 
 class ReportLink(BaseOperatorLink):

@@ -7,16 +7,16 @@ folder, so a task that is retried goes on from there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowFailException
 
 from idedup_dags import permitted
+from idedup_dags.defaults import Returned
+from idedup_dags.tasks import data_faults_fail
 from idedup_tasks.settings import Places, make_private
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@data_faults_fail()
 def preprocess() -> dict[str, Any]:
     """Set photographs aside and decode all; returns their numbers and the output folder."""
     from idedup_tasks.training.run import preprocess as decode
 
-    with data_faults_fail():
-        settings = get_current_context()["params"]
-        split = decode(photos_of(settings), output_folder(), recipe_of(settings), log.info)
+    settings = get_current_context()["params"]
+    split = decode(photos_of(settings), output_folder(), recipe_of(settings), log.info)
     return {
         "output": str(output_folder()),
         "learnt": len(split.learnt.aspects),
@@ -39,34 +39,34 @@ def preprocess() -> dict[str, Any]:
     }
 
 
-def train(prepared: Mapping[str, Any]) -> dict[str, Any]:
+@data_faults_fail()
+def train(prepared: Returned) -> dict[str, Any]:
     """Learn, from the checkpoint where there is one; returns the sidecar and the last figures."""
     from idedup_tasks.training.run import fit
     from idedup_tasks.training.run import preprocess as decoded
 
-    with data_faults_fail():
-        settings = get_current_context()["params"]
-        recipe, output = recipe_of(settings), Path(prepared["output"])
-        split = decoded(photos_of(settings), output, recipe, log.info)
-        init = settings["init"] and permitted.descriptor("init", settings["init"])
-        card = fit(split, output, init, recipe, settings["network"], log.info)
+    settings = get_current_context()["params"]
+    recipe, output = recipe_of(settings), Path(prepared["output"])
+    split = decoded(photos_of(settings), output, recipe, log.info)
+    init = settings["init"] and permitted.descriptor("init", settings["init"])
+    card = fit(split, output, init, recipe, settings["network"], log.info)
     return {"sidecar": str(output / f"{card.name}.json"), **card.figures["training"]}
 
 
-def calibrate(prepared: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
+@data_faults_fail()
+def calibrate(prepared: Returned, trained: Returned) -> dict[str, Any]:
     """Choose input side, thresholds and quantiser; returns the sidecar and what was measured."""
     from idedup_tasks.descriptors import load_card
     from idedup_tasks.training.copies import make_copies
     from idedup_tasks.training.run import calibrate_card
     from idedup_tasks.training.run import preprocess as decoded
 
-    with data_faults_fail():
-        settings = get_current_context()["params"]
-        recipe, output = recipe_of(settings), Path(prepared["output"])
-        split = decoded(photos_of(settings), output, recipe, log.info)
-        card, copies = load_card(trained["sidecar"]), make_copies(split.aside)
-        sidecar = calibrate_card(card, copies, split.learnt, recipe.input_sides, log.info)
-        done = load_card(str(sidecar))
+    settings = get_current_context()["params"]
+    recipe, output = recipe_of(settings), Path(prepared["output"])
+    split = decoded(photos_of(settings), output, recipe, log.info)
+    card, copies = load_card(trained["sidecar"]), make_copies(split.aside)
+    sidecar = calibrate_card(card, copies, split.learnt, recipe.input_sides, log.info)
+    done = load_card(str(sidecar))
     return {
         "sidecar": str(sidecar),
         "model_id": done.model_id("cpu"),
@@ -75,26 +75,26 @@ def calibrate(prepared: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[s
     }
 
 
-def benchmark(calibrated: Mapping[str, Any]) -> dict[str, Any]:
+@data_faults_fail()
+def benchmark(calibrated: Returned) -> dict[str, Any]:
     """Measure the descriptor and the hashes; returns the descriptor's figures and the files."""
     from idedup_tasks.benchmarks.datasets import open_dataset
     from idedup_tasks.benchmarks.methods import HASHES, choose_methods
     from idedup_tasks.benchmarks.run import measures_of, record, run_benchmark, write_results
 
-    with data_faults_fail():
-        context = get_current_context()
-        settings, sidecar = context["params"], Path(calibrated["sidecar"])
-        photos = settings["benchmark_photos"]
-        if photos:
-            folder = permitted.photos("benchmark_photos", photos)
-        else:
-            folder = set_aside(settings, sidecar.parent)
-        dataset = open_dataset("copydays", folder)
-        methods = choose_methods([str(sidecar), *HASHES])
-        run_id = f"{context['dag'].dag_id}/{context['dag_run'].run_id}"
-        results = run_benchmark(dataset, methods, benchmark_id=run_id)
-        files = write_results(results, sidecar.parent / "benchmark")
-        record(results, Places.from_environment().warehouse)
+    context = get_current_context()
+    settings, sidecar = context["params"], Path(calibrated["sidecar"])
+    photos = settings["benchmark_photos"]
+    if photos:
+        folder = permitted.photos("benchmark_photos", photos)
+    else:
+        folder = set_aside(settings, sidecar.parent)
+    dataset = open_dataset("copydays", folder)
+    methods = choose_methods([str(sidecar), *HASHES])
+    run_id = f"{context['dag'].dag_id}/{context['dag_run'].run_id}"
+    results = run_benchmark(dataset, methods, benchmark_id=run_id)
+    files = write_results(results, sidecar.parent / "benchmark")
+    record(results, Places.from_environment().warehouse)
     found = measures_of(results["methods"][methods[0].name])
     measures = {name: value for name, value in found.items() if name.startswith("pairs.all.")}
     return {"benchmark_id": run_id, "files": [str(file) for file in files], "measures": measures}
@@ -113,15 +113,15 @@ def set_aside(settings: Mapping[str, Any], output: Path) -> Path:
     return folder
 
 
-def register(calibrated: Mapping[str, Any]) -> dict[str, Any]:
+@data_faults_fail()
+def register(calibrated: Returned) -> dict[str, Any]:
     """Put the descriptor into the lake and the warehouse if it beats the current one."""
     from idedup_tasks import training
 
-    with data_faults_fail():
-        settings = get_current_context()["params"]
-        done = training.register(
-            Path(calibrated["sidecar"]), photos_of(settings), Places.from_environment(), log.info
-        )
+    settings = get_current_context()["params"]
+    done = training.register(
+        Path(calibrated["sidecar"]), photos_of(settings), Places.from_environment(), log.info
+    )
     if done.registered:
         log.info("registered as %s in %s", done.model_id, done.location)
     else:
@@ -138,7 +138,7 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     from idedup_tasks.training import recipe_for
 
     return recipe_for(
-        *(settings[name] for name in ("network", "steps", "minutes", "side", "batch"))
+        *(settings[n] for n in ("network", "steps", "minutes", "side", "batch", "cpu_seconds"))
     )
 
 
@@ -148,16 +148,3 @@ def output_folder() -> Path:
 
     run_id = get_current_context()["dag_run"].run_id
     return make_private(Places.from_environment().home) / "training" / safe_name(run_id)
-
-
-@contextmanager
-def data_faults_fail() -> Iterator[None]:
-    """Faults that a retry would only repeat fail the task at once; all others are retried."""
-    from idedup_tasks.benchmarks.datasets import BenchmarkError
-    from idedup_tasks.descriptors import DescriptorError
-    from idedup_tasks.training import TrainingError
-
-    try:
-        yield
-    except (BenchmarkError, DescriptorError, TrainingError) as fault:
-        raise AirflowFailException(str(fault)) from fault

@@ -38,7 +38,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from idedup_tasks.benchmarks import layouts
 from idedup_tasks.benchmarks.edits import CROPS_AND_JPEGS, EDITS, combined
 from idedup_tasks.benchmarks.peers.environment import peer_environment
-from idedup_tasks.descriptors.runtime import usable_cores
+from idedup_tasks.compute import usable_cores
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.images import THUMBNAIL_LONG_SIDE, THUMBNAIL_SHORT_SIDE
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -58,7 +59,7 @@ _CROPS_AND_JPEGS, _STRONG = "crops and JPEGs", "strong edits"
 _LOOKS = 3  # layouts of each family
 
 
-class BenchmarkError(Exception):
+class BenchmarkError(TerminalError):
     """Images, labels or methods that a benchmark was given cannot be used."""
 
 

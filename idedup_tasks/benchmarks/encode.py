@@ -7,17 +7,17 @@ is its own.
 from __future__ import annotations
 
 import sys
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from idedup_tasks.benchmarks.methods import HASHES
 from idedup_tasks.benchmarks.peers.frames import answer_channel, serve, signs, write_line
 from idedup_tasks.descriptors import DescriptorError, load_card, load_descriptor
 from idedup_tasks.extras import ExtraMissing
-from idedup_tasks.stages.prefilter.hashes import HashKind, perceptual_hash
-
-HASHES: tuple[HashKind, ...] = get_args(HashKind)
+from idedup_tasks.hashes import perceptual_hash
+from idedup_tasks.settings import HashKind
 
 # imagededup's, so that hashes are judged alike; the workflow's own is calibrated, and stricter.
 HASH_DISTANCE = 10

@@ -7,7 +7,7 @@ decisions at any threshold, in memory that does not grow with the number of pair
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,10 +15,10 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from idedup_tasks.stages.group.linkage import average_clusters
+from idedup_tasks.linkage import average_cuts
 
 STEPS = 10_000  # levels of similarity in a unit: 4 decimals
-_ROWS = 512
+ROWS = 512
 _CELLS = 2**24  # similarities that are compared with each other at once
 
 
@@ -141,7 +141,8 @@ class Tally:
 
 def levels_of(similarities: np.ndarray) -> np.ndarray:
     """Similarities as whole steps from -1: int32, 0 to 20000."""
-    return np.rint((similarities + 1) * STEPS).clip(0, 2 * STEPS).astype(np.int32)
+    levels: np.ndarray = np.rint((similarities + 1) * STEPS)
+    return levels.clip(0, 2 * STEPS).astype(np.int32)
 
 
 def first_level(threshold: float) -> int:
@@ -239,8 +240,8 @@ def rank(
     tallies = {str(kind): Tally() for kind in np.unique(kinds[queries])}
     both = np.isin(references, queries)
     asked, precisions = [], []
-    for first in range(0, len(queries), _ROWS):
-        rows = queries[first : first + _ROWS]
+    for first in range(0, len(queries), ROWS):
+        rows = queries[first : first + ROWS]
         levels = encoding.levels(rows, references)
         right = groups[rows, None] == groups[references][None]
         levels[rows[:, None] == references[None]] = -1  # itself, below everything
@@ -264,16 +265,17 @@ def _average_precisions(levels: np.ndarray, right: np.ndarray) -> np.ndarray:
         rows = at[part]
         above = levels[rows] >= levels[rows, column[part]][:, None]
         precision[part] = (above & right[rows]).sum(1) / above.sum(1)
-    wanted = right.sum(1)
-    means = np.bincount(at, precision, len(levels))[wanted > 0]
-    return means / wanted[wanted > 0]
+    wanted: np.ndarray = right.sum(1)
+    means: np.ndarray = np.bincount(at, precision, len(levels)) / np.maximum(wanted, 1)
+    asked: np.ndarray = means[wanted > 0]
+    return asked
 
 
 def tally_pairs(encoding: Scores, pairs: np.ndarray, same: np.ndarray) -> Tally:
     """Count labelled pairs: rows int64 (m, 2), and whether each pair is right, bool (m,)."""
     tally = Tally()
-    for first in range(0, len(pairs), _ROWS * 16):
-        part = slice(first, first + _ROWS * 16)
+    for first in range(0, len(pairs), ROWS * 16):
+        part = slice(first, first + ROWS * 16)
         tally.add(encoding.paired(pairs[part]), same[part])
     return tally
 
@@ -285,8 +287,8 @@ def components(encoding: Encoding, rows: np.ndarray, threshold: float) -> np.nda
     """Connected components of the pairs at or above a threshold: int64 (rows,) labels."""
     n, first_good = len(rows), first_level(threshold)
     labels = np.arange(n)
-    for first in range(0, n, _ROWS):
-        block = slice(first, first + _ROWS)
+    for first in range(0, n, ROWS):
+        block = slice(first, first + ROWS)
         near, column = np.nonzero(encoding.levels(rows[block], rows[first:]) >= first_good)
         # What earlier blocks have joined stays joined: edges run between labels.
         ends = np.stack([labels[near + first], labels[column + first]])
@@ -295,13 +297,18 @@ def components(encoding: Encoding, rows: np.ndarray, threshold: float) -> np.nda
     return labels.astype(np.int64)
 
 
-def linked_groups(encoding: Encoding, rows: np.ndarray, candidate: float, cut: float) -> np.ndarray:
-    """Groups as the group stage makes them: components of candidates, cut by average linkage."""
-    labels = components(encoding, rows, candidate)
-    groups = np.arange(len(rows))
-    for members in members_of(labels):
+def linked_groups(
+    encoding: Encoding, rows: np.ndarray, candidate: float, cuts: Sequence[float]
+) -> np.ndarray:
+    """Groups as the group stage makes them: components of candidates, cut by average linkage.
+
+    Returns int64 (cuts, rows), labels for each of the cuts, which are given the highest first.
+    """
+    groups = np.tile(np.arange(len(rows)), (len(cuts), 1))
+    for members in members_of(components(encoding, rows, candidate)):
         if len(members) > 1:
-            groups[members] = members[average_clusters(encoding.vectors[rows[members]], cut)]
+            clusters = average_cuts(encoding.vectors[rows[members]], cuts)
+            groups[:, members] = members[np.stack(list(clusters))]
     return groups
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -21,8 +21,9 @@ from idedup_tasks.benchmarks.measures import Encoding
 from idedup_tasks.benchmarks.peers.environment import peer_environment
 from idedup_tasks.benchmarks.peers.frames import write_images
 from idedup_tasks.descriptors import DEFAULT_DESCRIPTOR, DescriptorError, load_card
+from idedup_tasks.settings import HashKind
 
-HASHES = ("ahash", "dhash", "phash", "whash")
+HASHES: tuple[HashKind, ...] = tuple(sorted(get_args(HashKind)))
 PEERS = (
     *(f"imagededup-{name}" for name in HASHES),
     *("imagededup-cnn", "fastdup", "sscd", "sscd-student"),
@@ -129,7 +130,8 @@ class Process:
             stderr=self._complaints,
             env=peer_environment() if method.family == "peer" else None,
         )
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._to, self._from = self._process.stdin, self._process.stdout
         self.about: dict[str, Any] = {}
 

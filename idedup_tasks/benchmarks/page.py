@@ -6,6 +6,7 @@ As the report of a run: no script, no address outside, and everything escaped.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import jinja2
 
 from idedup_tasks.benchmarks import figures
 from idedup_tasks.benchmarks.measures import Decisions
-from idedup_tasks.stages.report.page import human_bytes, visible
+from idedup_tasks.benchmarks.methods import HASHES
+from idedup_tasks.pages.templates import templates
 
 # What the IDedupNet paper says of itself: its text and Table 2, and its confusion matrix (true and
 # false positives, false and true negatives are 560, 40, 10 and 490).
@@ -21,7 +23,6 @@ PAPER_CLAIM = {"accuracy": 0.9868, "precision": 0.933, "recall": 0.982, "f1": 0.
 PAPER_MATRIX = Decisions(560, 40, 10, 490)
 
 NETWORKS = ("idedupnet", "mobilenet_v3", "resnet50", "densenet121", "lenet", "unet")
-HASHES = ("ahash", "dhash", "phash", "whash")
 LEARNT = ("imagededup-cnn", "fastdup", "idedupnet", "mobilenet_v3")
 
 
@@ -29,14 +30,11 @@ def render(results: Mapping[str, Any]) -> str:
     """The page about the results of a benchmark, as `run_benchmark` returns them."""
     methods = results["methods"]
     comparisons = [
-        figures.comparison(title, {name: pick(result) for name, result in methods.items()})
-        for title, pick in (
-            ("µAP", lambda result: result["pairs"]["all"]["micro_ap"]),
-            ("Best F1 over all thresholds", lambda result: result["pairs"]["all"]["best_f1"]),
-            (
-                "Recall at precision 0.99",
-                lambda result: result["pairs"]["all"]["recall_at_precision_0.99"],
-            ),
+        figures.comparison(title, {n: r["pairs"]["all"][measure] for n, r in methods.items()})
+        for title, measure in (
+            ("µAP", "micro_ap"),
+            ("Best F1 over all thresholds", "best_f1"),
+            ("Recall at precision 0.99", "recall_at_precision_0.99"),
         )
     ]
     if any("groups" in result for result in methods.values()):
@@ -48,8 +46,7 @@ def render(results: Mapping[str, Any]) -> str:
         if result["training"]
         for chart in figures.training_curves(name, result["training"])
     ]
-    template = _environment().get_template("benchmark.html")
-    page = template.render(
+    page = _template().render(
         results=results,
         methods=methods,
         sets=list(next(iter(methods.values()))["pairs"]),
@@ -77,22 +74,12 @@ def _rows(
     return rows
 
 
-def _environment() -> jinja2.Environment:
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([here, here.parent / "pages"]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        size=human_bytes,
-        count=lambda value: f"{value:,}",
+@lru_cache(maxsize=1)
+def _template() -> jinja2.Template:
+    page = templates(
+        Path(__file__).parent,
         figure=lambda value: "–" if value is None else f"{value:.3f}",
         share=lambda value: f"{100 * value:.2f} %",
         heat=lambda value: f"heat{min(9, int(10 * value))}",
-        visible=visible,
-        n=lambda value: f"{value:.1f}".removesuffix(".0"),
     )
-    return environment
+    return page.get_template("benchmark.html")

@@ -36,7 +36,7 @@ from idedup_tasks.benchmarks.measures import (
 )
 from idedup_tasks.benchmarks.methods import Encoded, Method, Process
 from idedup_tasks.benchmarks.workflow import Scanned, scan
-from idedup_tasks.descriptors.runtime import usable_cores
+from idedup_tasks.compute import usable_cores
 
 PRECISION = 0.99
 GRID = tuple(round(0.70 + 0.05 * step, 2) for step in range(6))
@@ -304,7 +304,7 @@ def _groups(dataset: Dataset, encoding: Encoding, about: Mapping[str, Any]) -> d
     truth = dataset.groups[rows]
     candidate, cut = about["candidate"], about["cut"]
     if cut is not None:
-        labels = linked_groups(encoding, rows, float(candidate), float(cut))
+        [labels] = linked_groups(encoding, rows, float(candidate), [float(cut)])
         return {"made_by": "average linkage", **_group_figures(labels, truth)}
     own = float(about["threshold"] if candidate is None else candidate)
     figures = _group_figures(components(encoding, rows, own), truth)

@@ -25,16 +25,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from idedup_tasks.lake import Candidate
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, Candidate
 from idedup_tasks.run import Run
-from idedup_tasks.settings import Collection, Places
+from idedup_tasks.settings import RELATIONS, Collection, Places
 from idedup_tasks.warehouse import STATE_TABLES, Warehouse
 
 _BATCH = 20_000
 _DAYS = 365
 _START = datetime(2026, 1, 1, tzinfo=UTC)
-_RELATIONS = np.array(["exact", "perceptual", "near"])
+_RELATIONS = np.array(RELATIONS)
 _FORMATS = np.array(["JPEG", "PNG", "WEBP", "HEIF"])
 
 
@@ -117,8 +116,12 @@ def measure(warehouse: Warehouse, run: Run, rows: int) -> Iterator[dict[str, Any
         done = warehouse.apply(run, candidate, results(rows, changed))
         seconds = time.perf_counter() - clock - making
         about = {"collection": run.collection.name}
-        with warehouse._connection() as connection:
-            state = sum(warehouse._count(connection, table, about) for table in STATE_TABLES)
+        with warehouse.connect() as connection:
+            counts = [
+                warehouse.execute(connection, f"apply/{table}_count.sql", about).scalar_one()
+                for table in STATE_TABLES
+            ]
+        state = sum(counts)
         yield (
             {"into": name, "seconds": round(seconds, 1), "making_rows": round(making, 1), **done}
             | {"state_rows": state, "state_rows_per_second": round(state / seconds)}
@@ -127,7 +130,7 @@ def measure(warehouse: Warehouse, run: Run, rows: int) -> Iterator[dict[str, Any
 
 def explain(warehouse: Warehouse, run: Run) -> Iterator[tuple[str, float, str]]:
     """Each view's name, its milliseconds for this collection, and PostgreSQL's plan."""
-    with warehouse._engine.connect() as connection:
+    with warehouse.engine.connect() as connection:
         connection.exec_driver_sql("ANALYZE")
         for view in sorted(sa.inspect(connection).get_view_names()):
             if view == "benchmark_history":  # no collection in it
@@ -164,7 +167,7 @@ def main(arguments: list[str]) -> int:
                 (given.plans / f"{view}.json").write_text(plan, encoding="utf-8")
     if not given.keep:
         warehouse.apply(run, Candidate("report", run.run_id, [], {}, {}), results(0))
-        with warehouse._connection() as connection, connection.begin():
+        with warehouse.connect() as connection, connection.begin():
             for table, column in (("model", "collection"), ("collection", "name")):
                 held = sa.table(table, sa.column(column))
                 connection.execute(sa.delete(held).where(held.c[column] == collection.name))

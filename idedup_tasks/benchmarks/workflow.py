@@ -24,7 +24,7 @@ import numpy as np
 from idedup_tasks.benchmarks.datasets import BenchmarkError, Dataset
 from idedup_tasks.benchmarks.measures import Judged, members_of
 from idedup_tasks.benchmarks.methods import Method
-from idedup_tasks.descriptors.runtime import usable_cores
+from idedup_tasks.compute import usable_cores
 
 #: Relations to a keeper that make a variant, which nobody is told to delete.
 VARIANTS = ("inside", "edited")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from idedup_tasks import api
+from idedup_tasks.pages.units import human_bytes
 from idedup_tasks.settings import Places, load_collection
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def compact(collection: _Collection = None) -> None:
         for table in done:
             typer.echo(
                 f"{run.collection.name}: {table.table}: {table.before} files became {table.after} "
-                f"({api.size_text(table.bytes)})"
+                f"({human_bytes(table.bytes)})"
             )
         if not done:
             typer.echo(f"{run.collection.name}: nothing to compact")
@@ -68,7 +69,7 @@ def vacuum(
         )
         for kind in found:
             typer.echo(
-                f"{run.collection.name}: {kind.files:,} {kind.kind}, {api.size_text(kind.bytes)}, "
+                f"{run.collection.name}: {kind.files:,} {kind.kind}, {human_bytes(kind.bytes)}, "
                 f"such as {kind.example}"
             )
         if not found:

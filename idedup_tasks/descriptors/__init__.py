@@ -10,28 +10,26 @@ DAG file may call it when it is parsed.
 
 import sys
 
-from idedup_tasks.descriptors.card import (
+from idedup_tasks.descriptors.card import DecisionLevels, DescriptorCard, DescriptorError
+from idedup_tasks.descriptors.descriptor import Descriptor, load_descriptor
+from idedup_tasks.descriptors.named import (
     DEFAULT_DESCRIPTOR,
-    DescriptorCard,
-    DescriptorError,
     DescriptorInfo,
-    Thresholds,
     descriptor_info,
     load_card,
     load_quantiser,
 )
-from idedup_tasks.descriptors.descriptor import Descriptor, load_descriptor
 
 # On import, OpenVINO tells its maker's server that it is used, unless this package cannot be had.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __all__ = [
     "DEFAULT_DESCRIPTOR",
+    "DecisionLevels",
     "Descriptor",
     "DescriptorCard",
     "DescriptorError",
     "DescriptorInfo",
-    "Thresholds",
     "descriptor_info",
     "load_card",
     "load_descriptor",

@@ -6,13 +6,9 @@ import re
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-
-DEFAULT_DESCRIPTOR = "mobilenet_v3"
-WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+from idedup_tasks.errors import TerminalError
 
 # What runs the network on a device: part of model_id, since a runtime or a precision moves a
 # similarity by up to about 0.001, and with it decisions at a threshold.
@@ -35,12 +31,12 @@ BACKGROUND_TEMPERATURE = 0.05
 BACKGROUND_SHARE = 0.7
 
 
-class DescriptorError(Exception):
+class DescriptorError(TerminalError):
     """A descriptor, its weights or the device that it was asked to run on cannot be used."""
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class DecisionLevels:
     """Calibrated decision levels of one descriptor (see docs/descriptor.md).
 
     pair: cosine from which two images are called near duplicates (precision >= 0.99 where each
@@ -55,14 +51,6 @@ class Thresholds:
     candidate: float
     cut: float
     phash_distance: int
-
-
-class DescriptorInfo(NamedTuple):
-    """What can be known of a descriptor before it is loaded."""
-
-    model_id: str
-    dim: int
-    thresholds: Thresholds
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ class DescriptorCard:
     gem_p: float
     weights: str
     weights_sha256: str
-    thresholds: Thresholds
+    thresholds: DecisionLevels
     quantiser: str
     quantiser_sha256: str
     figures: dict[str, Any]
@@ -133,17 +121,14 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def load_card(name: str = DEFAULT_DESCRIPTOR) -> DescriptorCard:
-    """Read the sidecar of a descriptor.
+def read_card(path: Path) -> DescriptorCard:
+    """What a sidecar says.
 
-    `name` is a shipped descriptor's ("mobilenet_v3"), the model_id of a registered one
-    ("mobilenet_v3-0123abcd", see `registry`), or the path of the JSON file that training wrote.
-    Raises DescriptorError where there is none.
+    Raises DescriptorError where the file is something else.
     """
-    path = card_path(name)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        thresholds = Thresholds(**content.pop("thresholds"))
+        thresholds = DecisionLevels(**content.pop("thresholds"))
         scales = tuple(content.pop("scales", (1.0,)))
         return DescriptorCard(thresholds=thresholds, folder=path.parent, scales=scales, **content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -153,47 +138,9 @@ def load_card(name: str = DEFAULT_DESCRIPTOR) -> DescriptorCard:
         ) from error
 
 
-def card_path(name: str) -> Path:
-    """Where the sidecar of a descriptor lies on this machine; fetched there from a remote lake."""
-    if name.endswith(".json"):
-        path = Path(name)
-    else:
-        path = WEIGHTS_FOLDER / f"{name}.json"
-        if is_model_id(name) and not path.is_file():
-            shipped = WEIGHTS_FOLDER / f"{name.rpartition('-')[0]}.json"
-            if shipped.is_file() and load_card(str(shipped)).model_id(REGISTERED_AS) == name:
-                return shipped
-            from idedup_tasks.descriptors.registry import registered_card
-
-            return registered_card(name)
-    if not path.is_file():
-        shipped_names = ", ".join(sorted(shipped_descriptors()))
-        raise DescriptorError(
-            f"descriptor {name!r} has no file {path}; choose a shipped one ({shipped_names}), the "
-            "model_id of a registered one, or the path of the JSON file that `idedup train` wrote"
-        )
-    return path
-
-
 def is_model_id(name: str) -> bool:
     """Whether a name has the form of a model_id: a descriptor's name and eight hex digits."""
     return re.fullmatch(r"[a-z0-9_]+-[0-9a-f]{8}", name) is not None
-
-
-def shipped_descriptors() -> list[str]:
-    """Names of the descriptors whose weights are part of this package."""
-    cards = WEIGHTS_FOLDER.glob("*.json")
-    return [path.stem for path in cards if path.with_suffix(".safetensors").is_file()]
-
-
-def descriptor_info(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> DescriptorInfo:
-    """Return model_id, dim and thresholds without loading weights or a network library.
-
-    The model_id is that of `load_descriptor(name, device)` on a machine of the same kind: give the
-    device by name where the workers' machines differ from this one.
-    """
-    card = load_card(name)
-    return DescriptorInfo(card.model_id(device), card.dim, card.thresholds)
 
 
 def file_sha256(path: Path) -> str:
@@ -219,18 +166,3 @@ def checked_file(card: DescriptorCard, file: str, sha256: str) -> Path:
             "package again or run the training's registration, which writes both"
         )
     return path
-
-
-def load_quantiser(name: str = DEFAULT_DESCRIPTOR) -> "np.ndarray":
-    """Return the centroids shipped with a descriptor: float32 (cells, dim), unit rows.
-
-    They were found by k-means over the descriptor's training photographs and never depend on the
-    collection at hand. Raises DescriptorError where the file is missing or another one.
-    """
-    import numpy as np
-    from safetensors.numpy import load_file
-
-    card = load_card(name)
-    path = checked_file(card, card.quantiser, card.quantiser_sha256)
-    centroids = load_file(path)["centroids"].astype(np.float32)
-    return centroids / np.linalg.norm(centroids, axis=1, keepdims=True)

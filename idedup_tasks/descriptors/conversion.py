@@ -48,7 +48,7 @@ def convert(card: DescriptorCard) -> DescriptorCard:
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         # The sides that an image is scaled to are constants, as they are meant to be.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         model = openvino.convert_model(
             _WithFeatures(network), example_input=example, input=example.shape
         )

@@ -8,13 +8,12 @@ import numpy as np
 from PIL import Image
 
 from idedup_tasks.descriptors.card import (
-    DEFAULT_DESCRIPTOR,
+    DecisionLevels,
     DescriptorCard,
     DescriptorError,
-    Thresholds,
-    load_card,
     resolve_device,
 )
+from idedup_tasks.descriptors.named import DEFAULT_DESCRIPTOR, load_card
 from idedup_tasks.extras import require
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Descriptor:
         self.model_id = card.model_id(device)
         self.dim = card.dim
         self.input_size = card.input_size
-        self.thresholds: Thresholds = card.thresholds
+        self.thresholds: DecisionLevels = card.thresholds
         self._runtime = runtime
 
     def encode(self, images: Sequence[Image.Image | np.ndarray]) -> np.ndarray:

@@ -147,7 +147,7 @@ class Architecture:
     `zero_to_one`: pixels are scaled to [0, 1] instead of by ImageNet's mean and deviation.
     """
 
-    build: Callable[..., Any]
+    build: Callable[..., nn.Module]
     channels: int
     published: Any = None
     part: Callable[[Any], nn.Module] = lambda network: network.features
@@ -244,7 +244,8 @@ class DescriptorNetwork(nn.Module):
             side = int(pixels.shape[-1])
             shrink = antialiased(side, round(side * scale)).to(pixels)
             pixels = shrink @ pixels @ shrink.T
-        return self.features(pixels).float()
+        features: Tensor = self.features(pixels)
+        return features.float()
 
     def generalised_mean(self, features: Tensor) -> Tensor:
         """Features float32 (n, channels, rows, columns) pooled over places: (n, channels)."""

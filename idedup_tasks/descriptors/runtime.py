@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,19 @@ Prepare = Callable[[object], np.ndarray]
 
 # What the tensor of the features at the full scale is called in a converted network.
 FEATURES = "features"
+
+
+@cache
+def core() -> openvino.Core:
+    """OpenVINO, once for the process.
+
+    OpenVINO 2026.4 gives the thread a signal stack with each one, and puts the stack before it back
+    when it goes: of two that overlap, the second puts back what the first has unmapped, and the
+    next signal handler (that of Ctrl-C, or PyTorch's of a process that ended) ends this process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVinoRuntime:
@@ -41,7 +55,7 @@ class OpenVinoRuntime:
         self._local = ThreadPoolExecutor(cores, thread_name_prefix="descriptor")
         network = converted_network(card)
         self._shape = tuple(network.inputs[0].shape)
-        self._model = openvino.Core().compile_model(
+        self._model = core().compile_model(
             network,
             "CPU",
             {
@@ -85,7 +99,7 @@ class FeatureMaps:
         [pixels] = network.get_parameters()
         pixels.set_element_type(openvino.Type.f32)
         pixels.set_partial_shape(openvino.PartialShape([1, 3, -1, -1]))
-        self._model = openvino.Core().compile_model(
+        self._model = core().compile_model(
             openvino.Model([features], [pixels], card.name),
             "CPU",
             {"INFERENCE_PRECISION_HINT": "f32"},
@@ -111,7 +125,7 @@ def converted_network(card: DescriptorCard) -> openvino.Model:
         )
     files = [checked_file(card, file, sha256) for file, sha256 in card.converted.items()]
     try:
-        return openvino.Core().read_model(*files)
+        return core().read_model(*files)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DescriptorError(

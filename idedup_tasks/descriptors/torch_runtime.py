@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from idedup_tasks.compute import usable_cores
 from idedup_tasks.descriptors.card import DescriptorCard, checked_file
 from idedup_tasks.descriptors.network import DescriptorNetwork, load_network
-from idedup_tasks.descriptors.runtime import Prepare, usable_cores
+from idedup_tasks.descriptors.runtime import Prepare
 
 BATCH = 64
 

@@ -99,7 +99,8 @@ def _mean_gain(gain: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.nda
         across[None, :, None, :],
     ]
     inside = (down >= 0)[:, None, :, None] & (across >= 0)[None, :, None, :]
-    return np.where(inside, found, 0).mean(axis=(2, 3))
+    means: np.ndarray = np.where(inside, found, 0).mean(axis=(2, 3))
+    return means
 
 
 def _common(scale: float, shift: float) -> tuple[float, float, float, float]:

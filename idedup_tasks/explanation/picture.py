@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,9 +9,9 @@ import jinja2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from idedup_tasks.explanation import Explanation
 from idedup_tasks.explanation.alignment import Box
-from idedup_tasks.stages.report.page import visible
+from idedup_tasks.explanation.finding import Finding
+from idedup_tasks.pages.templates import data_uri, templates, visible
 
 _HEIGHT = 360
 _GAP = 24
@@ -27,7 +25,8 @@ def coloured(heat: np.ndarray) -> np.ndarray:
     at = heat.clip(0, 1) * (len(_COLOURS) - 1)
     low = np.minimum(at.astype(np.int64), len(_COLOURS) - 2)
     part = (at - low)[..., None]
-    return (_COLOURS[low] * (1 - part) + _COLOURS[low + 1] * part).astype(np.float32)
+    mixed: np.ndarray = _COLOURS[low] * (1 - part) + _COLOURS[low + 1] * part
+    return mixed.astype(np.float32)
 
 
 def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
@@ -40,7 +39,7 @@ def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
 
 
-def marked(found: Explanation, which: str) -> Image.Image:
+def marked(found: Finding, which: str) -> Image.Image:
     """Picture `a` or `b` with what both show outlined, and corresponding places numbered."""
     picture = (found.picture_a if which == "a" else found.picture_b).convert("RGB")
     scale = 2 * _HEIGHT / picture.height
@@ -58,7 +57,7 @@ def marked(found: Explanation, which: str) -> Image.Image:
     return picture
 
 
-def similarity(found: Explanation, which: str) -> Image.Image:
+def similarity(found: Finding, which: str) -> Image.Image:
     """The picture coloured by how alike its places are to those of the other; cosines 0 to 1."""
     where = found.where
     return (
@@ -68,7 +67,7 @@ def similarity(found: Explanation, which: str) -> Image.Image:
     )
 
 
-def contribution(found: Explanation, which: str) -> Image.Image:
+def contribution(found: Finding, which: str) -> Image.Image:
     """The picture coloured by each place's part of the cosine, on one scale for both pictures."""
     where = found.where
     # Of two equal images each place adds its share of 1: what adds less than that twice stays dark,
@@ -82,7 +81,7 @@ def contribution(found: Explanation, which: str) -> Image.Image:
     )
 
 
-def facts(found: Explanation) -> list[tuple[str, str]]:
+def facts(found: Finding) -> list[tuple[str, str]]:
     """What was measured, as names and values in words."""
     thresholds, common = found.thresholds, found.where.common
     rows = [
@@ -128,7 +127,7 @@ _ROWS = (
 )
 
 
-def captions(found: Explanation) -> list[str]:
+def captions(found: Finding) -> list[str]:
     """What each row of pictures shows."""
     texts = [text for _, text in _ROWS]
     if found.where.common is None:
@@ -137,7 +136,7 @@ def captions(found: Explanation) -> list[str]:
     return texts
 
 
-def draw(found: Explanation) -> Image.Image:
+def draw(found: Finding) -> Image.Image:
     """The whole explanation as one picture, RGB."""
     rows = [[_sized(show(found, which)) for which in "ab"] for show, _ in _ROWS]
     width = max(sum(p.width for p in rows[0]) + 3 * _GAP, 900)
@@ -166,10 +165,10 @@ def draw(found: Explanation) -> Image.Image:
     return page
 
 
-def page(found: Explanation) -> str:
+def page(found: Finding) -> str:
     """The explanation as HTML: no script, no address outside the file."""
     rows = [
-        (caption, [_data_uri(show(found, which)) for which in "ab"])
+        (caption, [data_uri(_sized(show(found, which), 2 * _HEIGHT), 88) for which in "ab"])
         for (show, _), caption in zip(_ROWS, captions(found), strict=True)
     ]
     return _template().render(found=found, rows=rows, facts=facts(found))
@@ -177,23 +176,7 @@ def page(found: Explanation) -> str:
 
 @lru_cache(maxsize=1)
 def _template() -> jinja2.Template:
-    folder = Path(__file__).parent
-    environment = jinja2.Environment(
-        # The report's style sheet is this page's too.
-        loader=jinja2.FileSystemLoader([folder, folder.parent / "pages"]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["visible"] = visible
-    return environment.get_template("page_of_two.html")
-
-
-def _data_uri(picture: Image.Image) -> str:
-    out = io.BytesIO()
-    _sized(picture, 2 * _HEIGHT).save(out, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return templates(Path(__file__).parent).get_template("page_of_two.html")
 
 
 def _sized(picture: Image.Image, height: int = _HEIGHT) -> Image.Image:

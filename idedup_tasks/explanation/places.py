@@ -87,7 +87,8 @@ class PlaceNetwork:
         from the features of that place alone."""
         features = self._features(self._pixels(image, round(_CLOSER * self.input_size)))
         seen = features.transpose(1, 2, 0) @ self._weight.T + self._bias
-        return seen / np.linalg.norm(seen, axis=2, keepdims=True)
+        unit: np.ndarray = seen / np.linalg.norm(seen, axis=2, keepdims=True)
+        return unit
 
     def _pixels(self, image: Image.Image, side: int) -> np.ndarray:
         """RGB pixels float32 (side, side, 3), 0 to 255."""
@@ -115,7 +116,8 @@ def shared_with(background: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """What a unit vector (dim,) shares with the images of its kind, as `network.shared_with`."""
     cosines = background @ vector
     weights = np.exp((cosines - cosines.max()) / BACKGROUND_TEMPERATURE)
-    return BACKGROUND_SHARE * (weights / weights.sum()) @ background
+    shared: np.ndarray = BACKGROUND_SHARE * (weights / weights.sum()) @ background
+    return shared
 
 
 def cover(coarse: int, fine: int) -> np.ndarray:

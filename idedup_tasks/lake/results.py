@@ -9,7 +9,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from idedup_tasks.lake import TIMESTAMP
+from idedup_tasks.lake.tables import TIMESTAMP
 
 RESULTS = pa.schema(
     [

@@ -26,7 +26,7 @@ from idedup_tasks.lake import (
     stored_schema,
 )
 from idedup_tasks.maintenance.source import bring_up
-from idedup_tasks.quality.facts import Rows, Scan, row_hashes
+from idedup_tasks.quality.counting import Rows, Scan, row_hashes
 from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES
 
@@ -126,7 +126,7 @@ def _fault(lake: Lake, snapshot: Snapshot, file: DataFile) -> str | None:
 
 
 def _damaged_shards(run: Run) -> Iterator[Difference]:
-    from idedup_tasks.stages.index.prepare import DamagedShard, open_shard
+    from idedup_tasks.shards import DamagedShard, open_shard
 
     lake = run.lake
     if not lake.exists("index/_delta_log"):
@@ -220,12 +220,12 @@ def _named(found: tuple[int, list[str]], what: str) -> str:
 
 
 def _index(run: Run, active: Rows) -> Iterator[Difference]:
-    from idedup_tasks.stages.index.prepare import DamagedShard, shards
+    from idedup_tasks.shards import DamagedShard, open_shards
 
     key = ("image_id", "sha256")
 
     def held(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        for shard in shards(run.lake, run.lake.snapshot("index"), run.model_id):
+        for shard in open_shards(run.lake, run.lake.snapshot("index"), run.model_id):
             yield from shard.ids.select(list(columns)).to_batches()
 
     try:

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.lake import TABLES, DataFile, Lake, Snapshot, StoredFile
 from idedup_tasks.run import Run
-from idedup_tasks.stages.index.prepare import ids_path
+from idedup_tasks.shards import ids_path
 
 RETENTION = timedelta(days=7)
 # A task may run for a day, and its gate after it: what they have written nobody refers to yet.
 SHORTEST = timedelta(days=2)
 
 
-class MaintenanceError(RuntimeError):
+class MaintenanceError(TerminalError, RuntimeError):
     """What was asked for would harm the collection, or cannot be done."""
 
 

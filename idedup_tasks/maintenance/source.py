@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 from idedup_tasks import pipeline, sources
 from idedup_tasks.lake import Snapshot
+from idedup_tasks.periods import Period
 from idedup_tasks.run import Run
-from idedup_tasks.settings import STAGES, Period
-from idedup_tasks.stages.ingest.listing import Listed, Listing, arrival_rule
-from idedup_tasks.stages.ingest.prepare import image_id
+from idedup_tasks.settings import STAGES
+from idedup_tasks.stages.ingest.listing import Listing, placement
 
 _EXAMPLES = 3
 
@@ -60,13 +60,12 @@ def compare_source(run: Run) -> list[SourceDifference]:
     """
     collection, snapshot = run.collection, run.lake.snapshot("images")
     with Listing() as listing:
-        arrival_of = arrival_rule(collection.arrival)
+        place = placement(collection)
         for entry in sources.list_objects(
             collection.source, dict(run.source_options), follow_links=collection.follow_links
         ):
             if not entry.key.startswith(run.excluded):
-                identity = image_id(collection.name, entry.key)
-                listing.add(Listed(identity, *arrival_of(entry), entry))
+                listing.add(place(entry))
                 run.progress("listing", len(listing), None)
         listing.finish()
         arrivals = {f["arrival"] for f in snapshot.partitions()} | set(listing.arrivals())

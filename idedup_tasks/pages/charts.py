@@ -71,7 +71,6 @@ def columns(
     names: Sequence[str],
     series: Mapping[str, Sequence[float]],
     show: Callable[[float], str],
-    logarithmic: bool = False,
     over: Sequence[str] = (),
 ) -> None:
     """Add stacked columns with a value axis.
@@ -80,16 +79,13 @@ def columns(
         names: of the columns, from left to right.
         series: by kind, a value for each column; stacked in this order from the bottom.
         show: how a value reads.
-        logarithmic: the axis shows log10(1 + value); for one series only.
         over: a text over each column, if there is room.
     """
     totals = [sum(values) for values in zip(*series.values(), strict=True)]
-    ticks = _decades(max(totals)) if logarithmic else nice_ticks(max(totals))
-    top = ticks[-1]
+    ticks = nice_ticks(max(totals))
 
     def scaled(value: float) -> float:
-        part = math.log10(1 + value) / math.log10(1 + top) if logarithmic else value / top
-        return part * (chart.height - _TOP - _BOTTOM)
+        return value / ticks[-1] * (chart.height - _TOP - _BOTTOM)
 
     base = chart.height - _BOTTOM
     for tick in ticks:

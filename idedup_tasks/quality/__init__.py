@@ -1,79 +1,51 @@
 """The gates: what a candidate must satisfy before anybody reads it.
 
-    >>> results = check(run, candidate)
+    >>> results = check(run, candidate, rules, facts)
     >>> [r.rule for r in results if not r.success and r.severity == "error"]
 
-`suites` says what is checked, in one place; `facts` computes from the lake what a candidate's
-counts must agree with; `frames` streams the rows a candidate would add. Great Expectations is
-imported by `check` only: it takes seconds, and naming the gates must not.
+`rules` are the words that a stage's rules are written in, and cost nothing to name; `counting` and
+`frames` read what they are about from the lake; `checking` walks a stage's rules over it, and asks
+Great Expectations (`evaluation`, the only place that knows it: its import takes seconds) or Arrow
+(`arrow_evaluation`) whether they hold. The verdicts are the same.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from idedup_tasks.quality.rules import Evaluator, Rule, RuleResult, Severity
 
 if TYPE_CHECKING:
     from idedup_tasks.lake import Candidate
     from idedup_tasks.run import Run
 
-Severity = Literal["error", "warn"]
 
-
-@dataclass(frozen=True)
-class RuleResult:
-    """What one rule found.
-
-    Attributes:
-        rule: its name, unique over all stages.
-        severity: `error` keeps the candidate from being published; `warn` is only shown.
-        success: whether the rule holds; a rule that could not be evaluated does not hold.
-        observed: what was found, in words.
-        expected: what the rule wants, in words.
-    """
-
-    rule: str
-    severity: Severity
-    success: bool
-    observed: str
-    expected: str
-
-
-def check(run: Run, candidate: Candidate) -> list[RuleResult]:
-    """Check a candidate against its stage's suite.
+def check(
+    run: Run,
+    candidate: Candidate,
+    rules: Sequence[Rule],
+    facts: Callable[[Run, Candidate], Mapping[str, Any]],
+    evaluator: Evaluator = "great_expectations",
+) -> list[RuleResult]:
+    """Check a candidate against its stage's rules.
 
     The rows that the candidate would add are read in batches; what must hold over the whole table
-    is computed from eight bytes a row (see `facts`). Nothing is written.
+    is computed from eight bytes a row (see `counting`). Nothing is written.
 
     Args:
-        run: the run whose gate this is; its collection's `quality` settings hold the limits, and
-            the names in `quality.warn_only` become warnings.
+        run: the run whose gate this is; the names in its collection's `quality.warn_only` become
+            warnings.
         candidate: what the stage prepared.
+        rules: of its stage.
+        facts: what the lake says that the candidate's counts must agree with.
 
     Returns:
-        One result per rule of the suite, in the suite's order.
-
-    Raises:
-        ValueError: the candidate's stage has no suite.
+        One result per rule, in the order of `rules`.
     """
-    _without_analytics()
-    from idedup_tasks.quality.evaluation import evaluate
+    from idedup_tasks.quality import checking
 
-    return evaluate(run, candidate)
-
-
-def rule_names() -> frozenset[str]:
-    """The names that `quality.warn_only` of a collection may hold."""
-    _without_analytics()
-    from idedup_tasks.quality.suites import names
-
-    return names()
+    return checking.check(run, candidate, rules, facts, evaluator)
 
 
-def _without_analytics() -> None:
-    # Before the first import: Great Expectations reads it then.
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-
-
-__all__ = ["RuleResult", "Severity", "check", "rule_names"]
+__all__ = ["Evaluator", "Rule", "RuleResult", "Severity", "check"]

@@ -1,4 +1,4 @@
-"""The rows that a gate looks at, as pandas frames of bounded size.
+"""The rows that a gate looks at, as Arrow tables of bounded size.
 
 Thumbnails and vectors are not handed on: thumbnails are not read at all, and of a vector only its
 norm, its length and whether all its values are finite.
@@ -6,24 +6,23 @@ norm, its length and whether all its values are finite.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from idedup_tasks.lake import TABLES, Candidate, Lake, TableChange, stored_schema
-from idedup_tasks.lake.results import RESULTS
+from idedup_tasks.lake import RESULTS, TABLES, Candidate, Lake, TableChange, stored_schema
+from idedup_tasks.periods import period_of
 from idedup_tasks.run import Run
-from idedup_tasks.settings import period_of
+from idedup_tasks.shards import ids_path
 
 BATCH_ROWS = 100_000
 _UNREAD = ("thumbnail", "variants")
 
 
-def frames(run: Run, candidate: Candidate, frame: str) -> Iterator[pd.DataFrame]:
+def frames(run: Run, candidate: Candidate, frame: str) -> Iterator[pa.Table]:
     """Stream one frame of a candidate.
 
     Args:
@@ -42,30 +41,27 @@ def frames(run: Run, candidate: Candidate, frame: str) -> Iterator[pd.DataFrame]
                 yield _derived(run, rows, frame)
 
 
-def _joined(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Batches of at least `BATCH_ROWS` rows: an expectation has a fixed cost per batch."""
-    held: list[pd.DataFrame] = []
+    held: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
         held.append(batch)
-        rows += len(batch)
+        rows += batch.num_rows
         if rows >= BATCH_ROWS:
-            yield pd.concat(held, ignore_index=True)
+            yield pa.Table.from_batches(held)
             held, rows = [], 0
     if held:
-        yield pd.concat(held, ignore_index=True)
+        yield pa.Table.from_batches(held)
 
 
-def _added(run: Run, change: TableChange) -> Iterator[pd.DataFrame]:
+def _added(run: Run, change: TableChange) -> Iterator[pa.RecordBatch]:
     columns = [c for c in TABLES[change.table].schema.names if c not in _UNREAD]
     for batch in run.lake.scan_change(change, columns):
-        if "vector" in columns:
-            yield _without_vectors(batch)
-        else:
-            yield batch.to_pandas()
+        yield _without_vectors(batch) if "vector" in columns else batch
 
 
-def _without_vectors(batch: pa.RecordBatch) -> pd.DataFrame:
+def _without_vectors(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Replace `vector` by `norm`, `dim` and `broken` (it holds a NaN or an infinity)."""
     vectors = batch.column("vector")
     lengths = np.diff(vectors.offsets.to_numpy())
@@ -77,36 +73,36 @@ def _without_vectors(batch: pa.RecordBatch) -> pd.DataFrame:
     if whole.any():
         norms[whole] = np.sqrt(np.add.reduceat(values * values, starts[whole]))
         broken[whole] = np.logical_or.reduceat(~np.isfinite(values), starts[whole])
-    rows = batch.drop_columns(["vector"]).to_pandas()
-    return rows.assign(norm=norms, dim=lengths, broken=broken)
-
-
-def _derived(run: Run, rows: pd.DataFrame, table: str) -> pd.DataFrame:
-    if table == "images":
-        # Formatting is slow and there are few periods: once per hour that occurs.
-        period = run.collection.arrival.period
-        hours = rows["arrived_at"].dt.floor("h")
-        names = {hour: period_of(hour.to_pydatetime(), period) for hour in hours.unique()}
-        return rows.assign(arrival_of_moment=hours.map(names))
-    if table == "pairs":
-        return rows.assign(ordered=rows["image_a"] < rows["image_b"])
-    if table == "index":
-        found = [_shard_bytes(run.lake, path) for path in rows["path"]]
-        return rows.assign(bytes_found=pd.Series(found))
-    if table == "groups":
-        return rows.assign(grouped=rows["group_id"].notna())
+    rows = batch.drop_columns(["vector"])
+    for name, of_vectors in (("norm", norms), ("dim", lengths), ("broken", broken)):
+        rows = rows.append_column(name, pa.array(of_vectors))
     return rows
 
 
-def _shard_bytes(lake: Lake, path: str) -> float:
-    """What a shard's two files hold together; NaN when one is missing."""
-    from idedup_tasks.stages.index.prepare import ids_path
+def _derived(run: Run, rows: pa.Table, table: str) -> pa.Table:
+    """The rows, with what a rule compares a column of theirs with."""
+    if table == "images":
+        # Formatting is slow and there are few periods: once per hour that occurs.
+        period = run.collection.arrival.period
+        hours = pc.floor_temporal(rows["arrived_at"], unit="hour").combine_chunks()
+        coded = hours.dictionary_encode()
+        names = [period_of(hour, period) for hour in coded.dictionary.to_pylist()]
+        return rows.append_column(
+            "arrival_of_moment", pa.array(names, pa.string()).take(coded.indices)
+        )
+    if table == "index":
+        found = [_shard_bytes(run.lake, path) for path in rows["path"].to_pylist()]
+        return rows.append_column("bytes_found", pa.array(found, pa.int64()))
+    return rows
 
+
+def _shard_bytes(lake: Lake, path: str) -> int | None:
+    """What a shard's two files hold together; None when one is missing."""
     paths = (path, ids_path(path))
-    return sum(lake.size(p) for p in paths) if all(map(lake.exists, paths)) else math.nan
+    return sum(lake.size(p) for p in paths) if all(map(lake.exists, paths)) else None
 
 
-def _files(run: Run, candidate: Candidate) -> pd.DataFrame:
+def _files(run: Run, candidate: Candidate) -> pa.Table:
     """One row per data file that would be added: `path`, `schema` and rows as its footer has them.
 
     `schema` is `as declared` or says what differs. An index shard's row in the lake has no place
@@ -121,9 +117,9 @@ def _files(run: Run, candidate: Candidate) -> pd.DataFrame:
     if "results" in candidate.files:
         path = candidate.files["results"]
         footer = _footer(run, path, RESULTS)
-        # Nothing states how many rows a result file has but itself; `facts` counts them.
+        # Nothing states how many rows a result file has but itself; the stage's facts do.
         found.append({"path": path, "rows_stated": footer["rows"], **footer})
-    return pd.DataFrame(found)
+    return pa.Table.from_pylist(found)
 
 
 def _footer(run: Run, path: str, declared: pa.Schema) -> dict[str, str | int]:
@@ -140,7 +136,6 @@ def _footer(run: Run, path: str, declared: pa.Schema) -> dict[str, str | int]:
     return {"schema": "; ".join(faults) or "as declared", "rows": rows}
 
 
-def _result_batches(run: Run, candidate: Candidate) -> Iterator[pd.DataFrame]:
+def _result_batches(run: Run, candidate: Candidate) -> Iterator[pa.RecordBatch]:
     with run.lake.open(candidate.files["results"]) as stream:
-        for batch in pq.ParquetFile(stream).iter_batches(BATCH_ROWS):
-            yield batch.to_pandas()
+        yield from pq.ParquetFile(stream).iter_batches(BATCH_ROWS)

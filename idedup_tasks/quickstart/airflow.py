@@ -1,67 +1,44 @@
 """A real Airflow on this machine, started and stopped as one thing, driven through its REST API.
 
-The API server, scheduler, DAG processor and triggerer are children of a guard process
-(`python -m idedup_tasks.quickstart.airflow`) in a session of its own. The guard ends them, and
-whatever they started, when its standard input closes: that is when it is told to, and also when the
-process that started it was killed.
+The API server, scheduler, DAG processor and triggerer are children of a guard process (`guard`) in
+a session of its own, which ends them when it is told to and when the process that started it was
+killed.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
 import fcntl
 import importlib.metadata
 import importlib.util
 import json
 import os
 import secrets
-import select
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
-import psutil
-
+from idedup_tasks.errors import IdedupError, TransientError
 from idedup_tasks.settings import Places, make_private, sqlite_url
 
-_AIRFLOW = [sys.executable, "-m", "airflow"]
-# Tasks are forks of the scheduler. What every gate imports, seconds of it, it imports once.
-_SCHEDULER = (
-    "import sys, idedup_tasks.quality.evaluation, idedup_tasks.warehouse\n"
-    "from airflow.__main__ import main\n"
-    "sys.argv[0] = 'airflow'\n"
-    "main()"
-)
-_COMPONENTS = {
-    "api-server": [*_AIRFLOW, "api-server"],
-    # Log files are read from disk: their servers would listen on every address.
-    "scheduler": [sys.executable, "-c", _SCHEDULER, "scheduler", "--skip-serve-logs"],
-    "dag-processor": [*_AIRFLOW, "dag-processor"],
-    "triggerer": [*_AIRFLOW, "triggerer", "--skip-serve-logs"],
-}
 _DAGS = ("image_dedup", "idedup_maintenance", "descriptor_training", "descriptor_benchmark")
-_GRACE_SECONDS = 15
 _Answer = TypeVar("_Answer")
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
-class AirflowError(RuntimeError):
+class AirflowError(IdedupError, RuntimeError):
     """Airflow does not start, ends by itself, or refuses a request."""
 
 
-class MetadataLocked(AirflowError):
+class MetadataLocked(AirflowError, TransientError):
     """SQLite refused a write because another process had written meanwhile: ask again."""
 
 
@@ -139,7 +116,7 @@ class LocalAirflow:
 
     def _start_guard(self, environment: Mapping[str, str]) -> None:
         self._guard = subprocess.Popen(  # noqa: S603 - fixed arguments
-            [sys.executable, "-m", "idedup_tasks.quickstart.airflow", str(self.home / "logs")],
+            [sys.executable, "-m", "idedup_tasks.quickstart.guard", str(self.home / "logs")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=dict(environment),
@@ -199,8 +176,8 @@ class LocalAirflow:
         wanted = f"{importlib.metadata.version('apache-airflow')} {self._metadata}"
         if done.exists() and done.read_text() == wanted:
             return
-        result = subprocess.run(  # noqa: S603 - fixed arguments
-            [*_AIRFLOW, "db", "migrate"],
+        result = subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"],
             env=dict(environment),
             cwd=self.home,
             stdout=subprocess.PIPE,
@@ -290,7 +267,8 @@ class LocalAirflow:
                 "secret_key": secrets.token_urlsafe(32),
             }
             _write_private(path, json.dumps(made))
-        return json.loads(path.read_text())
+        held: dict[str, str] = json.loads(path.read_text())
+        return held
 
     # --- REST ----------------------------------------------------------------------------------
 
@@ -398,7 +376,8 @@ class LocalAirflow:
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-        return self.request("GET", path, limit=100)["task_instances"]
+        found: list[dict[str, Any]] = self.request("GET", path, limit=100)["task_instances"]
+        return found
 
     def end_unfinished(self, dag_id: str) -> None:
         """Mark as failed what an Airflow that was killed left running, and cancel its backfills."""
@@ -441,76 +420,3 @@ def _write_private(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write(text)
-
-
-# --- the guard ---
-
-
-def guard(logs: Path) -> int:
-    """Run the components until standard input closes or one of them ends; leave no process."""
-    if sys.platform == "linux":
-        # Orphans of the components become the guard's, so that it can end them too.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    asked = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: asked.set())
-    components: dict[int, str] = {}
-    ended = None
-    try:
-        for name, command in _COMPONENTS.items():
-            with (logs / f"{name}.log").open("ab") as log:
-                process = subprocess.Popen(  # noqa: S603 - fixed arguments
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            components[process.pid] = name
-        while ended is None and not asked.is_set() and not _closed(sys.stdin.fileno()):
-            ended = next((components[pid] for pid in _reap() if pid in components), None)
-    finally:
-        _end(list(components))
-    if ended is not None:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(sys.stdout.fileno(), ended.encode())
-    return 0 if ended is None else 1
-
-
-def _closed(descriptor: int) -> bool:
-    """Wait a moment; say whether the other end of the pipe was closed."""
-    readable, _, _ = select.select([descriptor], [], [], 0.2)
-    return bool(readable) and not os.read(descriptor, 1)
-
-
-def _reap() -> Iterator[int]:
-    """Ids of children that ended, adopted ones included."""
-    with contextlib.suppress(ChildProcessError):
-        while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-            yield pid
-
-
-def _end(components: list[int]) -> None:
-    """Ask the components to end, and make everything end that is still there after a while."""
-    for pid in components:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_SECONDS
-    while left := _descendants():
-        if time.monotonic() > deadline:
-            for process in left:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-        list(_reap())
-        time.sleep(0.1)
-
-
-def _descendants() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.status() != psutil.STATUS_ZOMBIE
-    ]
-
-
-if __name__ == "__main__":
-    sys.exit(guard(Path(sys.argv[1])))

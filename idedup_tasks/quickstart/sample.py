@@ -13,9 +13,12 @@ import importlib.util
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
@@ -93,6 +96,56 @@ def photographs() -> Iterator[tuple[str, Image.Image]]:
     for name in _PHOTOS.split():
         with Image.open(Path(spec.origin).parent / "data" / name) as image:
             yield name.split(".")[0], image.convert("RGB")
+
+
+# --- how right an answer is ---
+
+
+def wrong_pairs(truth: Mapping[str, str | None], found: Mapping[str, str | None]) -> Counter[str]:
+    """Pairs of files that share a group and should not, by what they show.
+
+    Args:
+        truth: what each file was made from, as in the sample's ground truth, or None.
+        found: group of each file, None for a file in no group.
+    """
+    groups: dict[str, list[str]] = {}
+    for file, group in found.items():
+        if group is not None:
+            groups.setdefault(group, []).append(truth.get(file) or "")
+    wrong: Counter[str] = Counter()
+    for members in groups.values():
+        for one, other in combinations(members, 2):
+            if one != other:
+                kinds = {name.rpartition(" ")[0] or "photograph" for name in (one, other)}
+                wrong["of two kinds" if len(kinds) > 1 else f"{kinds.pop()}s"] += 1
+    return wrong
+
+
+def agreement(
+    truth: Mapping[str, str | None], found: Mapping[str, str | None]
+) -> tuple[int, int, int]:
+    """Compare two groupings of the same files by the pairs that share a group.
+
+    Args:
+        truth, found: group of each file, None for a file in no group.
+
+    Returns:
+        Pairs in the truth, pairs found, pairs in both.
+    """
+
+    def pairs(groups: Iterable[Any]) -> int:
+        return sum(n * (n - 1) // 2 for n in Counter(groups).values())
+
+    both = [
+        (truth[file], group)
+        for file, group in found.items()
+        if group is not None and truth.get(file) is not None
+    ]
+    return (
+        pairs(group for group in truth.values() if group is not None),
+        pairs(group for group in found.values() if group is not None),
+        pairs(both),
+    )
 
 
 # --- edits of a photograph ---

@@ -2,16 +2,18 @@
 
 >>> sidecar = train(Path("photographs"), Path("trained"), init="mobilenet_v3")
 >>> descriptor = load_descriptor(str(sidecar))
+
+Recipes can be named without PyTorch; what trains needs it, and raises ExtraMissing without.
 """
 
-# ruff: noqa: E402 - what the next imports need is looked for first
-from idedup_tasks.extras import require
+from __future__ import annotations
 
-require("torchvision", "Training")
+from typing import TYPE_CHECKING, Any
 
-from idedup_tasks.training.learn import RECIPES, Recipe, recipe_for
-from idedup_tasks.training.photos import TrainingError
-from idedup_tasks.training.run import Registration, register, ship, train
+from idedup_tasks.training.recipes import RECIPES, Recipe, TrainingError, recipe_for
+
+if TYPE_CHECKING:
+    from idedup_tasks.training.run import Registration, register, ship, train
 
 __all__ = [
     "RECIPES",
@@ -23,3 +25,12 @@ __all__ = [
     "ship",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: importing a recipe imports this module too.
+    if name in __all__:
+        from idedup_tasks.training import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

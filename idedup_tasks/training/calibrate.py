@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from idedup_tasks.descriptors import Descriptor, DescriptorCard, Thresholds
+from idedup_tasks.benchmarks.measures import (
+    Encoding,
+    PairCurve,
+    grouping_quality,
+    linked_groups,
+)
+from idedup_tasks.descriptors import DecisionLevels, Descriptor, DescriptorCard
 from idedup_tasks.descriptors.network import apart_from
 from idedup_tasks.descriptors.torch_runtime import TorchRuntime
 from idedup_tasks.training.copies import CopySet, collection_of, phash_curve
-from idedup_tasks.training.measure import (
-    PairCurve,
-    average_linkage,
-    grouping_quality,
-    pair_curve,
-    summary,
-)
-from idedup_tasks.training.photos import TrainingError
+from idedup_tasks.training.measure import pair_curve, summary
 from idedup_tasks.training.quantiser import train_quantiser
+from idedup_tasks.training.recipes import TrainingError
 
 PAIR_PRECISION = 0.99
 UNKNOWN_PAIR_PRECISION = 0.97
@@ -44,7 +44,7 @@ CUTS = [round(0.16 + 0.02 * i, 2) for i in range(42)]
 class Calibration:
     """Thresholds and what they were read from; `figures` are those of the photographs set aside."""
 
-    thresholds: Thresholds
+    thresholds: DecisionLevels
     figures: dict[str, Any]
     curves: dict[str, Any]
 
@@ -58,15 +58,11 @@ def group_levels(
     Best is the highest pairwise F1 among those with precision >= 0.98, or among all where none
     has it; of settings within 0.001 the highest candidate wins, since it compares fewest pairs.
     """
-    cosines = [vectors @ vectors.T for vectors, _ in collections]
     grid = []
     for candidate in CANDIDATES:
         qualities = [
-            [
-                grouping_quality(labels, truth)
-                for labels in average_linkage(similar, candidate, CUTS)
-            ]
-            for similar, (_, truth) in zip(cosines, collections, strict=True)
+            [grouping_quality(labels, truth) for labels in groups_at(vectors, candidate)]
+            for vectors, truth in collections
         ]
         for cut, quality in zip(CUTS, np.mean(qualities, axis=0), strict=True):
             grid.append([candidate, cut, *map(float, quality)])
@@ -74,6 +70,12 @@ def group_levels(
     best = max(row[4] for row in eligible)
     candidate, cut, *_ = max(row for row in eligible if row[4] >= best - 0.001)
     return candidate, cut, [[round(value, 4) for value in row] for row in grid]
+
+
+def groups_at(vectors: np.ndarray, candidate: float) -> np.ndarray:
+    """Group labels int64 (cuts, n) of unit vectors (n, dim), at each of CUTS."""
+    falling = linked_groups(Encoding(vectors), np.arange(len(vectors)), candidate, CUTS[::-1])
+    return falling[::-1]
 
 
 def as_unknown(card: DescriptorCard, photos: CopySet) -> tuple[np.ndarray, np.ndarray] | None:
@@ -156,5 +158,5 @@ def calibrate(card: DescriptorCard, descriptor: Descriptor, photos: CopySet) -> 
         },
         "groups": {"columns": ["candidate", "cut", "precision", "recall", "f1"], "rows": grid},
     }
-    thresholds = Thresholds(pair, candidate, cut, int(-negative_distance))
+    thresholds = DecisionLevels(pair, candidate, cut, int(-negative_distance))
     return Calibration(thresholds, figures, curves)

@@ -14,8 +14,8 @@ from PIL import Image
 
 from idedup_tasks.benchmarks.edits import EDITS
 from idedup_tasks.benchmarks.measures import PairCurve
-from idedup_tasks.descriptors.runtime import usable_cores
-from idedup_tasks.stages.prefilter.hashes import perceptual_hash
+from idedup_tasks.compute import usable_cores
+from idedup_tasks.hashes import perceptual_hash
 from idedup_tasks.training.measure import pair_curve
 from idedup_tasks.training.photos import open_photo
 

@@ -1,577 +1,111 @@
 """Learning a descriptor: views of one photograph together, all else apart.
 
-`RECIPES` has one recipe for each network. Most learn by `Copies`, whose loss is InfoNCE over the
-batch (Oord et al. 2018) plus the KoLeo entropy term (Sablayrolles et al. 2019), as in SSCD (Pizzi
-et al., A Self-Supervised Descriptor for Image Copy Detection, 2022); the paper's own by `Pairs`.
-What is kept is a moving average of the weights.
+A run of a recipe is steps on batches; between them it mines, validates and writes checkpoints.
 """
 
-import copy
-import json
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import Parameter
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from idedup_tasks.descriptors.network import (
-    ARCHITECTURES,
-    DescriptorNetwork,
-    see_zero_to_one,
-)
-from idedup_tasks.training.augment import augment, view_batches
-from idedup_tasks.training.pairs import Pairs
-from idedup_tasks.training.photos import PhotoCache, TrainingError
-
-VALIDATION_PHOTOS = 500
-
-# Hard negatives: up to so many photographs each get their nearest others, by the averaged weights,
-# and get them anew every so many steps. What is nearer than SAME_PICTURE may be one picture twice,
-# which must not be pushed apart.
-MINED_PHOTOS = 20_000
-MINING_STEPS = 1000
-NEIGHBOURS = 12
-SAME_PICTURE = 0.85
+from idedup_tasks.training.batches import ViewBatches, validation_views
+from idedup_tasks.training.checkpoint import restore, save
+from idedup_tasks.training.learner import Learner
+from idedup_tasks.training.photos import PhotoCache
+from idedup_tasks.training.recipes import MEASURED_STEPS, UNLIMITED, Recipe, TrainingError
 
 # A checkpoint whenever either has passed: a run that is killed loses no more than that.
 CHECKPOINT_STEPS = 100
 CHECKPOINT_SECONDS = 60.0
 
-# Steps after which a run with a time budget fixes how many it makes. The first ones of them are not
-# measured: they wait for the first batches.
-MEASURED_STEPS = 20
+# Of the measured steps the first ones do not count: they wait for the first batches.
 UNMEASURED_STEPS = 6
 
-# More steps than any run makes: only time or epochs limit it.
-UNLIMITED = 10**7
 
+class Loop:
+    """Steps of a learner, and what goes on between them.
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a descriptor is learnt.
-
-    objective: "copies" (the class `Copies`) or "pairs" (the paper's, see `pairs`).
-    steps: how many at most.
-    minutes: how long to learn, about; decoding and calibrating are not counted. The run's first 20
-        steps are timed, and how many fit is then fixed and kept with the checkpoint, so that a
-        run that is stopped and continued makes the same steps at the same rates.
-    cpu_seconds: how much processor time to learn with: that of the views, the steps, mining and
-        validation, over all threads, whatever else the machine does. A run that is killed goes on
-        with what its checkpoint has left. The rate falls over the last share of the time, not of
-        the steps, so how many there are is only known at the end.
-    epochs: at most so many (0: as many as there are steps).
-    patience: epochs without better validation accuracy after which to stop (0: never).
-    sides: input sides in pixels while learning; steps take them in turn.
-    input_sides: input sides that calibration chooses from; head and background are fitted at the
-        first.
-    scales: sizes relative to the input side at which the finished network sees each image.
-    images: photographs in a batch; "copies" sees each as one mild and `strong_views` strongly
-        edited views.
-    hard: share of a batch that is drawn from neighbours of the others, once these are known.
-    cooldown: the last share of the steps (or of `cpu_seconds`), over which the learning rate falls;
-        before it the rate is constant, so that a run can be lengthened: more steps continue the
-        same checkpoint.
-    average: decay of the moving average of the weights, per step; 0: no average.
+    `kept` are the views that it is validated on (see `validation_views`), `spent_until` the CPU
+    seconds of this process that are counted as spent, `saved_at` when the last checkpoint was
+    written, in monotonic seconds.
     """
-
-    architecture: str = "mobilenet_v3_small"
-    dim: int = 256
-    gem_p: float = 3.0
-    objective: str = "copies"
-    steps: int = 5000
-    minutes: float | None = None
-    cpu_seconds: float | None = None
-    epochs: int = 0
-    patience: int = 0
-    images: int = 128
-    strong_views: int = 1
-    hard: float = 0.5
-    sides: tuple[int, ...] = (96, 128, 160)
-    input_sides: tuple[int, ...] = (192,)
-    scales: tuple[float, ...] = (1.0, 0.6667, 0.5)
-    learning_rate: float = 1e-3
-    cooldown: float = 0.25
-    weight_decay: float = 0.01
-    temperature: float = 0.05
-    koleo: float = 0.5
-    average: float = 0.998
-    seed: int = 0
-
-    def side(self, step: int) -> int:
-        """Input side at a step."""
-        return self.sides[step % len(self.sides)]
-
-    def rate(self, step: int, spent: float = 0.0) -> float:
-        """Learning rate at a step, after `spent` CPU seconds: linear warm-up over 100 steps (or a
-        tenth of a shorter run), constant, then down in a line to a hundredth (Hägele et al.,
-        Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations, 2024)."""
-        warm = min(1.0, (step + 1) / max(1, min(100, self.steps // 10)))
-        left = (self.steps - step) / max(1.0, self.cooldown * self.steps)
-        if self.cpu_seconds and self.cooldown:
-            left = min(left, (1 - spent / self.cpu_seconds) / self.cooldown)
-        return self.learning_rate * warm * max(0.01, min(1.0, left))
-
-    def steps_in(self, seconds_per_step: float) -> int:
-        """How many steps fit into `minutes`."""
-        if self.minutes is None:
-            return self.steps
-        fitting = round(60 * self.minutes / seconds_per_step)
-        return min(self.steps, max(MEASURED_STEPS, fitting))
-
-
-# Beside the default, the networks that the paper compares: an equal budget at low resolution.
-COMPARED = Recipe(
-    steps=UNLIMITED,
-    minutes=20,
-    images=64,
-    sides=(64,),
-    input_sides=(64, 96),
-    scales=(1.0,),
-)
-
-RECIPES = {
-    "mobilenet_v3": Recipe(),
-    "mobilenet_v3_large": Recipe(architecture="mobilenet_v3_large"),
-    # As the paper has it. It gives no schedule of the learning rate (here constant after the
-    # warm-up), no patience (here 5 epochs) and no pooling (here the default's).
-    "idedupnet": Recipe(
-        architecture="idedupnet",
-        objective="pairs",
-        steps=UNLIMITED,
-        epochs=50,
-        patience=5,
-        images=64,
-        hard=0.0,
-        sides=(224,),
-        input_sides=(224,),
-        scales=(1.0,),
-        cooldown=0.0,
-        weight_decay=1e-4,
-        average=0.0,
-    ),
-    "resnet50": replace(COMPARED, architecture="resnet50"),
-    "densenet121": replace(COMPARED, architecture="densenet121"),
-    "lenet": replace(COMPARED, architecture="lenet"),
-    "unet": replace(COMPARED, architecture="unet"),
-}
-
-
-def recipe_for(
-    network: str,
-    steps: int | None = None,
-    minutes: float | None = None,
-    side: int | None = None,
-    images: int | None = None,
-    cpu_seconds: float | None = None,
-) -> Recipe:
-    """A network's recipe with another budget, input side or batch.
-
-    Of steps, minutes and cpu_seconds, those that are not given do not limit the run where another
-    is. Raises TrainingError for a network that is not in RECIPES.
-    """
-    if network not in RECIPES:
-        raise TrainingError(f"network {network!r} is not known; choose {', '.join(RECIPES)}")
-    recipe = RECIPES[network]
-    if steps is not None or minutes is not None or cpu_seconds is not None:
-        limit = UNLIMITED if steps is None else steps
-        recipe = replace(recipe, steps=limit, minutes=minutes, cpu_seconds=cpu_seconds)
-    if side is not None:
-        recipe = replace(recipe, sides=(side,), input_sides=(side,))
-    return recipe if images is None else replace(recipe, images=images)
-
-
-@dataclass
-class Curves:
-    """Loss and accuracy by epoch.
-
-    Accuracy of "copies" is the share of strong views nearest to their own photograph, among a batch
-    in training and among 500 photographs set aside in validation; of "pairs" the share of right
-    decisions on pairs of the same, at the best threshold of the grid, which `threshold` keeps.
-    """
-
-    epoch: list[int] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
-    threshold: list[float] = field(default_factory=list)
-
-    def without_gain(self) -> int:
-        """Epochs since the one with the best validation accuracy."""
-        found = self.validation_accuracy
-        return len(found) - 1 - found.index(max(found)) if found else 0
-
-
-class Objective(Protocol):
-    """What a network learns from and by what it is judged."""
-
-    def optimizer(
-        self, parameters: Iterator[Parameter], recipe: Recipe
-    ) -> torch.optim.Optimizer: ...
-
-    def views(
-        self,
-        pixels: np.ndarray,
-        aspects: np.ndarray,
-        recipe: Recipe,
-        side: int,
-        rng: np.random.Generator,
-    ) -> list[Tensor]: ...
-
-    def loss(self, vectors: Tensor, photos: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]: ...
-
-    def accuracy(self, originals: Tensor, copies: Tensor) -> tuple[float, float | None]: ...
-
-
-class Copies:
-    """One mild and some strong views of each photograph, `contrastive_loss`, AdamW."""
-
-    def optimizer(self, parameters: Iterator[Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
-
-    def views(
-        self,
-        pixels: np.ndarray,
-        aspects: np.ndarray,
-        recipe: Recipe,
-        side: int,
-        rng: np.random.Generator,
-    ) -> list[Tensor]:
-        strong = [False] + [True] * recipe.strong_views
-        return [augment(pixels, aspects, side, s, rng) for s in strong]
-
-    def loss(self, vectors: Tensor, photos: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-        return contrastive_loss(vectors, photos, recipe)
-
-    def accuracy(self, originals: Tensor, copies: Tensor) -> tuple[float, float | None]:
-        """Share of copies nearest to their own original."""
-        best = (copies @ originals.T).argmax(1)
-        return (best == torch.arange(len(best))).float().mean().item(), None
-
-
-OBJECTIVES: dict[str, Objective] = {"copies": Copies(), "pairs": Pairs()}
-
-
-class ViewBatches(Dataset):
-    """Batch number `step` of the run, a function of seed, step and neighbours alone, and the CPU
-    seconds that it took."""
 
     def __init__(
         self,
+        learner: Learner,
         photos: PhotoCache,
-        recipe: Recipe,
-        first_step: int,
-        until: int,
-        neighbours: np.ndarray | None = None,
+        kept: tuple[Tensor, Tensor],
+        checkpoint: Path,
+        progress: Callable[[int, float, float], None] | None,
     ) -> None:
+        self.learner = learner
         self.photos = photos
-        self.recipe = recipe
-        self.first_step = first_step
-        self.until = until
-        self.neighbours = neighbours
+        self.kept = kept
+        self.checkpoint = checkpoint
+        self.progress = progress
+        self.steps_in_epoch = len(photos.aspects) // learner.recipe.images
+        self.spent_until = time.process_time()
+        self.saved_at = time.monotonic()
 
-    def __len__(self) -> int:
-        return max(0, self.until - self.first_step)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, float]:
-        if index >= len(self):
-            raise IndexError(index)
-        began = time.process_time()
-        step = self.first_step + index
-        rng = np.random.default_rng([self.recipe.seed, step])
-        rows = np.sort(batch_rows(len(self.photos.aspects), self.recipe, step, self.neighbours))
-        # In the order of the file for reading, then shuffled: neighbours are pasted into each
-        # other, and files in order come from one source.
-        rng_order = rng.permutation(len(rows))
-        pixels = np.array(self.photos.pixels[rows])[rng_order]
-        rows = rows[rng_order]
-        aspects = self.photos.aspects[rows]
-        views = OBJECTIVES[self.recipe.objective].views(
-            pixels, aspects, self.recipe, self.recipe.side(step), rng
-        )
-        photos = torch.from_numpy(np.tile(rows, len(views)))
-        return torch.cat(views), photos, time.process_time() - began
-
-
-def batch_rows(
-    photos: int, recipe: Recipe, step: int, neighbours: np.ndarray | None = None
-) -> np.ndarray:
-    """Which photographs batch `step` holds: each once an epoch, in random order.
-
-    With `neighbours` (photos, k), -1 for none, the share `recipe.hard` of the batch is drawn from
-    those of the rest: one of each, then a second, and what is missing at random.
-    """
-    drawn = 0 if neighbours is None else int(recipe.hard * recipe.images)
-    taken = recipe.images - drawn
-    epoch, place = divmod(step, max(1, photos // taken))
-    order = np.random.default_rng([recipe.seed, 1, epoch]).permutation(photos)
-    rows = order[place * taken : (place + 1) * taken]
-    if neighbours is None:
-        return rows
-    rng = np.random.default_rng([recipe.seed, 4, step])
-    near = rng.permuted(neighbours[rows], axis=1).T.ravel()
-    others = np.concatenate([near[near >= 0], rng.permutation(photos)])
-    others = others[~np.isin(others, rows)]
-    _, first = np.unique(others, return_index=True)
-    return np.concatenate([rows, others[np.sort(first)[:drawn]]])
-
-
-def nearest_photographs(
-    network: DescriptorNetwork, photos: PhotoCache, recipe: Recipe
-) -> np.ndarray:
-    """The NEIGHBOURS nearest other photographs of each: rows int32 (n, NEIGHBOURS), -1 for none.
-
-    Of more than MINED_PHOTOS, that many are chosen at random; the others have none.
-    """
-    import faiss
-
-    rng = np.random.default_rng([recipe.seed, 5])
-    rows = np.sort(rng.permutation(len(photos.aspects))[:MINED_PHOTOS])
-    vectors = np.concatenate(
-        [network(mild).numpy() for mild, *_ in view_batches(photos, rows, recipe.sides[-1], 0, rng)]
-    )
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    # Room for what is too near: some have many pictures of one thing.
-    cosines, found = index.search(vectors, min(len(rows), 4 * NEIGHBOURS))
-    found[(cosines > SAME_PICTURE) | (found == np.arange(len(rows))[:, None])] = -1
-    # A stable sort brings those left to the front, nearest first.
-    found = np.take_along_axis(found, np.argsort(found < 0, axis=1, kind="stable"), 1)
-    nearest = np.full((len(photos.aspects), NEIGHBOURS), -1, np.int32)
-    kept = found[:, :NEIGHBOURS]
-    nearest[rows, : kept.shape[1]] = np.where(kept >= 0, rows[kept], -1)
-    return nearest
-
-
-def contrastive_loss(vectors: Tensor, photos: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """InfoNCE + KoLeo of unit vectors (n, dim) of views of photographs (n,), and the accuracy.
-
-    Each pair of views of one photograph is told apart from all views of others; further views of
-    the same photograph are left out.
-    """
-    cosines = vectors @ vectors.T
-    same = photos[:, None] == photos[None, :]
-    itself = torch.eye(len(vectors), dtype=torch.bool)
-    logits = cosines / recipe.temperature
-    negatives = logits.masked_fill(same, -torch.inf).logsumexp(1, keepdim=True)
-    positive = same & ~itself
-    losses = torch.logaddexp(negatives, logits) - logits
-    info_nce = losses[positive].mean()
-    # -log of the distance to the nearest other photograph (Sablayrolles et al. 2019, eq. 6).
-    nearest = cosines.masked_fill(same, -1).amax(1)
-    koleo = -((2 - 2 * nearest).clamp(min=1e-8).sqrt() + 1e-6).log().mean()
-    with torch.no_grad():
-        best_same = cosines.masked_fill(~positive, -1).amax(1)
-        accuracy = (best_same > nearest).float().mean()
-    return info_nce + recipe.koleo * koleo, accuracy
-
-
-def initial_network(recipe: Recipe, init: str | None) -> DescriptorNetwork:
-    """A network to start from.
-
-    `init` is None (random weights from the seed), the path of a safetensors file in this package's
-    layout, or "imagenet": torchvision's published weights of the features, which it downloads
-    unless they are in its cache. The paper's network also takes the features of a MobileNetV3 whose
-    head is linear, such as the shipped descriptor; its own head is random then. Raises
-    TrainingError where the file does not fit the network, where none are published, or where they
-    cannot be had.
-    """
-    torch.manual_seed(recipe.seed)
-    published = ARCHITECTURES[recipe.architecture].published
-    if init == "imagenet" and published is None:
-        raise TrainingError(
-            f"torchvision publishes no weights of {recipe.architecture}; start from a safetensors "
-            "file or from nothing"
-        )
-    try:
-        network = DescriptorNetwork(
-            recipe.architecture, recipe.dim, recipe.gem_p, published=init == "imagenet"
-        )
-    except OSError as error:
-        raise TrainingError(
-            f"torchvision's weights of {recipe.architecture} cannot be downloaded ({error}); save "
-            f"{published.url} as {torch.hub.get_dir()}/checkpoints/{Path(published.url).name}, or "
-            "start from a safetensors file or from nothing"
-        ) from error
-    if init not in (None, "imagenet"):
-        try:
-            state = load_file(init)
-            # It belongs to weights that are finished, and is found anew for these.
-            state.pop("background", None)
-            if ARCHITECTURES[recipe.architecture].zero_to_one and "head.weight" in state:
-                prefix = "features."
-                network.features.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    def run(self, until: int) -> list[float]:
+        """Learn up to a step; returns the moments, in monotonic seconds, at which steps ended."""
+        learner, ends = self.learner, []
+        for views, photos, seconds in self.batches(until):
+            loss, accuracy = learner.learn(views, photos)
+            self.spend(seconds)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} at step {learner.step}; run again with a lower learning "
+                    "rate"
                 )
-                see_zero_to_one(network.features)
-            else:
-                network.load_state_dict(state)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise TrainingError(
-                f"{init} cannot start a {recipe.architecture} of {recipe.dim} dimensions; give "
-                f"its own safetensors weights, imagenet or nothing ({str(error)[:200]})"
-            ) from error
-    return network
+            ends.append(time.monotonic())
+            learner.epoch.append((loss, accuracy))
+            if learner.step % self.steps_in_epoch == 0 or learner.used_up():
+                learner.end_epoch(math.ceil(learner.step / self.steps_in_epoch), *self.kept)
+            self.save_if_due(ends[-1])
+            if self.progress:
+                self.progress(learner.step, loss, accuracy)
+        return ends
 
+    def batches(self, until: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Batches up to a step, fewer if the learner has finished before: see `ViewBatches`."""
+        learner = self.learner
+        while learner.step < until and not learner.finished():
+            end = min(until, learner.mine(self.photos))
+            batches = ViewBatches(
+                self.photos, learner.recipe, learner.step, end, learner.neighbours
+            )
+            for batch in DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4):
+                yield batch
+                if learner.finished():
+                    return
 
-class Learner:
-    """The state of a run: network, moving average, optimizer, curves and step.
+    def spend(self, elsewhere: float) -> None:
+        """Count the CPU seconds of this process since the last time, and its worker's."""
+        now = time.process_time()
+        self.learner.spent += now - self.spent_until + elsewhere
+        self.spent_until = now
 
-    `epoch` has loss and accuracy of each step of the epoch at hand, `seconds` the measured time of
-    a step where the recipe has a time budget, `spent` the CPU seconds of all steps so far,
-    `neighbours` what hard negatives are drawn from.
-    """
+    def save_if_due(self, now: float) -> None:
+        """Write a checkpoint, if it is time or the run has ended."""
+        late = now - self.saved_at > CHECKPOINT_SECONDS
+        if late or self.learner.step % CHECKPOINT_STEPS == 0 or self.learner.finished():
+            save(self.learner, self.checkpoint)
+            self.saved_at = now
 
-    def __init__(self, recipe: Recipe, init: str | None) -> None:
-        self.recipe = recipe
-        self.objective = OBJECTIVES[recipe.objective]
-        self.step = 0
-        self.seconds: float | None = None
-        self.spent = 0.0
-        self.epoch: list[tuple[float, float]] = []
-        self.curves = Curves()
-        self.neighbours: np.ndarray | None = None
-        self.mines_at_once = init is not None
-        self.network = initial_network(recipe, init).to(memory_format=torch.channels_last)
-        self.network.train()
-        self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizer = self.objective.optimizer(self.network.parameters(), recipe)
-
-    def learn(self, views: Tensor, photos: Tensor) -> tuple[float, float]:
-        """One step on views uint8 (n, 3, side, side); returns loss and accuracy."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate(self.step, self.spent)
-        # Dropout is a function of seed and step, so that a continued run repeats it.
-        torch.manual_seed((self.recipe.seed << 32) + self.step)
-        vectors = self.network(views.contiguous(memory_format=torch.channels_last))
-        loss, accuracy = self.objective.loss(vectors, photos, self.recipe)
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimizer.step()
-        self.average()
-        self.step += 1
-        return loss.item(), accuracy.item()
-
-    @torch.no_grad()
-    def average(self) -> None:
-        """Move the averaged weights, faster while the run is young."""
-        decay = min(self.recipe.average, (self.step + 1) / (self.step + 10))
-        current = self.network.state_dict()
-        for name, value in self.averaged.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(current[name], 1 - decay)
-            else:
-                value.copy_(current[name])
-
-    @torch.inference_mode()
-    def validate(self, originals: Tensor, copies: Tensor) -> tuple[float, float | None]:
-        """Accuracy of the averaged weights on views (n, 3, side, side) of photographs set aside,
-        and the threshold that gives it where the objective has one."""
-        vectors = [
-            torch.cat([self.averaged(batch) for batch in images.split(50)])
-            for images in (originals, copies)
-        ]
-        return self.objective.accuracy(*vectors)
-
-    def end_epoch(self, number: int, originals: Tensor, copies: Tensor) -> None:
-        """Add a point to the curves."""
-        loss, accuracy = np.mean(self.epoch, axis=0)
-        validation, threshold = self.validate(originals, copies)
-        self.curves.epoch.append(number)
-        self.curves.loss.append(round(float(loss), 4))
-        self.curves.accuracy.append(round(float(accuracy), 4))
-        self.curves.validation_accuracy.append(round(validation, 4))
-        if threshold is not None:
-            self.curves.threshold.append(threshold)
-        self.epoch = []
-
-    def used_up(self) -> bool:
-        """Whether all steps are made, or all CPU seconds spent."""
-        limit = self.recipe.cpu_seconds
-        return self.step >= self.recipe.steps or (limit is not None and self.spent >= limit)
-
-    def finished(self) -> bool:
-        """Whether the budget is used up, or validation accuracy has stopped rising."""
-        patience = self.recipe.patience
-        return self.used_up() or 0 < patience <= self.curves.without_gain()
-
-    @torch.inference_mode()
-    def mine(self, photos: PhotoCache) -> None:
-        """Find neighbours anew, if it is time: every MINING_STEPS, at the start only where there
-        are weights to start from."""
-        due = self.step % MINING_STEPS == 0 and (self.step > 0 or self.mines_at_once)
-        if self.recipe.hard > 0 and due:
-            self.neighbours = nearest_photographs(self.averaged, photos, self.recipe)
-
-    def plan(self, seconds: float) -> None:
-        """Fix the number of steps from the measured time of one."""
-        self.seconds = seconds
-        self.recipe = replace(self.recipe, steps=self.recipe.steps_in(seconds))
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint that replaces the last one whole."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
-        if self.neighbours is not None:
-            tensors["neighbours"] = torch.from_numpy(self.neighbours)
-        tensors = {k: v.contiguous().clone() for k, v in tensors.items()}
-        metadata = {
-            "step": str(self.step),
-            "curves": json.dumps(asdict(self.curves)),
-            "epoch": json.dumps(self.epoch),
-            "seconds": json.dumps(self.seconds),
-            "spent": json.dumps(self.spent),
-            "architecture": self.recipe.architecture,
-        }
-        part = path.with_suffix(".part")
-        save_file(tensors, part, metadata)
-        part.replace(path)
-
-    def restore(self, path: Path) -> None:
-        """Continue from a checkpoint.
-
-        Raises TrainingError where it is damaged or of another network.
-        """
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            for part, network in (("network.", self.network), ("averaged.", self.averaged)):
-                network.load_state_dict(
-                    {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
-                )
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise TrainingError(
-                f"{path} is no checkpoint of a {self.recipe.architecture} of {self.recipe.dim} "
-                f"dimensions; give another output folder or remove it ({str(error)[:200]})"
-            ) from error
-        self.step = int(metadata["step"])
-        if "neighbours" in tensors:
-            self.neighbours = tensors["neighbours"].numpy()
-        self.spent = json.loads(metadata.get("spent", "0.0"))
-        self.curves = Curves(**json.loads(metadata["curves"]))
-        self.epoch = [tuple(pair) for pair in json.loads(metadata.get("epoch", "[]"))]
-        seconds = json.loads(metadata.get("seconds", "null"))
-        if seconds is not None and self.recipe.minutes is not None:
-            self.plan(seconds)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, i, key = name.split(".")
-                state.setdefault(int(i), {})[key] = value
-        content = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": state, "param_groups": content["param_groups"]})
+    def plan(self) -> None:
+        """Fix how many steps the run makes, from the time that its first ones take."""
+        learner = self.learner
+        ends = self.run(min(learner.recipe.steps, learner.step + MEASURED_STEPS))[UNMEASURED_STEPS:]
+        if len(ends) > 1:
+            learner.plan((ends[-1] - ends[0]) / (len(ends) - 1))
+            save(learner, self.checkpoint)
 
 
 def learn(
@@ -594,77 +128,16 @@ def learn(
             f"{len(photos.aspects)} photographs are fewer than a batch of {recipe.images}; give "
             "more photographs or a smaller batch"
         )
-    per_epoch = len(photos.aspects) // recipe.images
     if recipe.epochs:
-        recipe = replace(recipe, steps=min(recipe.steps, recipe.epochs * per_epoch))
+        in_epochs = recipe.epochs * (len(photos.aspects) // recipe.images)
+        recipe = replace(recipe, steps=min(recipe.steps, in_epochs))
     learner = Learner(recipe, init)
     if checkpoint.exists():
-        learner.restore(checkpoint)
-    kept = validation_views(validation, recipe)
-    clock = time.process_time()
-
-    def spend(elsewhere: float) -> None:
-        """Add what this process has used since the last time, and its worker for a batch."""
-        nonlocal clock
-        now = time.process_time()
-        learner.spent += now - clock + elsewhere
-        clock = now
-
-    def run(until: int) -> list[float]:
-        """Learn up to a step; returns the moments at which steps ended."""
-        ends: list[float] = []
-        while learner.step < until and not learner.finished():
-            learner.mine(photos)
-            mined_again = (learner.step // MINING_STEPS + 1) * MINING_STEPS
-            ends += run_batches(min(until, mined_again))
-        return ends
-
-    def run_batches(until: int) -> list[float]:
-        ends, saved = [], time.monotonic()
-        batches = ViewBatches(photos, learner.recipe, learner.step, until, learner.neighbours)
-        loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
-        for views, ids, seconds in loader:
-            loss, accuracy = learner.learn(views, ids)
-            spend(seconds)
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} at step {learner.step}; run again with a lower learning "
-                    "rate"
-                )
-            ends.append(time.monotonic())
-            learner.epoch.append((loss, accuracy))
-            if learner.step % per_epoch == 0 or learner.used_up():
-                learner.end_epoch(math.ceil(learner.step / per_epoch), *kept)
-            done = learner.finished()
-            due = ends[-1] - saved > CHECKPOINT_SECONDS or learner.step % CHECKPOINT_STEPS == 0
-            if due or done:
-                learner.save(checkpoint)
-                saved = ends[-1]
-            if progress:
-                progress(learner.step, loss, accuracy)
-            if done:
-                break
-        return ends
-
-    if recipe.minutes is not None and learner.seconds is None and not learner.finished():
-        ends = run(min(recipe.steps, learner.step + MEASURED_STEPS))
-        measured = ends[UNMEASURED_STEPS:]
-        if len(measured) > 1:
-            learner.plan((measured[-1] - measured[0]) / (len(measured) - 1))
-            learner.save(checkpoint)
+        restore(learner, checkpoint)
+    loop = Loop(learner, photos, validation_views(validation, recipe), checkpoint, progress)
+    if recipe.minutes is not None and learner.seconds is None:
+        loop.plan()
     if planned and learner.recipe.steps < UNLIMITED:
         planned(learner.recipe.steps)
-    if not learner.finished():
-        run(learner.recipe.steps)
+    loop.run(learner.recipe.steps)
     return learner
-
-
-def validation_views(validation: PhotoCache, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Up to 500 photographs set aside, each in a first view and an edited one: uint8
-    (n, 3, side, side)."""
-    rng = np.random.default_rng([recipe.seed, 2])
-    rows = np.sort(rng.permutation(len(validation.aspects))[:VALIDATION_PHOTOS])
-    pixels, aspects = np.array(validation.pixels[rows]), validation.aspects[rows]
-    once = replace(recipe, strong_views=1)
-    views = OBJECTIVES[recipe.objective].views(pixels, aspects, once, recipe.sides[-1], rng)
-    return views[0], views[1]

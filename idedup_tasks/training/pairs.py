@@ -11,7 +11,6 @@ validation pairs at the threshold).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,9 +18,7 @@ from torch import Tensor
 from torch.nn import Parameter, functional
 
 from idedup_tasks.training.augment import GREY
-
-if TYPE_CHECKING:
-    from idedup_tasks.training.learn import Recipe
+from idedup_tasks.training.recipes import Recipe
 
 CROP = 0.1
 ROTATION = 15.0

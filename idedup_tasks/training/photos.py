@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from idedup_tasks.descriptors.runtime import usable_cores
+from idedup_tasks.compute import usable_cores
+from idedup_tasks.training.recipes import TrainingError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -19,10 +20,6 @@ SET_ASIDE = 6
 
 # Side of the square that a photograph is kept as: the default's input side.
 CACHE_SIDE = 192
-
-
-class TrainingError(Exception):
-    """The photographs or the earlier state given to training cannot be used."""
 
 
 def photo_files(folder: Path) -> list[Path]:

@@ -4,6 +4,11 @@
 Each leaves its result in the output folder, and repeated, goes on from there.
 """
 
+# ruff: noqa: E402 - what the next imports need is looked for first
+from idedup_tasks.extras import require
+
+require("torchvision", "Training")
+
 import json
 import shutil
 import time
@@ -27,35 +32,32 @@ from safetensors.torch import save_file
 
 from idedup_tasks.descriptors import (
     DEFAULT_DESCRIPTOR,
+    DecisionLevels,
     DescriptorCard,
-    Thresholds,
     load_card,
     load_descriptor,
 )
-from idedup_tasks.descriptors.card import (
-    REGISTERED_AS,
-    WEIGHTS_FOLDER,
-    file_sha256,
-    shipped_descriptors,
-)
+from idedup_tasks.descriptors.card import REGISTERED_AS, file_sha256
 from idedup_tasks.descriptors.conversion import convert
+from idedup_tasks.descriptors.named import WEIGHTS_FOLDER, shipped_descriptors
 from idedup_tasks.descriptors.registry import add_card, registered_card, registrations
-from idedup_tasks.settings import Places
-from idedup_tasks.settings import Thresholds as CheckedThresholds
+from idedup_tasks.settings import Places, Thresholds
 from idedup_tasks.training.augment import view_batches
 from idedup_tasks.training.calibrate import calibrate
 from idedup_tasks.training.copies import CopySet, make_copies
-from idedup_tasks.training.learn import RECIPES, Curves, Learner, Recipe, learn
+from idedup_tasks.training.learn import learn
+from idedup_tasks.training.learner import Curves, Learner
 from idedup_tasks.training.measure import pair_curve, summary
 from idedup_tasks.training.photos import (
     CACHE_SIDE,
     PhotoCache,
-    TrainingError,
     cache_photos,
     is_set_aside,
     photo_files,
 )
 from idedup_tasks.training.quantiser import train_quantiser
+from idedup_tasks.training.recipes import RECIPES, Recipe, TrainingError
+from idedup_tasks.training.start import starting_weights
 from idedup_tasks.training.whiten import fit_background, refit_head
 
 # Neither thresholds nor a comparison mean anything on fewer photographs set aside.
@@ -160,14 +162,6 @@ def fit(
     return card
 
 
-def starting_weights(init: str | None) -> str | None:
-    """Turn the name of a shipped descriptor into the path of its weights."""
-    if init is None or init == "imagenet" or Path(init).is_file():
-        return init
-    card = load_card(init)
-    return str(card.folder / card.weights)
-
-
 def learn_with_progress(
     split: Split,
     recipe: Recipe,
@@ -263,7 +257,7 @@ def write_weights(learner: Learner, output: Path, name: str) -> DescriptorCard:
         weights=weights.name,
         weights_sha256=file_sha256(weights),
         # Above every similarity: nothing is a duplicate until calibration has run.
-        thresholds=Thresholds(2.0, 2.0, 2.0, -1),
+        thresholds=DecisionLevels(2.0, 2.0, 2.0, -1),
         quantiser=f"{name}_quantiser.safetensors",
         quantiser_sha256="",
         figures={"training": training},
@@ -385,7 +379,7 @@ def register(
         model_id=model_id,
         descriptor=card.name,
         dim=card.dim,
-        thresholds=CheckedThresholds(**asdict(card.thresholds)),
+        thresholds=Thresholds(**asdict(card.thresholds)),
         location=location,
         card=card.content(),
     )

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from idedup_tasks.descriptors import DEFAULT_DESCRIPTOR, load_card
+from idedup_tasks.training.recipes import COMPARED, RECIPES, Recipe
 
 CPU_SECONDS = 3600.0
 
@@ -70,7 +71,6 @@ ROWS = (
 def train_row(row: Row, photos: Path, output: Path, cpu_seconds: float) -> Path:
     """Train and calibrate a row, or go on with it; returns its sidecar."""
     from idedup_tasks.training.copies import make_copies
-    from idedup_tasks.training.learn import COMPARED, RECIPES, Recipe
     from idedup_tasks.training.run import calibrate_card, fit, preprocess
 
     folder = output / row.folder

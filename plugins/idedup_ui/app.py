@@ -30,6 +30,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from idedup_tasks.pages.templates import templates
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse, WarehouseError
 from idedup_ui import progress
@@ -224,18 +225,12 @@ def _page(template: str, **content: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FilePath(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return templates(
+        FilePath(__file__).parent / "templates",
+        segment=lambda text: quote(str(text), safe=""),
+        moment=lambda at: at.strftime("%Y-%m-%d %H:%M") if at else "",
+        run_label=_run_label,
     )
-    environment.filters["segment"] = lambda text: quote(str(text), safe="")
-    environment.filters["size"] = _size
-    environment.filters["moment"] = lambda at: at.strftime("%Y-%m-%d %H:%M") if at else ""
-    environment.filters["run_label"] = _run_label
-    return environment
 
 
 def _run_label(run: Mapping[str, Any]) -> str:
@@ -243,12 +238,3 @@ def _run_label(run: Mapping[str, Any]) -> str:
     last) or, without one, when it was started."""
     kind, _, moment = run["run_id"].rpartition("__")
     return f"{kind} {str(run['window_start'] or moment)[:10]}".strip()
-
-
-def _size(count: float | None) -> str:
-    value = float(count or 0)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} TB"

@@ -171,7 +171,8 @@ def test_a_notifier_that_cannot_be_made_is_a_fault_of_the_file(
 ) -> None:
     dag = dag_of(folder, source="/photos", alerts=[alert])
     assert "invalid-config" in dag.tags
-    assert named in str(dag.doc_md) and "told.yaml" in str(dag.doc_md)
+    assert named in str(dag.doc_md)
+    assert "told.yaml" in str(dag.doc_md)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,8 @@ def test_a_collection_file_runs_no_code(
     dag = dag_of(folder, source="/photos", alerts=[{"notifier": notifier, "arguments": given}])
     assert "invalid-config" in dag.tags
     assert f"told.yaml: alerts: {notifier}" in str(dag.doc_md)
-    assert not made.exists() and "planted" not in sys.modules
+    assert not made.exists()
+    assert "planted" not in sys.modules
     # The command line says so too, where it can tell by the name.
     named = notifier.startswith(("recording.", "airflow.providers.smtp"))
     assert cli.main(["collections", "check"]) == (0 if named else 1)

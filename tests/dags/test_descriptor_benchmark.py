@@ -9,13 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import builders
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from idedup_dags import benchmark
-from PIL import Image
 
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse
@@ -26,7 +25,8 @@ FILE = Path(__file__).resolve().parents[2] / "dags/idedup_dags/descriptor_benchm
 @pytest.fixture(scope="module")
 def dag() -> DAG:
     spec = importlib.util.spec_from_file_location("descriptor_benchmark", FILE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["descriptor_benchmark"] = module
     spec.loader.exec_module(module)
@@ -35,10 +35,12 @@ def dag() -> DAG:
 
 
 def test_it_is_wired_for_operators(dag: DAG) -> None:
-    assert dag.dag_id == "descriptor_benchmark" and "idedup" in dag.tags
+    assert dag.dag_id == "descriptor_benchmark"
+    assert "idedup" in dag.tags
     assert dag.timetable.can_be_scheduled is False
     (measure,) = dag.tasks
-    assert measure.owner == "idedup" and measure.retries >= 3
+    assert measure.owner == "idedup"
+    assert measure.retries >= 3
     assert measure.execution_timeout == timedelta(hours=24)
     for part in ("Purpose", "Inputs", "Outputs", "How to backfill", "Triage notes"):
         assert part in str(dag.doc_md)
@@ -47,11 +49,7 @@ def test_it_is_wired_for_operators(dag: DAG) -> None:
 
 
 def test_a_run_writes_the_page_and_the_rows(dag: DAG, airflow_home: Path) -> None:
-    photos = airflow_home / "idedup/photos/a few"
-    photos.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (6, 7, 7, 3), np.uint8)):
-        Image.fromarray(coarse).resize((90, 70)).save(photos / f"{i}.png")
+    photos = builders.save_scenes(airflow_home / "idedup/photos/a few", 6)
     run = dag.test(run_conf={"photos": str(photos), "methods": ["ahash", "phash"]})
     assert run.state == "success"
     places = Places.from_environment()
@@ -59,7 +57,8 @@ def test_a_run_writes_the_page_and_the_rows(dag: DAG, airflow_home: Path) -> Non
     results = json.loads((folder / "benchmark.json").read_text())
     assert results["benchmark_id"] == run.run_id
     assert set(results["methods"]) == {"ahash", "phash"}
-    assert (folder / "benchmark.html").is_file() and (folder / "benchmark.csv").is_file()
+    assert (folder / "benchmark.html").is_file()
+    assert (folder / "benchmark.csv").is_file()
     rows = Warehouse(places.warehouse).query("benchmarks")
     (row,) = [
         row

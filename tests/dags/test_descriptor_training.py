@@ -12,13 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
+import builders
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from idedup_dags import training as tasks
-from PIL import Image
 
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse
@@ -31,7 +30,8 @@ ORDER = ["preprocess", "train", "calibrate", "benchmark", "register"]
 def parse() -> DAG:
     path = ROOT / "dags/idedup_dags/descriptor_training.py"
     spec = importlib.util.spec_from_file_location("descriptor_training", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["descriptor_training"] = module
     spec.loader.exec_module(module)
@@ -57,10 +57,12 @@ def test_parsing_imports_nothing_heavy() -> None:
 def test_the_dag_is_five_steps_in_order() -> None:
     dag = parse()
     assert [task.task_id for task in dag.topological_sort()] == ORDER
-    assert dag.schedule is None and dag.max_active_runs == 1
+    assert dag.schedule is None
+    assert dag.max_active_runs == 1
     assert {"idedup", "descriptor"} <= dag.tags
     for task in dag.tasks:
-        assert task.retries >= 3 and task.owner == "idedup"
+        assert task.retries >= 3
+        assert task.owner == "idedup"
         assert task.retry_exponential_backoff > 1
         assert task.max_retry_delay <= timedelta(hours=1)
         assert task.execution_timeout is not None
@@ -78,12 +80,19 @@ def test_the_form_offers_each_network_that_has_a_recipe() -> None:
     assert form["network"] == "mobilenet_v3"
 
 
+def test_the_budget_of_the_form_is_the_recipes() -> None:
+    form = {"network": "lenet", "minutes": None, "steps": 9, "cpu_seconds": 60, "batch": 4}
+    recipe = tasks.recipe_of({**form, "side": 32})
+    assert (recipe.steps, recipe.minutes, recipe.cpu_seconds) == (9, None, 60)
+    assert (recipe.images, recipe.sides) == (4, (32,))
+
+
 def test_faults_of_the_photographs_are_not_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IDEDUP_PHOTOS", str(tmp_path))
     given: dict[str, Any] = {"photos": str(tmp_path), "network": "lenet"}
-    given |= dict.fromkeys(("steps", "minutes", "side", "batch"))
+    given |= dict.fromkeys(("steps", "minutes", "cpu_seconds", "side", "batch"))
     run = {"params": given, "dag_run": SimpleNamespace(run_id="manual__1")}
     monkeypatch.setattr(tasks, "get_current_context", lambda: run)
     with pytest.raises(AirflowFailException, match="holds no photographs"):
@@ -116,13 +125,8 @@ def test_a_run_keeps_its_folder_over_tries(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_run_ends_with_a_registered_descriptor(
     airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
+    photos = builders.save_scenes(tmp_path / "photos", 750)
     monkeypatch.setenv("IDEDUP_PHOTOS", str(photos))
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (750, 7, 7, 3), np.uint8)):
-        image = Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
-        image.save(photos / f"{i:05}.jpg")
 
     def benchmark(calibrated: dict[str, Any]) -> dict[str, Any]:
         # The real one starts processes, which a process that has trained cannot: see the Makefile.
@@ -139,7 +143,8 @@ def test_a_run_ends_with_a_registered_descriptor(
     assert values["train"]["steps"] == 2
     assert len(json.dumps(values)) < 10_000
     registered = values["register"]
-    assert registered["registered"] and registered["model_id"] == values["calibrate"]["model_id"]
+    assert registered["registered"]
+    assert registered["model_id"] == values["calibrate"]["model_id"]
     assert (Path(registered["location"]) / "registration.json").is_file()
     rows = Warehouse(Places.from_environment().warehouse).query("registered_models")
     assert [row["model_id"] for row in rows] == [registered["model_id"]]
@@ -148,11 +153,7 @@ def test_a_run_ends_with_a_registered_descriptor(
 def test_the_benchmark_is_recorded_under_the_runs_name(
     airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (30, 7, 7, 3), np.uint8)):
-        Image.fromarray(coarse).resize((96, 96), 3).save(photos / f"{i:05}.jpg")
+    photos = builders.save_scenes(tmp_path / "photos", 30)
     monkeypatch.setenv("IDEDUP_PHOTOS", str(photos))
     monkeypatch.setattr("idedup_tasks.benchmarks.methods.HASHES", ("phash",))
     given = {"photos": str(photos), "benchmark_photos": None}
@@ -163,7 +164,7 @@ def test_the_benchmark_is_recorded_under_the_runs_name(
     }
     monkeypatch.setattr(tasks, "get_current_context", lambda: run)
     # Any descriptor will do, and the shipped one is there.
-    from idedup_tasks.descriptors.card import WEIGHTS_FOLDER
+    from idedup_tasks.descriptors.named import WEIGHTS_FOLDER
 
     output = tmp_path / "output"
     output.mkdir()
@@ -178,4 +179,5 @@ def test_the_benchmark_is_recorded_under_the_runs_name(
 
     links = sorted((output / "set_aside").iterdir())
     aside = [file for file in photo_files(photos) if is_set_aside(file)]
-    assert [link.resolve() for link in links] == aside and aside
+    assert [link.resolve() for link in links] == aside
+    assert aside

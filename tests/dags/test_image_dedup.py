@@ -70,14 +70,11 @@ def test_parsing_imports_nothing_heavy() -> None:
     assert heavy == []
 
 
-def test_the_dag_file_only_wires() -> None:
-    assert len((ROOT / "dags/idedup_dags/image_dedup.py").read_text().splitlines()) < 100
-
-
 def test_each_collection_is_a_dag_of_six_stages_and_their_gates(shipped: dict[str, DAG]) -> None:
     for dag in shipped.values():
         assert dag.dag_id.startswith("image_dedup_")
-        assert "idedup" in dag.tags and "invalid-config" not in dag.tags
+        assert "idedup" in dag.tags
+        assert "invalid-config" not in dag.tags
         expected = [f"{stage}.{task}" for stage in STAGES for task in ("prepare", "gate")]
         assert [task.task_id for task in dag.topological_sort()] == expected
         for before, after in pairwise(expected):
@@ -285,7 +282,8 @@ def test_a_worker_reads_a_connection_from_its_environment_as_airflow_does(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_ACME_S3", stated)
     expected = connections.source_options(Connection.get("acme_s3"))
-    assert expected and connections.Access("acme_s3").options() == expected
+    assert expected
+    assert connections.Access("acme_s3").options() == expected
 
 
 @pytest.mark.parametrize(
@@ -332,22 +330,3 @@ def test_what_tasks_hand_each_other_is_small(finished_run: Any) -> None:
         values = {row.task_id: json.dumps(row.value) for row in session.execute(query)}
     assert len(values) == 12
     assert max(map(len, values.values())) < 5_000
-
-
-def test_each_field_of_a_form_says_what_empty_means(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("name: a\nsource: /pictures\n")
-    modules = [f.stem for f in (ROOT / "dags").glob("*.py")]
-    fields = {
-        (dag.dag_id, name): dag.params.get_param(name)
-        for module in modules
-        for dag in dags_of(parse(tmp_path, module)).values()
-        for name in dag.params
-    }
-    assert len({dag_id for dag_id, _ in fields if not dag_id.startswith("invalid")}) == 4
-    for field, param in fields.items():
-        says, wanted = param.description or "", param.schema.get("type")
-        assert says.endswith("."), field
-        if wanted == "boolean":
-            assert says.startswith("Off: "), field
-        elif "null" in (wanted or []) and field[1] != "end":
-            assert "Empty" in says, field

@@ -20,7 +20,8 @@ FILE = Path(__file__).resolve().parents[2] / "dags/idedup_dags/idedup_maintenanc
 @pytest.fixture(scope="module")
 def dag() -> DAG:
     spec = importlib.util.spec_from_file_location("maintenance_dag", FILE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     [found] = [d for d in vars(module).values() if isinstance(d, DAG)]
@@ -29,7 +30,8 @@ def dag() -> DAG:
 
 def test_it_only_wires_and_is_paused(dag: DAG) -> None:
     assert len(FILE.read_text().splitlines()) < 100
-    assert dag.is_paused_upon_creation and not dag.catchup
+    assert dag.is_paused_upon_creation
+    assert not dag.catchup
     assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
     for part in ("Purpose", "Inputs", "Outputs", "How to backfill", "Triage notes"):
         assert part in str(dag.doc_md)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ Visitor = Callable[[str | None], TestClient]
 
 
 @pytest.fixture(scope="module")
-def visitor(finished_run: Any) -> Iterator[Visitor]:
+def visitor(finished_run: Any) -> Visitor:
     """A client of Airflow's API server, signed in with a role, or not at all."""
     from airflow.api_fastapi.app import create_app, get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -40,7 +40,7 @@ def visitor(finished_run: Any) -> Iterator[Visitor]:
             client.headers["Authorization"] = f"Bearer {token}"
         return client
 
-    yield visit
+    return visit
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,8 @@ def test_there_is_no_description_of_the_routes(visitor: Visitor) -> None:
 def test_paths_lead_nowhere(visitor: Visitor, path: str) -> None:
     answer = visitor("admin").get(path)
     assert answer.status_code in (404, 422), answer.text[:200]
-    assert "root:" not in answer.text and "SQLite format" not in answer.text
+    assert "root:" not in answer.text
+    assert "SQLite format" not in answer.text
 
 
 def test_the_plugin_adds_a_page_and_a_tab_of_each_run() -> None:
@@ -158,7 +159,8 @@ def test_the_run_page_is_the_report_that_the_stage_wrote(
     path = stages[-1]["versions_written"]["report"]
     head, body = Lake(places.lake, "small").read_text(path).split("<body>")
     page = visitor("viewer").get(pages[1]).text
-    assert page.startswith(head) and page.endswith(body)
+    assert page.startswith(head)
+    assert page.endswith(body)
     assert "earlier try" not in page
 
 
@@ -194,7 +196,8 @@ def test_a_fault_is_a_page(
     answer = visitor(role).get(path)
     assert answer.status_code == status
     assert answer.headers["content-type"].startswith("text/html")
-    assert says in answer.text and "{" not in answer.text.split("<body>")[1]
+    assert says in answer.text
+    assert "{" not in answer.text.split("<body>")[1]
 
 
 def test_a_run_that_waits_says_so_and_looks_again(visitor: Visitor, finished_run: Any) -> None:
@@ -239,7 +242,8 @@ def test_a_run_that_is_repeated_says_so_above_its_earlier_report(
         page = visitor("viewer").get(pages[1]).text
     finally:
         become("success")
-    assert "report below is of an earlier try" in page and "Duplicates in small" in page
+    assert "report below is of an earlier try" in page
+    assert "Duplicates in small" in page
 
 
 def a_run_at(state: str, paused: bool = False, **tasks: str) -> Any:
@@ -278,7 +282,8 @@ def test_a_run_says_where_it_is(airflow_home: Path) -> None:
     assert "ingest failed: The bucket is gone." in text
     assert "Not begun: prefilter, embed, index, group, report." in text
     assert "clear the failed stage's prepare" in text
-    assert "paused" in said("queued", True) and "paused" not in said("queued")
+    assert "paused" in said("queued", True)
+    assert "paused" not in said("queued")
     assert "ended without a task" in said("success")
     assert "Clear report.prepare" in said("success", **ingested)
 
@@ -337,7 +342,8 @@ def test_a_collection_whose_dag_may_not_be_read_is_not_shown(
     manager = type(get_auth_manager())
     monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda *_, **__: {"another"})
     text = visitor("viewer").get("/idedup/").text
-    assert "small" not in text and "reject_ratio" not in text
+    assert "small" not in text
+    assert "reject_ratio" not in text
 
 
 def test_uncertain_members_are_counted_and_marked(
@@ -370,7 +376,8 @@ def test_one_scan_has_the_same_numbers_everywhere(
     result = scan(source, tmp_path / "found", settings=tmp_path / "settings.yaml")
     counts, places = result.summary["counts"], places_of_scan(result.output)
     files, decoded, rejected = counts["images"], counts["decoded"], counts["rejected"]
-    assert rejected == 1 and decoded == files - 1 == len(list(source.iterdir())) - 1
+    assert rejected == 1
+    assert decoded == files - 1 == len(list(source.iterdir())) - 1
 
     name = result.summary["collection"]
     [totals] = Warehouse(places.warehouse).query("totals", collection=name)
@@ -386,15 +393,19 @@ def test_one_scan_has_the_same_numbers_everywhere(
         )
 
     report = words(result.report.read_text())
-    assert f"Images {decoded} of {files} files, " in report and f"; {rejected} rejected" in report
+    assert f"Images {decoded} of {files} files, " in report
+    assert f"; {rejected} rejected" in report
     monkeypatch.setenv("IDEDUP_WAREHOUSE", places.warehouse)
     monkeypatch.setenv("IDEDUP_LAKE", places.lake)
     manager, readable = type(get_auth_manager()), {f"image_dedup_{name}"}
     monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda *_, **__: readable)
     page = words(visitor("viewer").get("/idedup/").text)
-    assert f"{decoded} images of {files} files, " in page and f"{rejected} files rejected" in page
-    assert f"{counts['groups']} groups" in page and f"Groups {counts['groups']} " in report
-    assert "EUR a month" in page and "EUR a GB" in report
+    assert f"{decoded} images of {files} files, " in page
+    assert f"{rejected} files rejected" in page
+    assert f"{counts['groups']} groups" in page
+    assert f"Groups {counts['groups']} " in report
+    assert "EUR a month" in page
+    assert "EUR a GB" in report
 
 
 def test_without_a_warehouse_there_is_a_sentence(

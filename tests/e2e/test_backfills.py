@@ -49,7 +49,8 @@ def test_an_earlier_interval_afterwards(
         airflow.request("POST", f"/dags/{DAG}/clearTaskInstances", cleared)
         wait_for_runs(airflow, DAG, {DAYS[2]: "success"})
         tries = {t["task_id"]: t["try_number"] for t in airflow.tasks(DAG, run_id)}
-        assert tries["embed.prepare"] == 2 and tries["embed.gate"] == 1
+        assert tries["embed.prepare"] == 2
+        assert tries["embed.gate"] == 1
         assert state(places.warehouse) == before
 
         # The day before all of them.

@@ -1,4 +1,4 @@
-"""Jobs for the workers of `test_cluster`, which import them by name."""
+"""Jobs for the workers of `test_compute`, which import them by name."""
 
 from __future__ import annotations
 

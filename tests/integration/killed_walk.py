@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import builders
 from builders import Bench
+from deltalake import DeltaTable
 
 import idedup_tasks.stages.embed.prepare
 import idedup_tasks.stages.group.prepare
 import idedup_tasks.stages.index.prepare
-import idedup_tasks.stages.ingest.prepare
+import idedup_tasks.stages.ingest.planning
 import idedup_tasks.stages.report.page
 from idedup_tasks import lake, pipeline, warehouse
 from idedup_tasks.settings import STAGES, Collection
@@ -58,8 +59,8 @@ class Moments:
 def watch(moments: Moments) -> None:
     """Put moments into everything that changes the lake or the warehouse."""
     create, publish = lake.Lake.create, lake.Lake.publish
-    transaction = lake.DeltaTable.create_write_transaction
-    execute = warehouse.Warehouse._execute
+    transaction = DeltaTable.create_write_transaction
+    execute = warehouse.Warehouse.execute
 
     @contextmanager
     def watched_create(self: Any, relative: str, *args: Any, **options: Any) -> Iterator[IO[bytes]]:
@@ -87,15 +88,15 @@ def watch(moments: Moments) -> None:
 
     lake.Lake.create = watched_create  # type: ignore[method-assign]
     lake.Lake.publish = watched_publish  # type: ignore[method-assign]
-    lake.DeltaTable.create_write_transaction = watched_transaction  # type: ignore[method-assign]
-    warehouse.Warehouse._execute = watched_execute  # type: ignore[method-assign]
+    DeltaTable.create_write_transaction = watched_transaction  # type: ignore[method-assign]
+    warehouse.Warehouse.execute = watched_execute  # type: ignore[method-assign]
 
 
 def walk(order: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
     builders.doubles(replace)
     builders.unguarded(replace)
     # Small chunks, so that a kill can come between two.
-    idedup_tasks.stages.ingest.prepare.CHUNK = idedup_tasks.stages.embed.prepare.CHUNK = 2
+    idedup_tasks.stages.ingest.planning.CHUNK = idedup_tasks.stages.embed.prepare.CHUNK = 2
     reads: list[str] = []
     read = builders.read_in_process
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
+import builders
 import pytest
-from PIL import Image
 
 from idedup_tasks import cli
 from idedup_tasks.warehouse import Warehouse
@@ -15,12 +14,7 @@ from idedup_tasks.warehouse import Warehouse
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (30, 7, 7, 3), np.uint8)):
-        size = (int(rng.integers(80, 140)), 100)
-        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(folder / f"{i:02}.jpg")
-    return folder
+    return builders.save_scenes(tmp_path_factory.mktemp("photos"), 30)
 
 
 def test_descriptor_and_hashes_on_a_folder(
@@ -32,17 +26,21 @@ def test_descriptor_and_hashes_on_a_folder(
     options = ["--methods", "ahash,phash,mobilenet_v3", "--device", "cpu", "--warehouse", url]
     assert cli.main([*arguments, *options]) == 0
     said = capsys.readouterr()
-    assert "mobilenet_v3" in said.out and f"Report: {tmp_path}/out/benchmark.html" in said.out
+    assert "mobilenet_v3" in said.out
+    assert f"Report: {tmp_path}/out/benchmark.html" in said.out
     assert "encoding" in said.err
     results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
-    assert results["dataset"]["originals"] == 30 and results["dataset"]["queries"] == 150
+    assert results["dataset"]["originals"] == 30
+    assert results["dataset"]["queries"] == 150
     descriptor = results["methods"]["mobilenet_v3"]
     assert descriptor["model_id"].startswith("mobilenet_v3-")
-    assert descriptor["model_bytes"] > 1e6 and descriptor["groups"]["made_by"] == "average linkage"
+    assert descriptor["model_bytes"] > 1e6
+    assert descriptor["groups"]["made_by"] == "average linkage"
     # Even of colour fields, which it never saw, it knows more copies than a hash.
     assert descriptor["map"]["all"] > results["methods"]["ahash"]["map"]["all"]
     page = (tmp_path / "out" / "benchmark.html").read_text()
-    assert "mobilenet_v3" in page and "98.68 %" in page
+    assert "mobilenet_v3" in page
+    assert "98.68 %" in page
     rows = Warehouse(url).query("benchmarks")
     assert {row["method"] for row in rows} == {"ahash", "phash", "mobilenet_v3"}
     assert {row["benchmark_id"] for row in rows} == {results["benchmark_id"]}
@@ -56,13 +54,15 @@ def test_the_workflow_on_layouts_that_are_drawn(
     assert cli.main(["benchmark", *options, "--output", str(tmp_path / "out")]) == 0
     assert "scanning" in capsys.readouterr().err
     results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
-    assert results["dataset"]["images"] == 10 and list(results["methods"]) == [
+    assert results["dataset"]["images"] == 10
+    assert list(results["methods"]) == [
         "idedup-scan",
         "phash",
     ]
     # Six families, so that nothing looks alike: both pictures with copies are found with them.
     found = results["methods"]["idedup-scan"]
-    assert found["groups"]["pairwise_recall"] == 1 and found["rejected"] == 0
+    assert found["groups"]["pairwise_recall"] == 1
+    assert found["rejected"] == 0
     assert found["groups"]["duplicates"]["pairwise_precision"] == 1
 
 
@@ -89,7 +89,9 @@ def test_bad_use_is_answered_by_a_sentence(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["benchmark", *options]) == code
     said = capsys.readouterr()
-    assert says in said.err and len(said.err.strip().splitlines()) == 1 and not said.out
+    assert says in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert not said.out
 
 
 def test_a_warehouse_that_is_not_ready_is_known_before_anything_is_measured(

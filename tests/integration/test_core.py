@@ -155,7 +155,8 @@ def test_what_core_makes_is_whole(core: dict[str, Any]) -> None:
     [first, *_] = json.loads(core["query"].out)
     assert (first["relation"], first["score"]) == ("exact", 1.0)
     page = (folder / "why.html").read_text()
-    assert page.startswith("<!doctype html>") and page.count("data:image/jpeg;base64,") == 6
+    assert page.startswith("<!doctype html>")
+    assert page.count("data:image/jpeg;base64,") == 6
     with Image.open(folder / "why.png") as drawn:
         assert drawn.width >= 900
     assert core["imported"] == []
@@ -182,7 +183,8 @@ def test_what_needs_an_extra_names_it_in_one_sentence(
     core: dict[str, Any], command: str, said: str
 ) -> None:
     code, out, err = core[command]
-    assert code in (1, 2) and out == ""
+    assert code in (1, 2)
+    assert out == ""
     # A scan on Dask has shown its first bar by then.
     [*bars, sentence] = err.splitlines()
     assert said in sentence

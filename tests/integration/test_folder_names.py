@@ -51,7 +51,8 @@ def test_lake_and_warehouse_lie_in_the_folder_or_nowhere(
     try:
         lake = Lake(places.lake, "photos")
     except SettingsError as refused:
-        assert "\n" not in str(refused) and str(refused).endswith("name another folder.")
+        assert "\n" not in str(refused)
+        assert str(refused).endswith("name another folder.")
         str(refused).encode()  # can be printed
         assert not made(base)
         return
@@ -104,7 +105,8 @@ def test_a_scan_into_a_name_that_tables_cannot_have_is_refused(
     builders.place(source, "1.png", builders.encoded(builders.scene(1)), 0)
     assert cli.main(["scan", str(source), "-o", str(tmp_path / name)]) == 2
     said = capsys.readouterr().err
-    assert "cannot hold a lake" in said and said.count("\n") == 1
+    assert "cannot hold a lake" in said
+    assert said.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"source"}
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class Walker:
             "day": day,
             "answer": str(self._answers),
         }
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         status = json.loads(self._process.stdout.readline())["status"]
@@ -60,12 +62,20 @@ class Walker:
 
 
 @pytest.fixture(scope="module")
-def walker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
-    walker = Walker(tmp_path_factory.mktemp("walker") / "answer.json")
+def walkers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Walker]]:
+    """Two, so that two kills are gone through at the same time."""
+    answers = tmp_path_factory.mktemp("walkers")
+    walkers = [Walker(answers / f"{number}.json") for number in range(2)]
     try:
-        yield walker
+        yield walkers
     finally:
-        walker.close()
+        for walker in walkers:
+            walker.close()
+
+
+@pytest.fixture(scope="module")
+def walker(walkers: list[Walker]) -> Walker:
+    return walkers[0]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +144,7 @@ def _chosen(stage: str, moments: list[str]) -> list[int]:
 def test_a_kill_leaves_the_old_or_the_new(
     begun: Bench,
     undisturbed: tuple[dict[str, Any], dict[str, list[str]]],
-    walker: Walker,
+    walkers: list[Walker],
     tmp_path: Path,
     stage: str,
 ) -> None:
@@ -142,26 +152,32 @@ def test_a_kill_leaves_the_old_or_the_new(
     position = STAGES.index(stage)
     before = _copied(begun, tmp_path / "before")
     if position:
-        assert walker.walk(before, None, stages=STAGES[:position])[0] == 0
+        assert walkers[0].walk(before, None, stages=STAGES[:position])[0] == 0
     held = {name: before.run().lake.snapshot(name).version for name in TABLES}
     rows = {name: before.run().lake.snapshot(name).read() for name in TABLES}
     kills = _chosen(stage, moments[stage])
     assert len(kills) >= 6
-    for kill in kills:
-        what = moments[stage][kill]
-        bench = _copied(before, tmp_path / f"{kill}")
-        order = {"stages": STAGES[position : position + 1], "stage": stage, "kill_at": kill}
-        status, _ = walker.walk(bench, None, **order)
-        assert status == -signal.SIGKILL, f"{what}: not killed"
-        lake = bench.run().lake
-        for name in TABLES:
-            assert lake.snapshot(name, held[name]).read().equals(rows[name]), f"{what}: {name}"
-            lake.snapshot(name).read()  # whatever is the newest, it can be read
-        status, _ = walker.walk(bench, None, stages=STAGES[position:])
-        assert status == 0
-        found = differences(current_state(bench.run()), expected)
-        assert found == {}, f"killed at {what}"
-        shutil.rmtree(bench.home)
+
+    def survive(walker: Walker, kills: list[int]) -> None:
+        for kill in kills:
+            what = moments[stage][kill]
+            bench = _copied(before, tmp_path / f"{kill}")
+            order = {"stages": STAGES[position : position + 1], "stage": stage, "kill_at": kill}
+            status, _ = walker.walk(bench, None, **order)
+            assert status == -signal.SIGKILL, f"{what}: not killed"
+            lake = bench.run().lake
+            for name in TABLES:
+                assert lake.snapshot(name, held[name]).read().equals(rows[name]), f"{what}: {name}"
+                lake.snapshot(name).read()  # whatever is the newest, it can be read
+            status, _ = walker.walk(bench, None, stages=STAGES[position:])
+            assert status == 0
+            found = differences(current_state(bench.run()), expected)
+            assert found == {}, f"killed at {what}"
+            shutil.rmtree(bench.home)
+
+    with ThreadPoolExecutor(len(walkers)) as threads:
+        halves = [kills[i :: len(walkers)] for i in range(len(walkers))]
+        assert list(threads.map(survive, walkers, halves)) == [None] * len(walkers)
 
 
 def test_finished_chunks_are_not_read_again(

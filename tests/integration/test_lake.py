@@ -26,10 +26,11 @@ from idedup_tasks.lake import (
     Lake,
     TableChange,
 )
+from idedup_tasks.periods import period_of
 from idedup_tasks.pipeline import QualityFailure
 from idedup_tasks.run import ModelMismatch, Run
-from idedup_tasks.settings import STAGES, period_of
-from idedup_tasks.stages.index.prepare import DamagedShard, ids_path, search, shards
+from idedup_tasks.settings import STAGES
+from idedup_tasks.shards import DamagedShard, ids_path, open_shards, search
 
 AFTER_INGEST = STAGES[1:]
 
@@ -71,7 +72,8 @@ def test_a_named_data_file_is_written_once(tmp_path: Path) -> None:
     assert lake.written("pairs", {}, "other.parquet") is None
     Path(lake.path(f"pairs/{first.path}")).write_bytes(b"PAR1 and no more")
     damaged = lake.written("pairs", {}, "chunk.parquet")
-    assert damaged is not None and damaged.rows == -1
+    assert damaged is not None
+    assert damaged.rows == -1
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
@@ -125,7 +127,7 @@ def test_a_damaged_shard_is_found_and_rebuilt(bench: Bench, unguarded: None, dam
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     with pytest.raises(DamagedShard, match="rerun the index stage"):
-        list(shards(run.lake, run.lake.snapshot("index"), run.model_id))
+        list(open_shards(run.lake, run.lake.snapshot("index"), run.model_id))
     with pytest.raises(DamagedShard):
         pipeline.prepare("group", run)
     counts = walk(run)["index"]["counts"]
@@ -143,7 +145,7 @@ def test_searching_leaves_out_what_is_no_longer_active(bench: Bench, unguarded: 
     run = bench.run()
     query = np.zeros((1, 256), dtype=np.float32)
     query[0, 4:6] = np.cos(np.deg2rad(50)), np.sin(np.deg2rad(50))  # where 06.png was
-    names, scores = search(run, query, k=4)
+    names, scores = search(run.lake, run.model_id, query, k=4)
     keys = run.lake.snapshot("images").read(["image_id", "key"]).to_pylist()
     key_of = {row["image_id"]: row["key"] for row in keys}
     assert [key_of[n] for n in names[0][:2]] in (["05.png", "07.png"], ["07.png", "05.png"])
@@ -309,7 +311,8 @@ def test_three_thousand_alike_make_one_group_and_few_pairs(bench: Bench, unguard
     run = _planted(bench, vectors)
     counts = walk(run, ["index", "group", "report"])["group"]["counts"]
     assert counts["pairs_found"] == 3_000 * 2_999 // 2
-    assert counts["groups"] == 1 and counts["largest_group"] == 3_000
+    assert counts["groups"] == 1
+    assert counts["largest_group"] == 3_000
     limit = run.collection.grouping.pairs_per_image
     assert 0 < counts["pairs"] <= 3_000 * limit
     pairs = run.lake.snapshot("pairs").read()
@@ -385,6 +388,32 @@ def test_another_rule_of_arrival_is_reconciled(
     assert differences(current_state(changed.run()), current_state(fresh.run())) == {}
 
 
+def test_a_key_without_the_date_of_the_template_is_rejected(bench: Bench, unguarded: None) -> None:
+    """Also when it was taken in under another rule; and taken in when the template is mended."""
+    builders.place(bench.source, "in/2026/01/01/a.png", Picture(1 << 40, 1).content, 0)
+    for key in ("in/2026/13/01/b.png", "in/lost/2026/01/02/c.png", "in/d.png"):
+        builders.place(bench.source, key, Picture(1 << 20, 1).content, 0)
+
+    def rejected(template: str | None) -> dict[str, str]:
+        arrival = {"rule": "modified"} if template is None else {"rule": "key"}
+        run = bench.with_settings(arrival=arrival | {"template": template}).run()
+        walk(run)
+        again = walk(run)["ingest"]["counts"]
+        assert again["decoded"] + again["rejected"] == again["listed"] == 4
+        rows = run.lake.snapshot("images").read(["key", "status", "reason"]).to_pylist()
+        assert len(rows) == 4
+        return {row["key"]: row["reason"] for row in rows if row["status"] == "rejected"}
+
+    assert rejected(None) == {}
+    found = rejected("in/{year}/{month}/{day}/")
+    assert set(found) == {"in/2026/13/01/b.png", "in/lost/2026/01/02/c.png", "in/d.png"}
+    assert set(found.values()) == {
+        "Its key lacks the date that `arrival` asks for (in/{year}/{month}/{day}/): move it, or "
+        "mend the template."
+    }
+    assert set(rejected("/{year}/{month}/{day}/")) == {"in/2026/13/01/b.png", "in/d.png"}
+
+
 # --- what the log says ---------------------------------------------------------------------------
 
 
@@ -424,4 +453,5 @@ def test_a_gate_that_stays_shut_says_which_rule_and_what_to_do(bench: Bench) -> 
         "ingest of drawn is not published: removal_ratio: found max_removed_ratio 0.5, expected at "
         "most 0% of a partition vanished. Mend the cause, then have ingest prepared again; "
     )
-    assert "\n" not in said and prepared["candidate"] in said
+    assert "\n" not in said
+    assert prepared["candidate"] in said

@@ -56,8 +56,8 @@ def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def small_files(set_attribute: Callable[[str, Any], None]) -> None:
-    for stage in ("ingest", "embed"):
-        set_attribute(f"idedup_tasks.{stage}.CHUNK", 2)
+    for chunks in ("ingest.planning", "embed.prepare"):
+        set_attribute(f"idedup_tasks.stages.{chunks}.CHUNK", 2)
     set_attribute("idedup_tasks.stages.index.prepare.SHARD", 5)
 
 
@@ -97,7 +97,8 @@ def test_compaction_changes_files_and_nothing_else(filled: Bench) -> None:
     expected, run = settle(filled), filled.run()
     before = files(run)
     done = {c.table: c for c in maintenance.compact(run)}
-    assert before["images"] > 3 and before["embeddings"] > 3
+    assert before["images"] > 3
+    assert before["embeddings"] > 3
     assert files(run)["images"] == files(run)["embeddings"] == 3  # one a day
     assert (done["images"].before, done["images"].after) == (before["images"], 3)
     assert differences(current_state(run), expected) == {}
@@ -123,7 +124,8 @@ def test_compaction_says_that_no_data_changed(filled: Bench) -> None:
         snapshot = run.lake.snapshot(name)
         assert snapshot.metadata == held[name]
         log = run.lake.read_text(f"{name}/_delta_log/{snapshot.version:020}.json")
-        assert '"dataChange":false' in log and '"dataChange":true' not in log
+        assert '"dataChange":false' in log
+        assert '"dataChange":true' not in log
 
 
 def test_small_shards_become_one(filled: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +170,8 @@ def test_a_run_that_publishes_meanwhile_loses_nothing(
     maintenance.compact(run)
     assert raced.is_set()
     keys = run.lake.snapshot("images").read(["key"])["key"].to_pylist()
-    assert len(keys) == 17 and "new.png" in keys
+    assert len(keys) == 17
+    assert "new.png" in keys
     walk(run)
     fresh = filled.fresh(filled.home.parent / "fresh")
     walk(fresh.run())
@@ -309,9 +312,11 @@ def test_old_logs_go_and_new_ones_stay(filled: Bench, tmp_path: Path) -> None:
     (logs / "scheduler.log").write_text("said")
     os.utime(logs / "scheduler.log", (0, 0))
     [found] = [g for g in vacuum(filled.run(), logs=logs) if g.kind == "task logs"]
-    assert (found.files, found.bytes) == (1, 4) and old.exists()
+    assert (found.files, found.bytes) == (1, 4)
+    assert old.exists()
     vacuum(filled.run(), logs=logs, delete=True)
-    assert new.exists() and (logs / "scheduler.log").exists()
+    assert new.exists()
+    assert (logs / "scheduler.log").exists()
     assert not (logs / "dag_id=a/run_id=old").exists()
 
 
@@ -598,21 +603,29 @@ def test_the_commands_say_what_they_found_and_did(
     code, said = command("check")
     assert (code, said) == (0, "drawn: lake, index and warehouse agree\n")
     code, said = command("compact", "--collection", "drawn")
-    assert code == 0 and "drawn: images: " in said and "files became 3" in said
+    assert code == 0
+    assert "drawn: images: " in said
+    assert "files became 3" in said
     code, said = command("vacuum")
     assert (code, said) == (0, "drawn: nothing to delete\n")
     code, said = command("vacuum", "--days", "1", "--delete")
-    assert code == 1 and "give 2 days or more" in said
+    assert code == 2
+    assert "give 2 days or more" in said
     code, said = command("check", "--collection", "other")
-    assert code == 2 and "There is no collection other" in said and "has drawn" in said
+    assert code == 2
+    assert "There is no collection other" in said
+    assert "has drawn" in said
     (filled.source / "0.png").unlink()
     code, said = command("source")
     assert (code, said) == (1, "drawn: 2026-01-01: 1 vanished (0.png)\n")
     code, said = command("source", "--repair", "--allow-removals")
-    assert code == 0 and said.endswith("drawn: the lake has what the source has\n")
+    assert code == 0
+    assert said.endswith("drawn: the lake has what the source has\n")
     path = _a_file(filled.run(), "groups")
     path.unlink()
     code, said = command("check")
-    assert code == 1 and f"{path.name} is missing" in said
+    assert code == 1
+    assert f"{path.name} is missing" in said
     code, said = command("check", "--repair")
-    assert code == 0 and said.endswith("drawn: lake, index and warehouse agree\n")
+    assert code == 0
+    assert said.endswith("drawn: lake, index and warehouse agree\n")

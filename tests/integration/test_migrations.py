@@ -12,11 +12,11 @@ from alembic.script import ScriptDirectory
 from result_rows import a_candidate, a_run, batches, duplicate, image, keeper
 
 from idedup_tasks.lake import Conflict
-from idedup_tasks.warehouse import Warehouse, WarehouseError, _alembic, statements
+from idedup_tasks.warehouse import Warehouse, WarehouseError, alembic_config, statements
 
 # What a release left behind, by version of its schema; see the first of them.
 LEFT = Path(__file__).parent / "versions"
-_SCRIPTS = list(ScriptDirectory.from_config(_alembic()).walk_revisions())
+_SCRIPTS = list(ScriptDirectory.from_config(alembic_config()).walk_revisions())
 EARLIER = sorted(script.revision for script in _SCRIPTS[1:])
 
 
@@ -25,10 +25,10 @@ def earlier(request: pytest.FixtureRequest, empty_warehouse: Warehouse) -> Wareh
     """A warehouse at an earlier version; one whose state differs from the version before has a
     file of rows of its own."""
     if empty_warehouse.dialect == "sqlite":
-        Path(str(empty_warehouse._url.database)).parent.mkdir()
+        Path(str(empty_warehouse.url.database)).parent.mkdir()
     files = [f for f in sorted(LEFT.glob("*.sql")) if f.stem <= request.param]
-    with empty_warehouse._transaction(write=True, checked=False) as connection:
-        config = _alembic()
+    with empty_warehouse.transaction(write=True, checked=False) as connection:
+        config = alembic_config()
         config.attributes["connection"] = connection
         for file in files:
             command.upgrade(config, file.stem)
@@ -39,7 +39,7 @@ def earlier(request: pytest.FixtureRequest, empty_warehouse: Warehouse) -> Wareh
 
 
 def content(warehouse: Warehouse) -> dict[str, list[dict[str, Any]]]:
-    with warehouse._engine.connect() as connection:
+    with warehouse.engine.connect() as connection:
         found = {}
         for table in sa.inspect(connection).get_table_names():
             selected = sa.select(sa.text("*")).select_from(sa.table(table))
@@ -51,7 +51,7 @@ def content(warehouse: Warehouse) -> dict[str, list[dict[str, Any]]]:
 
 def shape(warehouse: Warehouse) -> dict[str, Any]:
     """Columns, types, keys and indexes of every table; columns and types of every view."""
-    inspector = sa.inspect(warehouse._engine)
+    inspector = sa.inspect(warehouse.engine)
     names = {*inspector.get_table_names(), *inspector.get_view_names()}
     found: dict[str, Any] = {}
     for name in names:

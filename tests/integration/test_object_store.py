@@ -15,8 +15,10 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import builders
@@ -27,7 +29,6 @@ from builders import Bench, Picture, current_state, differences, walk
 from idedup_tasks import maintenance, pipeline
 from idedup_tasks.lake import Conflict, Lake, TableChange
 from idedup_tasks.run import Run
-from idedup_tasks.settings import Collection, Places
 
 KEY, SECRET = "AKIAEXAMPLEIDEDUP", "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"
 
@@ -104,18 +105,8 @@ def _pictures() -> dict[str, bytes]:
     }
 
 
-def _collection(source: str) -> Collection:
-    return Collection.model_validate(
-        {
-            "name": "drawn",
-            "source": source,
-            # Moments from keys: a store says itself when an object was written.
-            "arrival": {"rule": "key", "template": "{year}/{month}/{day}/"},
-            "model_id": builders.descriptor_info("mobilenet_v3").model_id,
-            "thresholds": builders.THRESHOLDS.model_dump(),
-            "schedule": None,
-        }
-    )
+# Moments from keys: a store says itself when an object was written.
+ARRIVAL = {"rule": "key", "template": "{year}/{month}/{day}/"}
 
 
 def _shapes(run: Run) -> dict[str, list[tuple[object, ...]]]:
@@ -129,62 +120,45 @@ def _shapes(run: Run) -> dict[str, list[tuple[object, ...]]]:
 @pytest.fixture
 def local(tmp_path: Path, drawn: None, unguarded: None) -> Run:
     """The same pictures in a local folder and a local lake, walked."""
-    source = tmp_path / "local"
-    bench = Bench(source, tmp_path / "local-home", _collection(str(source)))
-    bench.home.mkdir()
+    bench = builders.bench(tmp_path / "local-home", tmp_path / "local", arrival=ARRIVAL)
     for key, content in _pictures().items():
-        builders.place(source, key, content, 0)
-    walk(bench.upgraded().run())
+        builders.place(bench.source, key, content, 0)
+    walk(bench.run())
     return bench.run()
 
 
-def _fill(store: object) -> None:
+@pytest.fixture
+def bucket(store: Any, tmp_path: Path) -> Bench:
+    """The same pictures in a bucket."""
     for key, content in _pictures().items():
-        store.put_object(Bucket="photos", Key=f"in/{key}", Body=content)  # type: ignore[attr-defined]
+        store.put_object(Bucket="photos", Key=f"in/{key}", Body=content)
+    bench = builders.bench(tmp_path / "home", tmp_path, arrival=ARRIVAL)
+    return bench.with_settings(source="s3://photos/in")
 
 
-def test_source_and_lake_on_a_store(
-    store: object, environment: None, local: Run, tmp_path: Path
-) -> None:
+@pytest.fixture
+def stored(bucket: Bench, environment: None) -> Bench:
+    """And the lake in another."""
+    return replace(bucket, lake="s3://lake/idedup")
+
+
+def test_source_and_lake_on_a_store(stored: Bench, local: Run) -> None:
     """Days in the wrong order, and everything again: as from a folder into a folder."""
-    _fill(store)
-    home = tmp_path / "home"
-    home.mkdir()
-    warehouse = f"sqlite:///{home}/warehouse.db"
-    bench = Bench(tmp_path, home, _collection("s3://photos/in")).upgraded()
-    places = Places(home=home, lake="s3://lake/idedup", warehouse=warehouse, collections=home)
-
-    def run(day: int | None) -> Run:
-        window = None if day is None else (builders.moment(day), builders.moment(day + 1))
-        quiet = {"progress": lambda *_: None}
-        return Run(bench.collection, f"run-{day}", window, places, **quiet)  # type: ignore[arg-type]
-
     for day in (2, 1, 0):
-        walk(run(day))
-    assert differences(_shapes(run(None)), _shapes(local)) == {}
-    versions = builders.versions(run(None))
-    counts = walk(run(None))["ingest"]["counts"]
+        walk(stored.run(day))
+    assert differences(_shapes(stored.run()), _shapes(local)) == {}
+    versions = builders.versions(stored.run())
+    counts = walk(stored.run())["ingest"]["counts"]
     assert (counts["read"], counts["reused"]) == (0, 6)
-    assert builders.versions(run(None)) == versions
+    assert builders.versions(stored.run()) == versions
 
 
 def test_a_store_is_maintained_as_a_folder_is(
-    store: object,
-    environment: None,
-    drawn: None,
-    unguarded: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    stored: Bench, drawn: None, unguarded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for stage in ("ingest", "embed"):
-        monkeypatch.setattr(f"idedup_tasks.{stage}.CHUNK", 1)
-    _fill(store)
-    home = tmp_path / "home"
-    home.mkdir()
-    warehouse = f"sqlite:///{home}/warehouse.db"
-    bench = Bench(tmp_path, home, _collection("s3://photos/in")).upgraded()
-    places = Places(home=home, lake="s3://lake/idedup", warehouse=warehouse, collections=home)
-    run = Run(bench.collection, "run", None, places, progress=lambda *_: None)
+    for chunks in ("ingest.planning", "embed.prepare"):
+        monkeypatch.setattr(f"idedup_tasks.stages.{chunks}.CHUNK", 1)
+    run = stored.run(run_id="run")
     walk(run)
     expected, held = current_state(run), {f.path for f in run.lake.files_under("")}
     assert held >= {"lake.json", "candidates/run/report.json"}
@@ -234,20 +208,16 @@ def test_a_file_that_was_not_finished_does_not_appear(store: object, environment
 
 
 def test_credentials_of_a_connection_stay_out_of_sight(
-    store: object, server: str, tmp_path: Path, drawn: None, caplog: pytest.LogCaptureFixture
+    bucket: Bench, server: str, drawn: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Given as options, as the DAG does; then wrong ones, which must fail without being told."""
-    _fill(store)
-    home = tmp_path / "home"
-    home.mkdir()
-    bench = Bench(tmp_path, home, _collection("s3://photos/in")).upgraded()
     options = {"key": KEY, "secret": SECRET, "client_kwargs": {"endpoint_url": server}}
-    run = bench.run(source_options=options)
+    run = bucket.run(source_options=options)
     with caplog.at_level(logging.DEBUG, logger="idedup_tasks"):
         returned = [pipeline.prepare("ingest", run)]
         returned.append(pipeline.gate("ingest", run, returned[0]["candidate"]))
         returned += walk(run, pipeline.STAGES[1:]).values()
-        nowhere = bench.with_settings(source="s3://nowhere/in").run(source_options=options)
+        nowhere = bucket.with_settings(source="s3://nowhere/in").run(source_options=options)
         with pytest.raises(Exception, match="cannot be listed") as failure:
             pipeline.prepare("ingest", nowhere)
     assert returned[-1]["counts"]["images"] == 6
@@ -255,9 +225,11 @@ def test_credentials_of_a_connection_stay_out_of_sight(
     rows = repr(current_state(run))
     assert "broken.png" in rows
     for said in (rows, repr(run), repr(returned), str(failure.value), caplog.text):
-        assert SECRET not in said and KEY not in said
-    files = [p for p in home.rglob("*") if p.is_file()]
+        assert SECRET not in said
+        assert KEY not in said
+    files = [p for p in bucket.home.rglob("*") if p.is_file()]
     assert len(files) > 20
     for path in files:
         content = path.read_bytes()
-        assert SECRET.encode() not in content and KEY.encode() not in content, path
+        assert SECRET.encode() not in content, path
+        assert KEY.encode() not in content, path

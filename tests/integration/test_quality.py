@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from idedup_tasks.descriptors import descriptor_info
-from idedup_tasks.lake import TABLES, Candidate, DataFile, TableChange, stored_schema
-from idedup_tasks.lake.results import RESULTS
-from idedup_tasks.quality import RuleResult, check, facts, frames
+from idedup_tasks.lake import RESULTS, TABLES, Candidate, DataFile, TableChange, stored_schema
+from idedup_tasks.pipeline import check, rule_names, rules_of
+from idedup_tasks.quality import RuleResult, counting, frames
 from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES, Collection, Places
 
@@ -155,6 +155,10 @@ class World:
             }
         ]  # fmt: skip
         kinds = {"duplicates_exact": 2, "duplicates_perceptual": 1, "duplicates_near": 1}
+        of_embed = {"active": 8, "present": 0, "embedded": 8, "dim": INFO.dim, "images": 8}
+        of_index = {"active": 8, "indexed": 8, "added": 8, "shards": 1, "rebuilt": 0, "stale": 0}
+        of_group = {"decoded": 11, "active": 8, "unique": 5, "keepers": 2, "groups": 2, **kinds}
+        of_pairs = {"pairs": 2, "pairs_found": 2, "pairs_capped": 0, "pairs_cut": 1}
         self.counts = {
             "ingest": {
                 "listed": 12, "decoded": 11, "rejected": 1, "reused": 0, "read": 12, "vanished": 0,
@@ -163,9 +167,13 @@ class World:
             "prefilter": {
                 "decoded": 11, "active": 8, "collapsed_exact": 2, "collapsed_perceptual": 1,
             },
-            "embed": {"active": 8, "present": 0, "embedded": 8, "model_id": self.run.model_id},
-            "index": {"active": 8, "indexed": 8, "added": 8, "sampled": 4, "found_themselves": 4},
-            "group": {"decoded": 11, "unique": 5, "keepers": 2, "groups": 2, "pairs": 2, **kinds},
+            "embed": {**of_embed, "model_id": self.run.model_id},
+            "index": {**of_index, "sampled": 4, "found_themselves": 4, "images": 8},
+            "group": {
+                **of_group, **of_pairs, "largest_group": 4, "images": 8, "compared": 8,
+                "components": 2, "mode": "exact", "linkage": "average", "linkage_fallbacks": 0,
+                "sampled_recall": None, "suggestion": {},
+            },
             "report": {
                 "images": 12, "active": 8, "collapsed": 3, "rejected": 1, "groups": 2, **kinds,
                 "reclaimable_exact": 103 + 106, "reclaimable_perceptual": 104,
@@ -486,14 +494,8 @@ def test_a_file_with_other_columns_or_rows_than_declared_is_found(
 
 
 def test_every_rule_has_a_planted_fault() -> None:
-    from idedup_tasks.quality.suites import suite
-
     world = World(Path("/nowhere"))
-    named = [
-        rule.name
-        for stage in STAGES
-        for rule in suite(world.run, Candidate(stage, "by-hand", [], {}, {}))
-    ]
+    named = [rule.name for stage in STAGES for rule in rules_of(stage, world.run, {})]
     assert len(named) == len(set(named))  # `warn_only` names a rule without its stage
     schemas = {n for n in named if n.endswith("_schema")} - {"results_schema"}  # tested above
     # A jump needs days of history before it: tests/dags/test_alerts.py has them.
@@ -589,7 +591,7 @@ def test_many_batches_and_passes_find_the_same(
     stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frames, "BATCH_ROWS", 2)
-    monkeypatch.setattr(facts, "KEYS_AT_ONCE", 3)
+    monkeypatch.setattr(counting, "KEYS_AT_ONCE", 3)
     assert red(World(tmp_path / "clean").check(stage)) == {}
     over_all_rows = (
         {"images_unique", "image_sizes", "collapse_targets", "fingerprints_complete"}
@@ -623,7 +625,5 @@ def test_naming_the_gates_imports_no_great_expectations() -> None:
 
 
 def test_the_documentation_names_every_rule() -> None:
-    from idedup_tasks.quality import rule_names
-
     text = (Path(__file__).parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == rule_names()

@@ -178,7 +178,7 @@ def test_bi_reads_no_table(login: Login, table: str) -> None:
 
 def test_every_table_is_the_writers(login: Login) -> None:
     """A table or view that a migration adds is granted, or this fails."""
-    inspector = sa.inspect(Warehouse(login("idedup_owner"))._engine)
+    inspector = sa.inspect(Warehouse(login("idedup_owner")).engine)
     assert {*inspector.get_table_names()} == {*TABLES, "alembic_version"}
     with psycopg.connect(login("idedup_writer")) as connection:
         for table in TABLES:

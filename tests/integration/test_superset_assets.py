@@ -68,7 +68,7 @@ def filled(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda d: d["table_name"])
 def test_a_dataset_is_its_view(filled: Warehouse, dataset: dict[str, Any]) -> None:
     """Its columns are the view's, in type too where time is concerned; its metrics run."""
-    inspector = sa.inspect(filled._engine)
+    inspector = sa.inspect(filled.engine)
     name = dataset["table_name"]
     assert name in inspector.get_view_names(), "BI reads views only"
     held = {c["name"]: isinstance(c["type"], sa.TIMESTAMP) for c in inspector.get_columns(name)}
@@ -76,7 +76,7 @@ def test_a_dataset_is_its_view(filled: Warehouse, dataset: dict[str, Any]) -> No
     assert dataset["main_dttm_col"] is None or held[dataset["main_dttm_col"]]
     assert dataset["database_uuid"] == DATABASE["uuid"]
     assert dataset["metrics"]
-    with filled._engine.connect() as connection:
+    with filled.engine.connect() as connection:
         for metric in dataset["metrics"]:
             connection.execute(sa.text(f"SELECT {metric['expression']} FROM {name}")).one()
 
@@ -96,7 +96,7 @@ def test_a_chart_asks_for_what_its_dataset_has(filled: Warehouse, chart: dict[st
     query = f"SELECT {selected} FROM {dataset['table_name']}"
     if grouped:
         query += f" GROUP BY {', '.join(grouped)}"
-    with filled._engine.connect() as connection:
+    with filled.engine.connect() as connection:
         connection.execute(sa.text(query)).all()
 
 
@@ -116,7 +116,8 @@ def test_the_dashboard_shows_every_chart_once() -> None:
 def test_the_dashboard_filters_by_collection_and_interval() -> None:
     filters = {f["filterType"]: f for f in DASHBOARD["metadata"]["native_filter_configuration"]}
     [target] = filters["filter_select"]["targets"]
-    assert target["column"]["name"] == "collection" and target["datasetUuid"] in DATASETS
+    assert target["column"]["name"] == "collection"
+    assert target["datasetUuid"] in DATASETS
     assert "filter_time" in filters
     for dataset in DATASETS.values():
         assert "collection" in {c["column_name"] for c in dataset["columns"]}
@@ -128,6 +129,7 @@ def test_the_dashboard_filters_by_collection_and_interval() -> None:
 def test_no_file_holds_a_password() -> None:
     url = sa.make_url(DATABASE["sqlalchemy_uri"])
     assert (url.username, url.password) == ("idedup_bi", "XXXXXXXXXX")  # Superset's mask
-    assert not DATABASE["allow_dml"] and not DATABASE["allow_file_upload"]
+    assert not DATABASE["allow_dml"]
+    assert not DATABASE["allow_file_upload"]
     metadata = yaml.safe_load((ASSETS / "metadata.yaml").read_text(encoding="utf-8"))
     assert metadata["type"] == "assets"

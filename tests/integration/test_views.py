@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
+from result_rows import a_candidate, a_run, batches, counts_in, duplicate, image, keeper, rejected
 
-from idedup_tasks.lake.results import RESULTS, uncertain
+from idedup_tasks.lake import RESULTS, uncertain
 from idedup_tasks.run import Run
 from idedup_tasks.warehouse import Warehouse
 
@@ -57,7 +57,7 @@ def run(warehouse: Warehouse, tmp_path: Path) -> Run:
 
 
 def view(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
-    with warehouse._engine.connect() as connection:
+    with warehouse.engine.connect() as connection:
         found = connection.execute(sa.select(sa.text("*")).select_from(sa.table(name)))
         return [dict(row) for row in found.mappings()]
 
@@ -81,7 +81,8 @@ def test_duplicates_by_period(warehouse: Warehouse, run: Run) -> None:
     sizes = ("reclaimable_exact", "reclaimable_perceptual", "reclaimable_near")
     assert [second[size] for size in sizes] == [10, 2 * GB, GB]
     assert second["reclaimable_bytes"] == 3 * GB + 10
-    assert third["duplicate_rate"] is None and third["decoded"] == 0
+    assert third["duplicate_rate"] is None
+    assert third["decoded"] == 0
 
 
 def test_a_late_backfill_corrects_the_past(warehouse: Warehouse, run: Run) -> None:
@@ -102,7 +103,8 @@ def test_duplicates_by_format(warehouse: Warehouse, run: Run) -> None:
     assert set(found) == {"JPEG", "PNG", "unknown"}
     assert found["PNG"]["duplicate_rate"] == 1.0
     assert found["PNG"]["reclaimable_bytes"] == 3 * GB
-    assert found["unknown"]["rejected"] == 2 and found["unknown"]["duplicate_rate"] is None
+    assert found["unknown"]["rejected"] == 2
+    assert found["unknown"]["duplicate_rate"] is None
 
 
 def test_duplicates_by_prefix(warehouse: Warehouse, run: Run) -> None:
@@ -196,7 +198,8 @@ def test_top_groups(warehouse: Warehouse, run: Run) -> None:
 def test_member_evidence(warehouse: Warehouse, run: Run) -> None:
     members = warehouse.query("members", collection="photos", group_id="01", limit=10)
     assert [m["image_id"] for m in members] == ["01", "02", "03", "04"]
-    assert members[0]["is_keeper"] is True and members[0]["matched_key"] is None
+    assert members[0]["is_keeper"] is True
+    assert members[0]["matched_key"] is None
     last = members[3]
     assert (last["key"], last["matched_key"], last["keeper_key"]) == (
         "b/4.png",
@@ -209,7 +212,8 @@ def test_member_evidence(warehouse: Warehouse, run: Run) -> None:
         0.81,
         0.65,
     )
-    assert last["score_to_keeper"] == 0.7 and last["is_keeper"] is False
+    assert last["score_to_keeper"] == 0.7
+    assert last["is_keeper"] is False
     assert len(warehouse.query("members", collection="photos", group_id="01", limit=2)) == 2
 
 
@@ -232,7 +236,8 @@ def test_uncertain_members(warehouse: Warehouse, tmp_path: Path, margin: float) 
     expected = {0.0: ["06"], 0.05: ["03", "04", "06"], 0.1601: ["03", "04", "05", "06"]}
     assert marked == expected.get(margin, ["03", "04", "05", "06", "07"])
     listed = warehouse.query("uncertain", collection="photos", limit=2)
-    assert listed[0]["image_id"] == "06" and listed[0]["uncertain"] is True
+    assert listed[0]["image_id"] == "06"
+    assert listed[0]["uncertain"] is True
     assert listed[0]["uncertain_members"] == len(marked)
     members = warehouse.query("members", collection="photos", group_id="00", limit=20)
     # The keeper, then the uncertain ones, then the rest.
@@ -246,7 +251,8 @@ def test_rejects_by_reason(warehouse: Warehouse, run: Run) -> None:
     [sample] = warehouse.query(
         "rejected_sample", collection="photos", reason_code="damaged", limit=5
     )
-    assert sample["key"] == "b/eight.jpg" and sample["reason"] == "cannot be read: damaged"
+    assert sample["key"] == "b/eight.jpg"
+    assert sample["reason"] == "cannot be read: damaged"
     assert sum(r["images"] for r in warehouse.query("rejects", collection="photos")) == 2
 
 
@@ -260,12 +266,13 @@ def test_collection_totals_and_cost(warehouse: Warehouse, run: Run, tmp_path: Pa
     assert (photos["currency"], found["empty"]["currency"]) == ("EUR", "USD")
     for name in ("duplicate_counts", "group_profile", "top_groups", "storage_cost"):
         rows = view(warehouse, name)
-        assert rows and {row["currency"] for row in rows} == {"EUR"}, name
+        assert {row["currency"] for row in rows} == {"EUR"}, name
     assert (photos["groups"], photos["duplicates"], photos["unique_images"]) == (2, 4, 1)
     assert photos["duplicate_rate"] == pytest.approx(4 / 7)
     assert float(photos["savable_per_month"]) == pytest.approx(3.0)
     assert photos["model_id"] == run.model_id
-    assert found["empty"]["images"] == 0 and found["empty"]["duplicate_rate"] is None
+    assert found["empty"]["images"] == 0
+    assert found["empty"]["duplicate_rate"] is None
     assert float(found["empty"]["savable_per_month"]) == 0
     cost = by(view(warehouse, "storage_cost"), "relation")
     assert cost["exact"]["images"] == 2
@@ -275,10 +282,16 @@ def test_collection_totals_and_cost(warehouse: Warehouse, run: Run, tmp_path: Pa
 
 def test_run_health_and_quality(warehouse: Warehouse, run: Run) -> None:
     started = datetime(2026, 1, 5, tzinfo=UTC)
-    for number, stage in enumerate(("ingest", "prefilter", "embed")):
-        candidate = a_candidate(run, stage, listed=8, decoded=8, active=8, images=8)
+    vectors = {"present": 0, "embedded": 8, "dim": 256, "model_id": "model@1"}
+    of_stages = {
+        "ingest": {"listed": 8, "decoded": 8},
+        "prefilter": {"decoded": 8, "active": 8},
+        "embed": {"active": 8, **vectors},
+    }
+    for number, (stage, counts) in enumerate(of_stages.items()):
+        candidate = a_candidate(run, stage, images=8, **counts)
         began = started + timedelta(seconds=number)
-        warehouse.record_stage(run, stage, began, 4.0, candidate=candidate)
+        warehouse.record_stage(run, stage, began, 4.0, candidate, counts_in(candidate))
     warehouse.record_quality(
         run, "ingest", [Result("a", "error", True), Result("b", "warn", False)]
     )
@@ -294,7 +307,8 @@ def test_run_health_and_quality(warehouse: Warehouse, run: Run) -> None:
     assert stages[0]["images_per_second"] == 2.0
     [newest] = warehouse.query("runs", collection="photos", limit=5)
     assert (newest["stages_published"], newest["stages_failed"]) == (1, 1)
-    assert newest["seconds"] == 12.0 and newest["started_at"] == started
+    assert newest["seconds"] == 12.0
+    assert newest["started_at"] == started
     assert len(warehouse.query("quality_open")) == 2
     assert (newest["listed"], newest["rejected"], newest["images"]) == (8, 0, 8)
     assert newest["images_per_second"] == pytest.approx(8 / 12)
@@ -315,7 +329,9 @@ def test_rejects_of_a_run_are_those_that_arrived_in_its_window(
     everything = replace(a_run(tmp_path, run_id="everything"), window=None)
     for run in (day, everything):
         candidate = a_candidate(run, "ingest", listed=5, decoded=1, images=5)
-        warehouse.record_stage(run, "ingest", datetime.now(UTC), 1.0, candidate=candidate)
+        warehouse.record_stage(
+            run, "ingest", datetime.now(UTC), 1.0, candidate, counts_in(candidate)
+        )
     moments = {
         "01": datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
         "02": datetime(2026, 1, 1, tzinfo=UTC),
@@ -350,14 +366,15 @@ def test_the_dictionary_says_what_the_database_says(postgresql_url: str) -> None
     warehouse = Warehouse(postgresql_url)
     warehouse.upgrade()
     spec = importlib.util.spec_from_file_location("dictionary", ROOT / "docs/dictionary.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = module.dictionary(warehouse)
     assert "None" not in found, "a table, view or column has no comment"
     written = (ROOT / "docs/dictionary.md").read_text(encoding="utf-8")
     assert found == written, "run `make docs`"
-    for view in sa.inspect(warehouse._engine).get_view_names():
+    for view in sa.inspect(warehouse.engine).get_view_names():
         document = (ROOT / "docs/warehouse.md").read_text(encoding="utf-8")
         assert f"`{view}`" in document, view
 
@@ -367,7 +384,7 @@ def test_both_databases_have_the_same_columns(tmp_path: Path, postgresql_url: st
     for url in (f"sqlite:///{tmp_path}/warehouse.db", postgresql_url):
         warehouse = Warehouse(url)
         warehouse.upgrade()
-        inspector = sa.inspect(warehouse._engine)
+        inspector = sa.inspect(warehouse.engine)
         names = (*inspector.get_table_names(), *inspector.get_view_names())
         columns.append({n: [c["name"] for c in inspector.get_columns(n)] for n in names})
     assert columns[0] == columns[1]

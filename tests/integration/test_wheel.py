@@ -36,6 +36,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # --- the core alone ---
 
+# A third of the sample: of each kind of edit and of lookalike there is some.
+SOME = re.compile(r"astronaut|chelsea|coffee|rocket|\w+ 0[1-4]")
+
 
 @pytest.fixture(scope="module")
 def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -81,13 +84,16 @@ def test_the_core_finds_duplicates_and_keeps_its_state_apart(
     clean: Path, idedup: Callable[..., str], tmp_path: Path
 ) -> None:
     source = tmp_path / "pictures"
-    truth = make_sample(source)
+    with make_sample(source).open(newline="", encoding="utf-8") as stream:
+        originals = {row["file"]: row["original"] or None for row in csv.DictReader(stream)}
+    for file, original in list(originals.items()):
+        if original is not None and not SOME.fullmatch(original):
+            (source / file).unlink()
+            del originals[file]
     before = files(clean)
     assert re.fullmatch(r"idedup \d+\.\d+\.\d+\n", idedup("--version"))
 
     idedup("scan", source, "--output", tmp_path / "found")
-    with truth.open(newline="", encoding="utf-8") as stream:
-        originals = {row["file"]: row["original"] or None for row in csv.DictReader(stream)}
     with (tmp_path / "found/groups.csv").open(newline="", encoding="utf-8") as stream:
         found = {
             Path(row["path"]).relative_to(source).as_posix(): row["group_id"]

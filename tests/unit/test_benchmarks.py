@@ -15,12 +15,15 @@ from typing import Any
 import imagehash
 import numpy as np
 import pytest
+from builders import save_scenes
 from PIL import Image
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import squareform
 
 from idedup_tasks.benchmarks import methods as methods_module
 from idedup_tasks.benchmarks.datasets import BenchmarkError, open_dataset, read_photo
 from idedup_tasks.benchmarks.edits import CROPS_AND_JPEGS, EDITS, STRONG
-from idedup_tasks.benchmarks.encode import HASHES as OWN_HASHES
 from idedup_tasks.benchmarks.measures import (
     Decisions,
     Encoding,
@@ -31,23 +34,12 @@ from idedup_tasks.benchmarks.measures import (
     rank,
     tally_pairs,
 )
-from idedup_tasks.benchmarks.methods import HASHES, Method, Process, choose_methods
+from idedup_tasks.benchmarks.methods import Method, Process, choose_methods
 from idedup_tasks.benchmarks.page import PAPER_CLAIM, PAPER_MATRIX, render
 from idedup_tasks.benchmarks.peers.frames import signs
 from idedup_tasks.benchmarks.run import GRID, measure, measures_of, run_benchmark, write_results
 from idedup_tasks.descriptors import load_card
-from idedup_tasks.stages.group.linkage import average_clusters
-from idedup_tasks.training.measure import average_linkage
-
-
-def save_pictures(folder: Path, count: int, seed: int = 0) -> Path:
-    """Smooth pictures of random colours, some upright."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    for i, coarse in enumerate(rng.integers(0, 256, (count, 7, 7, 3), np.uint8)):
-        size = (int(rng.integers(60, 120)), 80)
-        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(folder / f"{i:03}.png")
-    return folder
+from idedup_tasks.linkage import average_clusters
 
 
 def random_encoding(n: int, dim: int = 6, seed: int = 0) -> Encoding:
@@ -173,7 +165,7 @@ def test_labelled_pairs_are_counted_alone(encoding: Encoding) -> None:
 
 def test_components_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     # Blocks of seven rows, so that components cross them.
-    monkeypatch.setattr("idedup_tasks.benchmarks.measures._ROWS", 7)
+    monkeypatch.setattr("idedup_tasks.benchmarks.measures.ROWS", 7)
     encoding, rows = random_encoding(60, 4), np.arange(3, 60)
     near = similarities(encoding)[3:, 3:] >= 0.85
     labels = components(encoding, rows, 0.85)
@@ -182,13 +174,43 @@ def test_components_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
         reach = (reach.astype(int) @ reach.astype(int)) > 0
     np.testing.assert_array_equal(labels[:, None] == labels, reach)
     assert 1 < len(np.unique(labels)) < 57
-    groups = linked_groups(encoding, rows, 0.8, 0.9)
-    cosines = encoding.vectors[3:] @ encoding.vectors[3:].T
-    (expected,) = average_linkage(cosines, 0.8, [0.9])
-    np.testing.assert_array_equal(groups[:, None] == groups, expected[:, None] == expected)
-    whole = linked_groups(encoding, rows, -1.0, 0.9)
-    cut = average_clusters(encoding.vectors[3:], 0.9)
-    np.testing.assert_array_equal(whole[:, None] == whole, cut[:, None] == cut)
+    cuts = [0.95, 0.9, 0.7, 0.2, -1.0]
+    for groups, cut in zip(linked_groups(encoding, rows, 0.8, cuts), cuts, strict=True):
+        expected = groups_by_scipy(encoding.vectors[3:], 0.8, cut)
+        np.testing.assert_array_equal(groups[:, None] == groups, expected[:, None] == expected)
+    whole = linked_groups(encoding, rows, -1.0, cuts)
+    for groups, cut in zip(whole, cuts, strict=True):
+        expected = average_clusters(encoding.vectors[3:], cut)
+        np.testing.assert_array_equal(groups[:, None] == groups, expected[:, None] == expected)
+
+
+def groups_by_scipy(vectors: np.ndarray, candidate: float, cut: float) -> np.ndarray:
+    """Average linkage of each component's matrix of cosines."""
+    cosines = vectors @ vectors.T
+    _, component = connected_components(cosines >= candidate, directed=False)
+    labels = component.copy()
+    for members in (np.flatnonzero(component == k) for k in np.unique(component)):
+        if len(members) > 1:
+            distances = np.maximum(1 - cosines[np.ix_(members, members)], 0).astype(np.float64)
+            np.fill_diagonal(distances, 0)
+            tree = linkage(squareform(distances, checks=False), "average")
+            labels[members] = (members[0] + 1) * 1000 + fcluster(tree, 1 - cut, "distance")
+    return labels
+
+
+def test_groups_do_not_chain() -> None:
+    # A walk along an arc: neighbours are alike, the ends are not.
+    angles = np.deg2rad(np.arange(0, 180, 15))
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
+    cosines, rows = vectors @ vectors.T, np.arange(len(angles))
+    cut, whole = linked_groups(Encoding(vectors), rows, 0.9, [0.8, -1.0])
+    assert len(set(whole)) == 1
+    assert len(set(cut)) > 2
+    for group in set(cut):
+        members = np.flatnonzero(cut == group)
+        assert cosines[np.ix_(members, members)].mean() >= 0.8
+    [apart] = linked_groups(Encoding(vectors), rows, 0.99, [-1.0])
+    assert len(set(apart)) == len(angles)
 
 
 def test_group_quality_by_brute_force() -> None:
@@ -220,7 +242,8 @@ def pixels(dataset: Any) -> list[bytes]:
 def test_the_protocol_has_copydays_crops_and_jpegs() -> None:
     assert {f"crop {p} %" for p in (10, 15, 20, 30, 40, 50, 60, 70, 80)} <= set(CROPS_AND_JPEGS)
     assert {f"JPEG {q}" for q in (75, 50, 30, 20, 15, 10, 8, 5, 3)} <= set(CROPS_AND_JPEGS)
-    assert len(CROPS_AND_JPEGS) == 18 and not set(CROPS_AND_JPEGS) & set(STRONG)
+    assert len(CROPS_AND_JPEGS) == 18
+    assert not set(CROPS_AND_JPEGS) & set(STRONG)
     image = Image.new("RGB", (400, 200))
     cropped = EDITS["crop 80 %"](image, np.random.default_rng(0), lambda: image)
     assert cropped.width * cropped.height == pytest.approx(0.2 * 400 * 200, rel=0.02)
@@ -228,21 +251,23 @@ def test_the_protocol_has_copydays_crops_and_jpegs() -> None:
 
 
 def test_copies_repeat_and_use_each_edit_equally_often(tmp_path: Path) -> None:
-    folder = save_pictures(tmp_path / "photos", 33)
+    folder = save_scenes(tmp_path / "photos", 33)
     dataset = open_dataset("copydays", folder)
     kinds, counts = np.unique(dataset.kinds[dataset.queries], return_counts=True)
-    assert set(kinds) == set(EDITS) and set(counts) == {5}
+    assert set(kinds) == set(EDITS)
+    assert set(counts) == {5}
     assert sum(map(len, dataset.sets.values())) == len(EDITS)
     first = pixels(dataset)
     assert first == pixels(open_dataset("copydays", folder))
     other = pixels(open_dataset("copydays", folder, seed=1))
-    assert first[:33] == other[:33] and first[33:] != other[33:]
+    assert first[:33] == other[:33]
+    assert first[33:] != other[33:]
     # Originals come first, as they are.
     assert first[0] == read_photo(folder / "000.png").tobytes()
 
 
 def test_distractors_are_references_and_nobodys_copy(tmp_path: Path) -> None:
-    photos, others = save_pictures(tmp_path / "a", 4), save_pictures(tmp_path / "b", 3, seed=1)
+    photos, others = save_scenes(tmp_path / "a", 4), save_scenes(tmp_path / "b", 3, first=4)
     dataset = open_dataset("copydays", photos, others, copies=2)
     assert dataset.kinds[4:7].tolist() == ["distractor"] * 3
     assert dataset.references.tolist() == list(range(7))
@@ -260,7 +285,7 @@ def test_large_photographs_are_reduced_like_thumbnails(tmp_path: Path) -> None:
 
 
 def test_inria_copydays_is_recognised_by_its_folders(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "x", 3)
+    save_scenes(tmp_path / "x", 3)
     for block in ("original", "crops/10", "jpegqual/75", "strong"):
         (tmp_path / "copydays" / block).mkdir(parents=True)
     for i in range(3):
@@ -283,7 +308,7 @@ def test_inria_copydays_is_recognised_by_its_folders(tmp_path: Path) -> None:
 
 
 def test_groups_come_from_a_table(tmp_path: Path) -> None:
-    save_pictures(tmp_path, 5)
+    save_scenes(tmp_path, 5)
     table = "file,group\n000.png,x\n001.png,x\n002.png,y\n003.png,y\n004.png,\n"
     (tmp_path / "groups.csv").write_text(table)
     dataset = open_dataset("groups", tmp_path)
@@ -311,7 +336,7 @@ def test_groups_come_from_a_table(tmp_path: Path) -> None:
     ],
 )
 def test_faults_of_groups_csv_are_named(tmp_path: Path, table: str | None, says: str) -> None:
-    save_pictures(tmp_path, 2)
+    save_scenes(tmp_path, 2)
     if table is not None:
         (tmp_path / "groups.csv").write_text(table)
     with pytest.raises(BenchmarkError, match=says):
@@ -329,7 +354,8 @@ def test_cifar10_reads_binary_batches(tmp_path: Path) -> None:
     )
     dataset = open_dataset("cifar10", tmp_path)
     assert len(dataset) == 4
-    assert dataset.pairs is not None and dataset.same is not None
+    assert dataset.pairs is not None
+    assert dataset.same is not None
     (a, b), (c, d) = dataset.pairs
     assert dataset.open(a).tobytes() == dataset.open(b).tobytes() == colours[1].tobytes()
     assert dataset.open(c).tobytes() != dataset.open(d).tobytes()
@@ -340,7 +366,8 @@ def test_cifar10_reads_binary_batches(tmp_path: Path) -> None:
         {"threshold": 0.5, "candidate": None, "cut": None},
     )
     assert figures["at_threshold"]["all"]["true_negatives"] == 1
-    assert "groups" not in figures and "map" not in figures
+    assert "groups" not in figures
+    assert "map" not in figures
 
 
 @pytest.mark.parametrize(
@@ -422,17 +449,19 @@ serve(Late(), {**about, "model_bytes": 5}, out)
 
 
 def test_a_peer_that_answers_at_the_end(tmp_path: Path) -> None:
-    dataset = open_dataset("copydays", save_pictures(tmp_path / "photos", 3), copies=1)
+    dataset = open_dataset("copydays", save_scenes(tmp_path / "photos", 3), copies=1)
     method = stand_in(tmp_path, LATE)
     results = run_benchmark(dataset, [method], benchmark_id="x")
     result = results["methods"]["stand-in"]
-    assert result["dim"] == 3 and result["model_bytes"] == 5 and result["peak_bytes"] > 1e6
+    assert result["dim"] == 3
+    assert result["model_bytes"] == 5
+    assert result["peak_bytes"] > 1e6
     assert result["groups"]["made_by"] == "connected components from 0.96"
     assert result["groups"]["best_components"]["pairwise_f1"] >= result["groups"]["pairwise_f1"]
 
 
 def test_a_peer_that_cannot_be_used_is_named_and_left_out(tmp_path: Path) -> None:
-    dataset = open_dataset("copydays", save_pictures(tmp_path / "photos", 3), copies=1)
+    dataset = open_dataset("copydays", save_scenes(tmp_path / "photos", 3), copies=1)
     broken = stand_in(tmp_path, 'write_line(out, {"error": "no weights here"})')
     results = run_benchmark(dataset, [broken, *choose_methods(["ahash"])])
     assert results["not_run"] == {"stand-in": "no weights here"}
@@ -450,7 +479,8 @@ def test_a_peer_sees_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         seen = process.about["seen"]
     finally:
         process.close()
-    assert "hunter2" not in seen.values() and seen["PATH"] == os.environ["PATH"]
+    assert "hunter2" not in seen.values()
+    assert seen["PATH"] == os.environ["PATH"]
 
 
 def test_a_process_that_dies_says_why(tmp_path: Path) -> None:
@@ -470,9 +500,8 @@ def test_a_process_that_dies_says_why(tmp_path: Path) -> None:
 
 
 def test_hashes_are_those_of_imagehash(tmp_path: Path) -> None:
-    dataset = open_dataset("copydays", save_pictures(tmp_path, 4), copies=3)
+    dataset = open_dataset("copydays", save_scenes(tmp_path, 4), copies=3)
     images = [image for batch in dataset.batches() for image in batch]
-    assert set(HASHES) == set(OWN_HASHES)
     [method] = choose_methods(["dhash"])
     process = Process(method)
     try:
@@ -508,7 +537,7 @@ def test_the_peers_script_needs_nothing_of_idedup() -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = save_pictures(tmp_path_factory.mktemp("photos"), 9)
+    folder = save_scenes(tmp_path_factory.mktemp("photos"), 9)
     dataset = open_dataset("copydays", folder, copies=4)
     return run_benchmark(dataset, choose_methods(["ahash", "phash"]), benchmark_id="<b>id</b>")
 
@@ -534,7 +563,8 @@ def test_results_hold_every_measure(results: dict[str, Any], tmp_path: Path) -> 
     again = json.loads(paths[0].read_text())
     assert measures_of(again["methods"]["phash"]) == measures
     header, *rows = paths[1].read_text().splitlines()
-    assert header.startswith("method,model_id,") and len(rows) == 2
+    assert header.startswith("method,model_id,")
+    assert len(rows) == 2
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
@@ -547,12 +577,16 @@ def test_the_page_is_whole_and_escaped(results: dict[str, Any]) -> None:
             "not_run": {"<img src=x>": "<b>because</b>"},
         }
     )
-    assert "<script" not in page and "<img src=x>" not in page and "<b>because" not in page
-    assert "<b>id</b>" not in page and "&lt;b&gt;id" in page
+    assert "<script" not in page
+    assert "<img src=x>" not in page
+    assert "<b>because" not in page
+    assert "<b>id</b>" not in page
+    assert "&lt;b&gt;id" in page
     assert not re.search(r'(src|href)="|https?:', page)
     # The paper's tables: rows measured, and rows that were not.
     assert page.count(">not run here<") == 6 + 2 + 4
-    assert "98.68 %" in page and "95.45 %" in page
+    assert "98.68 %" in page
+    assert "95.45 %" in page
 
 
 def test_the_papers_claims_do_not_follow_from_its_matrix() -> None:
@@ -574,4 +608,5 @@ def test_curves_of_training_are_drawn_where_they_lie_beside_a_descriptor(
     }
     trained = {**results["methods"]["phash"], "training": curves}
     page = render({**results, "methods": {"mobilenet_v3": trained}})
-    assert "Loss by epoch: mobilenet_v3" in page and "at the end 0.600 on photographs" in page
+    assert "Loss by epoch: mobilenet_v3" in page
+    assert "at the end 0.600 on photographs" in page

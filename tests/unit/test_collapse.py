@@ -48,7 +48,7 @@ def near_hashes(seed: int, n: int, flips: int) -> np.ndarray:
 def test_collapse_is_the_walk(block: int, seed: int, n: int, flips: int, distance: int) -> None:
     hashes = near_hashes(seed, n, flips)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collapse, "_BLOCK", block)
+        patch.setattr(collapse, "BLOCK", block)
         onto, apart = collapse_perceptual(hashes, distance)
     assert (onto.tolist(), apart.tolist()) == walk(hashes, distance)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import scenes
 from PIL import Image
 
 from idedup_tasks.descriptors import (
@@ -21,7 +22,8 @@ from idedup_tasks.descriptors import (
     load_descriptor,
     load_quantiser,
 )
-from idedup_tasks.descriptors.card import WEIGHTS_FOLDER, file_sha256, resolve_device
+from idedup_tasks.descriptors.card import file_sha256, resolve_device
+from idedup_tasks.descriptors.named import WEIGHTS_FOLDER
 
 PHOTOS = Path(__file__).resolve().parents[2].parent / "shared" / "photos" / "train"
 
@@ -31,17 +33,6 @@ UNLIKE = (
     *("grass.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png"),
     *("page.png", "retina.jpg", "rocket.jpg"),
 )
-
-
-def pictures(n: int, seed: int = 0) -> list[Image.Image]:
-    """Unlike pictures of smooth random colours, of various sizes."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (n, 6, 8, 3), np.uint8)
-    sizes = rng.integers(120, 360, (n, 2))
-    return [
-        Image.fromarray(c).resize((int(w), int(h)), Image.Resampling.BICUBIC)
-        for c, (w, h) in zip(coarse, sizes, strict=True)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +59,19 @@ def test_info_is_known_without_a_network_library():
     assert done.stdout.strip() == descriptor_info(device="cpu").model_id
 
 
+def test_a_signal_is_handled_after_descriptors_have_gone():
+    code = (
+        "import gc, os, signal; from idedup_tasks.descriptors import load_descriptor;"
+        "signal.signal(signal.SIGCHLD, lambda *_: print('handled'));"
+        # The second is there before the first one goes.
+        "one = load_descriptor(device='cpu'); one = load_descriptor(device='cpu');"
+        "del one; gc.collect();"
+        "os.kill(os.getpid(), signal.SIGCHLD)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def test_info_agrees_with_the_loaded_descriptor(descriptor):
     model_id, dim, thresholds = descriptor_info(device="cpu")
     assert (descriptor.model_id, descriptor.dim, descriptor.thresholds) == (
@@ -75,7 +79,8 @@ def test_info_agrees_with_the_loaded_descriptor(descriptor):
         dim,
         thresholds,
     )
-    assert model_id.startswith("mobilenet_v3-") and len(model_id) == len("mobilenet_v3-") + 8
+    assert model_id.startswith("mobilenet_v3-")
+    assert len(model_id) == len("mobilenet_v3-") + 8
 
 
 def test_model_id_covers_weights_preprocessing_runtime_and_precision():
@@ -94,9 +99,10 @@ def test_model_id_covers_weights_preprocessing_runtime_and_precision():
 
 
 def test_vectors_are_unit_float32_in_order(descriptor):
-    images = pictures(5)
+    images = scenes(5)
     vectors = descriptor.encode(images)
-    assert vectors.shape == (5, descriptor.dim) and vectors.dtype == np.float32
+    assert vectors.shape == (5, descriptor.dim)
+    assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(descriptor.encode(images[::-1])[::-1], vectors)
 
@@ -108,14 +114,14 @@ def test_no_images_give_no_vectors(descriptor):
 @pytest.mark.parametrize("device", ["cpu", "reference"])
 def test_a_vector_does_not_depend_on_its_neighbours(device):
     descriptor = load_descriptor(device=device)
-    images = pictures(67)
+    images = scenes(67)
     together = descriptor.encode(images)
     for row in (0, 31, 63, 66):
         np.testing.assert_array_equal(descriptor.encode([images[row]])[0], together[row])
 
 
 def test_arrays_and_other_modes_are_encoded_as_their_rgb_pixels(descriptor):
-    rgb = pictures(1)[0]
+    rgb = scenes(1)[0]
     expected = descriptor.encode([rgb])
     side = descriptor.input_size
     resized = np.asarray(rgb.resize((side, side), Image.Resampling.BICUBIC))
@@ -136,7 +142,7 @@ def test_what_is_no_image_is_refused(descriptor, image):
 
 
 def test_cpu_runtime_agrees_with_the_reference(descriptor):
-    images = pictures(40) + stored_photographs(40)
+    images = scenes(40) + stored_photographs(40)
     cosines = (descriptor.encode(images) * load_descriptor(device="reference").encode(images)).sum(
         1
     )
@@ -147,7 +153,7 @@ def test_cuda_runtime_agrees_with_the_reference():
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    images = pictures(70)
+    images = scenes(70)
     on_gpu = load_descriptor(device="cuda")
     vectors = on_gpu.encode(images)
     cosines = (vectors * load_descriptor(device="reference").encode(images)).sum(1)
@@ -178,7 +184,8 @@ def stored_photographs(n: int) -> list[Image.Image]:
     files = sorted(PHOTOS.glob("*.jpg"))[:: max(1, 12000 // n)][:n] if PHOTOS.is_dir() else []
     if not files:
         found = importlib.util.find_spec("skimage")
-        assert found is not None and found.origin is not None
+        assert found is not None
+        assert found.origin is not None
         files = [Path(found.origin).parent / "data" / name for name in UNLIKE]
     return [Image.open(f).convert("RGB") for f in files]
 
@@ -209,7 +216,8 @@ def test_thresholds_are_similarities_that_divide_something():
 
 def test_quantiser_is_of_these_weights():
     centroids = load_quantiser()
-    assert centroids.dtype == np.float32 and centroids.shape == (2048, descriptor_info().dim)
+    assert centroids.dtype == np.float32
+    assert centroids.shape == (2048, descriptor_info().dim)
     np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-5)
 
 

@@ -41,7 +41,8 @@ def photograph(name: str) -> Image.Image:
     if name == "scene":
         return builders.scene(5, 320)
     found = importlib.util.find_spec("skimage")
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     return Image.open(Path(found.origin).parent / "data" / f"{name}.png").convert("RGB")
 
 
@@ -96,7 +97,8 @@ def test_places_are_those_of_the_pytorch_network(name: str, network: PlaceNetwor
         features = reference.features_at(normalised, 1.0)[0].clamp(min=1e-6)
         expected = functional.normalize(reference.head(features.permute(1, 2, 0)), dim=2)
     seen = network.closely(image)
-    assert seen.shape == (15, 15, card.dim) and seen.dtype == np.float32
+    assert seen.shape == (15, 15, card.dim)
+    assert seen.dtype == np.float32
     np.testing.assert_allclose(seen, expected.numpy(), atol=1e-5)
 
 
@@ -146,7 +148,8 @@ def test_of_equal_images_every_place_is_alike(network: PlaceNetwork) -> None:
     assert where.contribution_a.sum() == pytest.approx(1, abs=1e-4)
     assert where.common is not None
     assert where.common.box_a == where.common.box_b == (0, 0, 1, 1)
-    assert all((p.xa, p.ya) == (p.xb, p.yb) for p in where.points) and len(where.points) == 5
+    assert all((p.xa, p.ya) == (p.xb, p.yb) for p in where.points)
+    assert len(where.points) == 5
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "scene"])
@@ -166,7 +169,8 @@ def test_a_crop_is_found_in_its_original(network: PlaceNetwork, name: str) -> No
     assert where.contribution_b.sum() == pytest.approx(cosine, abs=1e-4)
     if name == "coffee":  # and the other way round
         back = find_where(network, crop, image)
-        assert back.common is not None and overlap(back.common.box_b, box) > 0.75
+        assert back.common is not None
+        assert overlap(back.common.box_b, box) > 0.75
 
 
 def test_what_was_pasted_over_does_not_match(network: PlaceNetwork) -> None:
@@ -181,7 +185,8 @@ def test_what_was_pasted_over_does_not_match(network: PlaceNetwork) -> None:
 
 def test_unrelated_pictures_have_nothing_in_common(network: PlaceNetwork) -> None:
     where = find_where(network, photograph("astronaut"), photograph("coffee"))
-    assert where.common is None and where.points == ()
+    assert where.common is None
+    assert where.points == ()
     assert 0 < where.similarity_a.mean() < 0.7
 
 
@@ -258,20 +263,25 @@ def test_explain_says_mirrored(mirrored: Explanation) -> None:
     assert mirrored.turned_cosine > 0.7
     assert mirrored.where.common is not None
     assert overlap(mirrored.where.common.box_a, (0, 0, 400 / 512, 1)) > 0.7
-    assert mirrored.common_cosine is not None and mirrored.common_cosine > 0.8
-    assert not mirrored.same_bytes and mirrored.decided is None
+    assert mirrored.common_cosine is not None
+    assert mirrored.common_cosine > 0.8
+    assert not mirrored.same_bytes
+    assert mirrored.decided is None
     assert mirrored.to_dict()["turn"] == "mirrored"
 
 
 def test_the_drawings(mirrored: Explanation, tmp_path: Path) -> None:
     mirrored.save(tmp_path / "why.png")
     with Image.open(tmp_path / "why.png") as drawn:
-        assert drawn.width >= 900 and drawn.height > 1000
+        assert drawn.width >= 900
+        assert drawn.height > 1000
     mirrored.save(str(tmp_path / "why.html"))
     page = (tmp_path / "why.html").read_text(encoding="utf-8")
-    assert "&lt;b&gt;&amp;.jpg" in page and "<b>&" not in page
+    assert "&lt;b&gt;&amp;.jpg" in page
+    assert "<b>&" not in page
     assert page.count("data:image/jpeg;base64,") == 6
-    assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
     for name in ("why.pdf", "why"):
         with pytest.raises(ValueError, match=rf"{name} is neither \.html nor \.png: name a file"):
             mirrored.save(str(tmp_path / name))

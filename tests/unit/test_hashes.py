@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from idedup_tasks.stages.prefilter.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
+from idedup_tasks.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
 
 PHOTOS = Path(__file__).resolve().parents[2] / "../shared/photos/eval"
 
@@ -45,7 +45,8 @@ def as_hex(hashes):
 def test_equal_imagehash_on_generated_pictures(kind):
     pictures = samples()
     hashes = perceptual_hash(pictures, kind)
-    assert hashes.dtype == np.uint64 and hashes.shape == (len(pictures),)
+    assert hashes.dtype == np.uint64
+    assert hashes.shape == (len(pictures),)
     assert as_hex(hashes) == [str(REFERENCE[kind](picture)) for picture in pictures]
     assert len(set(hashes.tolist())) > len(pictures) // 3
 
@@ -66,7 +67,8 @@ def test_a_hash_does_not_depend_on_its_neighbours(kind):
     together = perceptual_hash(pictures, kind)
     alone = np.concatenate([perceptual_hash([picture], kind) for picture in pictures])
     backwards = perceptual_hash(pictures[::-1], kind)[::-1]
-    assert (together == alone).all() and (together == backwards).all()
+    assert (together == alone).all()
+    assert (together == backwards).all()
 
 
 def test_more_images_than_a_batch():
@@ -89,7 +91,8 @@ def test_unknown_kind_is_named():
 def test_dihedral_variants_are_hashes_of_turned_and_mirrored_pictures(kind):
     pictures = samples()[:5]
     variants = dihedral_variants(pictures, kind)
-    assert variants.shape == (5, 8) and variants.dtype == np.uint64
+    assert variants.shape == (5, 8)
+    assert variants.dtype == np.uint64
     assert (variants[:, 0] == perceptual_hash(pictures, kind)).all()
     for row, picture in zip(variants, pictures, strict=True):
         turned = [

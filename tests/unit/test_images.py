@@ -17,18 +17,18 @@ import pillow_heif
 import pylibjxl
 import pytest
 from moto.server import ThreadedMotoServer
-from PIL import Image, ImageCms, ImageDraw, ImageFilter
+from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFilter
 
-from idedup_tasks import images
 from idedup_tasks.images import (
     FORMATS,
     ImageFacts,
-    Limits,
     Rejected,
+    decoding,
     is_low_information,
     read_image,
     read_objects,
 )
+from idedup_tasks.settings import Limits
 from idedup_tasks.sources import SourceUnreachable, list_objects
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared"
@@ -74,7 +74,8 @@ def rejection(data, limits=None):
     with pytest.raises(Rejected) as caught:
         read_image(data, limits)
     assert str(caught.value) == caught.value.reason
-    assert caught.value.reason.endswith(".") and "\n" not in caught.value.reason
+    assert caught.value.reason.endswith(".")
+    assert "\n" not in caught.value.reason
     return caught.value.code
 
 
@@ -87,15 +88,19 @@ def test_facts_of_a_photograph():
     exif.get_ifd(0x8769).update({0x9003: "2024:02:29 23:30:00", 0x9011: "-05:30", 0x9291: "250"})
     data = encode(scene(), "JPEG", quality=95, exif=exif, comment=b"not for the thumbnail")
     facts = read_image(data)
-    assert facts.bytes == len(data) and facts.format == "JPEG" and facts.mode == "RGB"
+    assert facts.bytes == len(data)
+    assert facts.format == "JPEG"
+    assert facts.mode == "RGB"
     assert (facts.width, facts.height, facts.exif_orientation) == (300, 400, 6)
     assert facts.taken_at == datetime(2024, 3, 1, 5, 0, 0, 250000, UTC)
     assert facts.taken_at.utcoffset().total_seconds() == 0
     assert facts.low_information is False
-    assert len(facts.sha256) == 64 and facts.sha256 == read_image(data).sha256
+    assert len(facts.sha256) == 64
+    assert facts.sha256 == read_image(data).sha256
     with Image.open(io.BytesIO(facts.thumbnail)) as thumbnail:
         assert (thumbnail.format, thumbnail.mode, thumbnail.size) == ("JPEG", "RGB", (256, 341))
-        assert not thumbnail.getexif() and "comment" not in thumbnail.info
+        assert not thumbnail.getexif()
+        assert "comment" not in thumbnail.info
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,7 @@ def test_decoding_at_reduced_size_hardly_shows(monkeypatch):
         data = encode(scene(4000, 3000).filter(ImageFilter.SHARPEN), format_)
         reduced = read_image(data)
         with monkeypatch.context() as patched:
-            patched.setattr(images, "_shrink_while_decoding", lambda *_: False)
+            patched.setattr(decoding, "shrink_while_decoding", lambda *_: False)
             full = read_image(data)
         assert replace(reduced, thumbnail=b"") == replace(full, thumbnail=b"")
         assert reduced.thumbnail != full.thumbnail, "the codec did not reduce at all"
@@ -199,7 +204,8 @@ def test_heif_applies_its_own_orientation(orientation, stored):
 def test_formats_agree_on_the_picture(format_, options):
     data = encode(scene(), format_, **options)
     facts = read_image(data)
-    assert facts.format == format_ and format_ in FORMATS
+    assert facts.format == format_
+    assert format_ in FORMATS
     if format_ == "ICO":
         assert (facts.width, facts.height) == (200, 150)
     else:
@@ -211,7 +217,8 @@ def test_multi_picture_jpeg_of_phones_is_a_jpeg():
     other = scene(seed=2)
     data = encode(scene(), "MPO", save_all=True, append_images=[other], quality=92)
     facts = read_image(data)
-    assert facts.format == "JPEG" and difference(facts, reference()) < 4
+    assert facts.format == "JPEG"
+    assert difference(facts, reference()) < 4
 
 
 def test_tga_is_told_by_its_signature():
@@ -266,7 +273,9 @@ def test_unbounded_levels_are_stretched():
     levels[0, 0] = np.nan
     facts = read_image(encode(Image.fromarray(levels), "TIFF"))
     shown = pixels(facts)
-    assert shown.min() < 20 and shown.max() > 235 and not facts.low_information
+    assert shown.min() < 20
+    assert shown.max() > 235
+    assert not facts.low_information
     flat = read_image(encode(Image.fromarray(np.full((40, 40), -7.5, np.float32)), "TIFF"))
     assert flat.low_information
 
@@ -315,7 +324,8 @@ def test_jpeg_xl_made_of_a_jpeg_is_that_jpeg(orientation):
     exif.get_ifd(0x8769).update({0x9003: "2024:02:29 23:30:00"})
     jpeg = encode(scene(), "JPEG", quality=95, exif=exif)
     facts, same = read_image(pylibjxl.jpeg_to_jxl(jpeg)), read_image(jpeg)
-    assert facts.format == "JXL" and facts.exif_orientation == orientation
+    assert facts.format == "JXL"
+    assert facts.exif_orientation == orientation
     assert (facts.width, facts.height, facts.taken_at) == (same.width, same.height, same.taken_at)
     assert difference(facts, same) < 2
 
@@ -353,9 +363,11 @@ def test_nonsense_in_metadata_does_not_cost_the_picture():
     exif = Image.Exif()
     exif[0x0112] = 99
     facts = read_image(encode(scene(), "JPEG", exif=exif))
-    assert facts.exif_orientation == 1 and facts.width == 400
+    assert facts.exif_orientation == 1
+    assert facts.width == 400
     facts = read_image(encode(scene(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fnonsense"))
-    assert facts.taken_at is None and difference(facts, reference()) < 6
+    assert facts.taken_at is None
+    assert difference(facts, reference()) < 6
 
 
 # --- blanks --------------------------------------------------------------------------------------
@@ -566,13 +578,13 @@ def test_a_panicking_decoder_is_a_refusal(monkeypatch):
     def panic(*_):
         raise PanicException("index out of bounds")
 
-    monkeypatch.setattr(images, "_decode", panic)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", panic)
     assert rejection(encode(scene(), "PNG")) == "corrupt"
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "_decode", interrupt)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_image(encode(scene(), "PNG"))
 
@@ -627,7 +639,8 @@ def dng(width=640, height=480, orientation=1, keep=1.0):
 def test_raw_without_a_preview_is_developed():
     facts = read_image(dng())
     assert (facts.format, facts.mode, facts.width, facts.height) == ("RAW", "RAW", 640, 480)
-    assert pixels(facts).shape == (256, 341, 3) and not facts.low_information
+    assert pixels(facts).shape == (256, 341, 3)
+    assert not facts.low_information
     turned = read_image(dng(orientation=6))
     assert (turned.width, turned.height, turned.exif_orientation) == (480, 640, 6)
     upright = np.rot90(pixels(facts), -1)
@@ -662,7 +675,8 @@ def test_every_odd_input_does_what_its_manifest_says():
         allowed = {"decodes": {True}, "must be rejected cleanly": {False}}
         if decoded not in allowed.get(expected, {True, False}):
             wrong.append((name, expected, outcome))
-    assert wrong == [] and len(expectations) > 100
+    assert wrong == []
+    assert len(expectations) > 100
 
 
 # --- collections ---------------------------------------------------------------------------------
@@ -709,8 +723,10 @@ def test_a_file_that_takes_too_much_memory_costs_itself_only(tmp_path):
 def test_a_file_that_takes_too_long_is_refused(tmp_path):
     """Eighty million pixels take longer than the tenth of a second in which limits are enforced."""
     (tmp_path / "a.png").write_bytes(encode(Image.new("RGB", (9000, 9000), "teal"), "PNG"))
-    [(_, rejected)] = read_objects(list_objects(tmp_path), processes=1, timeout_s=0.01)
-    assert rejected.code == "timed-out" and "0.01 seconds" in rejected.reason
+    limits = Limits(timeout_seconds=0.01)
+    [(_, rejected)] = read_objects(list_objects(tmp_path), limits, processes=1)
+    assert rejected.code == "timed-out"
+    assert "0.01 seconds" in rejected.reason
 
 
 def test_a_source_that_goes_away_is_not_a_heap_of_rejected_files(tmp_path):

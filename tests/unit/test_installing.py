@@ -136,7 +136,8 @@ def test_what_stops_setting_up_is_a_sentence(
     failed = set_up(checkout, python, free_gb)
     assert failed.returncode != 0
     said, make = failed.stderr.splitlines()
-    assert re.match(sentence, said) and make.startswith("make: ")
+    assert re.match(sentence, said)
+    assert make.startswith("make: ")
     assert not (checkout / ".venv/installed").exists()
 
 

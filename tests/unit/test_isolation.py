@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from idedup_tasks import isolation
 from idedup_tasks.isolation import Failure, map_isolated
 
 
@@ -66,7 +67,8 @@ def test_results_keep_the_order_of_items(batch):
     results = list(map_isolated(misbehave, items, processes=2, timeout_s=60, batch=batch))
     assert [value for value, _ in results] == [value for _, value in items]
     pids = {pid for _, pid in results}
-    assert os.getpid() not in pids and 1 <= len(pids) <= 2
+    assert os.getpid() not in pids
+    assert 1 <= len(pids) <= 2
 
 
 def test_only_the_guilty_fail():
@@ -94,7 +96,8 @@ def test_only_the_guilty_fail():
         17: "memory",
         23: "timed-out",  # a worker that ends without an error says nothing at all
     }
-    assert "SIGSEGV" in failures[2].detail and "3" in failures[3].detail
+    assert "SIGSEGV" in failures[2].detail
+    assert "3" in failures[3].detail
     assert [one.item[1] if isinstance(one, Failure) else one[0] for one in results] == list(
         range(24)
     )
@@ -167,7 +170,8 @@ def test_workers_die_with_a_killed_parent():
         text=True,
     )
     pids = [int(pid) for pid in parent.stdout.readline().split()]
-    assert len(pids) == 2 and all(alive(pid) for pid in pids)
+    assert len(pids) == 2
+    assert all(alive(pid) for pid in pids)
     parent.kill()
     parent.wait()
     wait_until_gone(pids)
@@ -179,7 +183,7 @@ def test_a_script_needs_no_main_guard(tmp_path):
         textwrap.dedent(
             """
             import sys
-            sys.path.insert(0, sys.argv[1])
+            sys.path[:0] = sys.argv[1:]
             from test_isolation import main_of_worker
             from idedup_tasks.isolation import map_isolated
             loaded_by_the_script = True
@@ -187,11 +191,14 @@ def test_a_script_needs_no_main_guard(tmp_path):
             """
         )
     )
+    # The package under test, and not one that is installed besides.
+    package = Path(isolation.__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, script, str(Path(__file__).parent)], capture_output=True, text=True
+        [sys.executable, script, Path(__file__).parent, package], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("[") == 3 and "loaded_by_the_script" not in done.stdout
+    assert done.stdout.count("[") == 3
+    assert "loaded_by_the_script" not in done.stdout
 
 
 def relay(connection):
@@ -205,7 +212,8 @@ def test_a_daemonic_process_may_have_workers():
     receiver, sender = context.Pipe(duplex=False)
     daemon = context.Process(target=relay, args=(sender,), daemon=True)
     daemon.start()
-    assert receiver.poll(60) and receiver.recv() == 7
+    assert receiver.poll(60)
+    assert receiver.recv() == 7
     daemon.join()
 
 

@@ -55,7 +55,8 @@ def test_there_are_ten_families_or_more_and_each_third_picture_has_two_copies(
     assert FAMILIES >= 10
     whole = open_dataset("layouts")
     sizes = Counter(whole.groups.tolist())
-    assert len(sizes) == 480 and Counter(sizes.values()) == {1: 320, 3: 160}
+    assert len(sizes) == 480
+    assert Counter(sizes.values()) == {1: 320, 3: 160}
     assert set(whole.kinds) == set(layouts.FAMILIES)
     assert whole.originals is not None
     assert np.unique(whole.groups[whole.originals]).tolist() == list(range(480))
@@ -132,7 +133,8 @@ def test_documents_differ_in_one_digit_at_300_dpi() -> None:
     assert original.size == copy.size == changed.size == (2480, 3508)  # A4
     box = ImageChops.difference(original, changed).getbbox()
     assert box is not None
-    assert 3 < box[2] - box[0] < 60 and 3 < box[3] - box[1] < 80
+    assert 3 < box[2] - box[0] < 60
+    assert 3 < box[3] - box[1] < 80
     assert 0 < np.abs(np.asarray(original, int) - np.asarray(copy, int)).mean() < 3
 
 
@@ -143,7 +145,8 @@ def test_edits_are_one_to_four_and_some_queries_have_no_answer(tmp_path: Path) -
     photos = save_photos(tmp_path / "photos", 9)
     dataset = open_dataset("edits", photos, copies=4)
     assert dataset.name == "edits of our own"
-    assert len(dataset.references) == 3 and len(dataset.queries) == 3 * 4 + 3
+    assert len(dataset.references) == 3
+    assert len(dataset.queries) == 3 * 4 + 3
     counts = Counter(dataset.kinds[dataset.queries].tolist())
     assert counts.keys() == {"one edit", "two edits", "three edits", "four edits"}
     assert max(counts.values()) - min(counts.values()) <= 1
@@ -290,4 +293,5 @@ def test_a_scan_that_fails_says_why(tmp_path: Path) -> None:
 
 def test_the_workflow_is_a_method_by_its_name() -> None:
     [method] = choose_methods(["idedup-scan"])
-    assert method.family == "workflow" and method.command[2:4] == ("idedup_tasks.cli", "scan")
+    assert method.family == "workflow"
+    assert method.command[2:4] == ("idedup_tasks.cli", "scan")

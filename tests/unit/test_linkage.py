@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from idedup_tasks.linkage import average_clusters, matrix_clusters, merge_tree
 from idedup_tasks.settings import Grouping
 from idedup_tasks.stages.group.clusters import cut_components
-from idedup_tasks.stages.group.linkage import average_clusters, matrix_clusters, merge_tree
-from idedup_tasks.stages.group.pairs import Pairs
+from idedup_tasks.stages.group.pairs import FoundPairs
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_the_work_a_component_costs_does_not_grow_with_their_number() -> None:
         vectors = np.repeat(np.eye(count, dtype=np.float32), 2, axis=0)
         none = np.empty(0, dtype=np.int32)
         component = np.repeat(np.arange(0, 2 * count, 2, dtype=np.int32), 2).view(Counted)
-        pairs = Pairs(none, none, none, np.ones(2 * count, dtype=np.int64), component)
+        pairs = FoundPairs(none, none, none, np.ones(2 * count, dtype=np.int64), component)
         said: list[tuple[int, int]] = []
         Counted.asked = 0
         found = cut_components(

@@ -13,7 +13,7 @@ from idedup_tasks.stages.group.members import (
     evidence,
     group_of,
 )
-from idedup_tasks.stages.group.prepare import _reached
+from idedup_tasks.stages.group.prepare import reached_thresholds
 
 # In order of arrival: a; b, a's bytes again; c, a perceptual twin of a; d, c's bytes again;
 # e, near a; f, alone; g, blank; h, the same blank bytes.
@@ -129,6 +129,6 @@ def test_the_threshold_is_the_one_that_decided() -> None:
     members = Members(none, none, none, relation, score, score)
     for candidate, cut, decided in ((0.8, 0.75, [0.8, 0.75]), (0.7, 0.75, [0.75, 0.75])):
         thresholds = Thresholds(pair=0.85, candidate=candidate, cut=cut, phash_distance=4)
-        reached = _reached(members, thresholds)
+        reached = reached_thresholds(members, thresholds)
         assert reached[:4].tolist() == [*decided, 1.0, 1 - 4 / 64]
         assert np.isnan(reached[4])

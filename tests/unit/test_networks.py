@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import scene, scenes
 from PIL import Image
 
 torch = pytest.importorskip("torch")
@@ -18,15 +19,16 @@ from safetensors.torch import save_file  # noqa: E402
 from torchvision import models  # noqa: E402
 
 from idedup_tasks.descriptors import (  # noqa: E402
+    DecisionLevels,
     DescriptorCard,
     DescriptorError,
-    Thresholds,
     load_card,
     load_descriptor,
 )
-from idedup_tasks.descriptors.card import PREPROCESSING, WEIGHTS_FOLDER, file_sha256  # noqa: E402
+from idedup_tasks.descriptors.card import PREPROCESSING, file_sha256  # noqa: E402
 from idedup_tasks.descriptors.conversion import convert  # noqa: E402
 from idedup_tasks.descriptors.lbid import deduplicate  # noqa: E402
+from idedup_tasks.descriptors.named import WEIGHTS_FOLDER  # noqa: E402
 from idedup_tasks.descriptors.network import (  # noqa: E402
     ARCHITECTURES,
     MEAN,
@@ -36,16 +38,11 @@ from idedup_tasks.descriptors.network import (  # noqa: E402
     log_ratios,
 )
 from idedup_tasks.training import RECIPES, TrainingError, recipe_for  # noqa: E402
-from idedup_tasks.training.learn import UNLIMITED, Recipe, initial_network  # noqa: E402
 from idedup_tasks.training.pairs import augmented, best_threshold, pair_loss, resized  # noqa: E402
+from idedup_tasks.training.recipes import UNLIMITED, Recipe  # noqa: E402
+from idedup_tasks.training.start import initial_network  # noqa: E402
 
 SIDE = 64
-
-
-def pictures(n: int, seed: int = 0) -> list[Image.Image]:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (n, 6, 8, 3), np.uint8)
-    return [Image.fromarray(c).resize((90, 70), Image.Resampling.BICUBIC) for c in coarse]
 
 
 def saved(architecture: str, folder: Path) -> Path:
@@ -59,7 +56,7 @@ def saved(architecture: str, folder: Path) -> Path:
     for module in network.modules():
         if hasattr(module, "momentum"):
             module.momentum = None  # the statistics become those of the one batch
-    arrays = [np.asarray(p.resize((SIDE, SIDE))) for p in pictures(8, seed=5)]
+    arrays = [np.asarray(p.resize((SIDE, SIDE))) for p in scenes(8, first=50)]
     batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
     last = network.head if isinstance(network.head, torch.nn.Linear) else network.head[-2]
     seen = []
@@ -85,7 +82,7 @@ def saved(architecture: str, folder: Path) -> Path:
         gem_p=network.gem_p,
         weights=weights.name,
         weights_sha256=file_sha256(weights),
-        thresholds=Thresholds(0.9, 0.8, 0.7, 4),
+        thresholds=DecisionLevels(0.9, 0.8, 0.7, 4),
         quantiser="",
         quantiser_sha256="",
         figures={},
@@ -104,10 +101,11 @@ def sidecar(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_runtimes_of_each_network_agree(sidecar: Path) -> None:
-    images = pictures(6)
+    images = scenes(6)
     reference = load_descriptor(str(sidecar), "reference").encode(images)
     vectors = load_descriptor(str(sidecar), "cpu").encode(images)
-    assert vectors.shape == (6, 256) and vectors.dtype == np.float32
+    assert vectors.shape == (6, 256)
+    assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert (vectors * reference).sum(1).min() >= 0.999
     # Agreement says something only where different pictures are told apart.
@@ -117,7 +115,7 @@ def test_runtimes_of_each_network_agree(sidecar: Path) -> None:
 def test_cuda_runtime_of_each_network_agrees(sidecar: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    images = pictures(6)
+    images = scenes(6)
     reference = load_descriptor(str(sidecar), "reference").encode(images)
     vectors = load_descriptor(str(sidecar), "cuda").encode(images)
     assert (vectors * reference).sum(1).min() >= 0.999
@@ -131,7 +129,8 @@ def test_codes_of_the_papers_network_are_shares(tmp_path: Path) -> None:
     head = ConvolutionalEncoder(576, 256).eval()
     with torch.no_grad():
         codes = head(torch.rand(3, 576))
-    assert codes.shape == (3, 256) and codes.min() >= 0
+    assert codes.shape == (3, 256)
+    assert codes.min() >= 0
     torch.testing.assert_close(codes.sum(1), torch.ones(3))
     kinds = [type(layer).__name__ for layer in head]
     assert [kinds.count(k) for k in ("Conv1d", "BatchNorm1d", "MaxPool1d", "Dropout")] == [
@@ -145,7 +144,9 @@ def test_codes_of_the_papers_network_are_shares(tmp_path: Path) -> None:
 def test_codes_of_the_papers_network_are_compared_by_their_log_ratios() -> None:
     torch.manual_seed(0)
     network = DescriptorNetwork("idedupnet", 256, 3.0).eval()
-    images = torch.from_numpy(np.stack([np.asarray(p) for p in pictures(4)])).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.stack([np.asarray(scene(i)) for i in range(4)])).permute(
+        0, 3, 1, 2
+    )
     with torch.no_grad():
         # As initialised, all shares of a small image are nearly the same.
         network.head[-2].bias.normal_()
@@ -164,7 +165,8 @@ def test_papers_network_takes_pixels_between_zero_and_one() -> None:
     network.features.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.no_grad():
         network(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2).expand(1, 3, 32, 2))
-    assert seen[0].min() == 0 and seen[0].max() == 1
+    assert seen[0].min() == 0
+    assert seen[0].max() == 1
 
 
 def test_scales_are_pooled_together() -> None:
@@ -225,7 +227,9 @@ def test_papers_network_starts_from_the_features_of_the_shipped_descriptor() -> 
     shipped, network = (
         initial_network(recipe, weights).eval() for recipe in (Recipe(), RECIPES["idedupnet"])
     )
-    images = torch.from_numpy(np.stack([np.asarray(p) for p in pictures(8)])).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.stack([np.asarray(scene(i)) for i in range(8)])).permute(
+        0, 3, 1, 2
+    )
     with torch.inference_mode():
         pooled = [n.pool(images) for n in (shipped, network)]
     # They see pixels in [0, 1], yet make the same of them, but for the edges.
@@ -324,11 +328,13 @@ def test_best_threshold_makes_the_most_right_decisions() -> None:
 
 
 def test_papers_views_are_those_of_the_generator_and_stay_close(tmp_path: Path) -> None:
-    arrays = [np.asarray(p.resize((40, 40))).transpose(2, 0, 1) for p in pictures(5)]
+    arrays = [np.asarray(p.resize((40, 40))).transpose(2, 0, 1) for p in scenes(5)]
     pixels, aspects = np.stack(arrays), np.full(5, 90 / 70)
     views = [augmented(pixels, aspects, 32, np.random.default_rng(s)) for s in (3, 3, 4)]
-    assert views[0].shape == (5, 3, 32, 32) and views[0].dtype == torch.uint8
-    assert torch.equal(views[0], views[1]) and not torch.equal(views[0], views[2])
+    assert views[0].shape == (5, 3, 32, 32)
+    assert views[0].dtype == torch.uint8
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])
     # Mean colour survives the edges' repetition and 20 % of brightness.
     means = resized(pixels, 32).mean((2, 3))
     assert (views[0].float().mean((2, 3)) - means).abs().max() < 0.45 * means.max()
@@ -339,7 +345,7 @@ def test_papers_views_leave_an_unedited_photograph_as_it_is(
 ) -> None:
     for constant in ("CROP", "ROTATION", "COLOUR"):
         monkeypatch.setattr(f"idedup_tasks.training.pairs.{constant}", 0.0)
-    arrays = [np.asarray(p.resize((32, 32))).transpose(2, 0, 1) for p in pictures(8)]
+    arrays = [np.asarray(p.resize((32, 32))).transpose(2, 0, 1) for p in scenes(8)]
     pixels = np.stack(arrays)
     views = augmented(pixels, np.full(8, 1.5), 32, np.random.default_rng(0)).numpy().astype(int)
     for view, photo in zip(views, pixels.astype(int), strict=True):
@@ -367,8 +373,11 @@ def test_lbid_gives_results_and_statistics() -> None:
     results, statistics = deduplicate(dataset, query, Colours(), 0.85, [False, True, True, True])
     assert [row for row, _ in results] == [2, 1]
     assert results[0][1] == pytest.approx(1)
-    assert statistics["images"] == 4 and statistics["duplicates"] == 2
-    assert statistics["accuracy"] == 0.75 and statistics["precision"] == 1
+    assert statistics["images"] == 4
+    assert statistics["duplicates"] == 2
+    assert statistics["accuracy"] == 0.75
+    assert statistics["precision"] == 1
     assert statistics["recall"] == pytest.approx(2 / 3)
     nothing, statistics = deduplicate([], query, Colours())
-    assert nothing == [] and statistics["duplicates"] == 0
+    assert nothing == []
+    assert statistics["duplicates"] == 0

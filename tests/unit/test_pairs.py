@@ -41,7 +41,7 @@ def expected(vectors: np.ndarray, threshold: float, per_image: int) -> set[tuple
     return kept
 
 
-def found(result: pairs.Pairs) -> set[tuple[int, int, int]]:
+def found(result: pairs.FoundPairs) -> set[tuple[int, int, int]]:
     rows = list(
         zip(result.first.tolist(), result.second.tolist(), result.score.tolist(), strict=True)
     )
@@ -52,9 +52,9 @@ def found(result: pairs.Pairs) -> set[tuple[int, int, int]]:
 @pytest.fixture(params=["small tiles", "as shipped"])
 def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "small tiles":
-        monkeypatch.setattr(pairs, "_SIDE", 16)
-        monkeypatch.setattr(pairs, "_DENSE", 30)
-        monkeypatch.setattr(pairs, "_BUDGET", 100)
+        monkeypatch.setattr(pairs, "SIDE", 16)
+        monkeypatch.setattr(pairs, "DENSE", 30)
+        monkeypatch.setattr(pairs, "BUDGET", 100)
 
 
 some = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import save_scenes
 from PIL import Image
 from pydantic import ValidationError
 
@@ -19,9 +20,9 @@ from safetensors.numpy import save_file as save_arrays  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from idedup_tasks.descriptors import (  # noqa: E402
+    DecisionLevels,
     DescriptorCard,
     DescriptorError,
-    Thresholds,
     descriptor_info,
     load_card,
     load_descriptor,
@@ -37,15 +38,6 @@ from idedup_tasks.training import register  # noqa: E402
 from idedup_tasks.warehouse import Warehouse  # noqa: E402
 
 DETAILS: dict[str, Any] = {"micro_ap": 0.5}
-
-
-def pictures(folder: Path, n: int) -> Path:
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i, coarse in enumerate(rng.integers(0, 256, (n, 7, 7, 3), np.uint8)):
-        image = Image.fromarray(coarse).resize((90, 80), Image.Resampling.BICUBIC)
-        image.save(folder / f"{i:05}.jpg")
-    return folder
 
 
 @pytest.fixture
@@ -77,7 +69,7 @@ def card(tmp_path: Path) -> DescriptorCard:
         gem_p=3.0,
         weights="lenet.safetensors",
         weights_sha256=file_sha256(folder / "lenet.safetensors"),
-        thresholds=Thresholds(0.9, 0.8, 0.7, 4),
+        thresholds=DecisionLevels(0.9, 0.8, 0.7, 4),
         quantiser="lenet_quantiser.safetensors",
         quantiser_sha256=file_sha256(folder / "lenet_quantiser.safetensors"),
         figures={},
@@ -103,7 +95,8 @@ def test_a_registered_descriptor_is_found_by_its_model_id(
         vectors = load_descriptor(model_id, device).encode([Image.new("RGB", (9, 9))])
         assert vectors.shape == (1, 64)
     [registration] = registry.registrations()
-    assert registration["model_id"] == model_id and registration["micro_ap"] == 0.5
+    assert registration["model_id"] == model_id
+    assert registration["micro_ap"] == 0.5
 
 
 def test_a_collection_names_a_registered_descriptor(places: Places, card: DescriptorCard) -> None:
@@ -201,7 +194,7 @@ def another(card: DescriptorCard, folder: Path) -> Path:
 def test_only_a_better_descriptor_is_registered(
     places: Places, card: DescriptorCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = pictures(tmp_path / "photos", 40)
+    photos = save_scenes(tmp_path / "photos", 40)
     first, second = card.folder / "lenet.json", another(card, tmp_path / "other")
     worth = {card.folder: 0.4, second.parent: 0.6}
     monkeypatch.setattr(
@@ -209,30 +202,35 @@ def test_only_a_better_descriptor_is_registered(
         lambda sidecar, _: worth.get(sidecar.parent, 0.4),
     )
     done = register(first, photos, places)
-    assert done.registered and done.current is None
+    assert done.registered
+    assert done.current is None
     better = register(second, photos, places)
-    assert better.registered and better.current == done.model_id
+    assert better.registered
+    assert better.current == done.model_id
     assert (better.micro_ap, better.current_micro_ap) == (0.6, 0.4)
     # The last one registered is the one to beat, and once more is no other result.
     worth |= {Path(better.location or ""): 0.6}
     third = replace(card, input_size=40, folder=tmp_path / "third")
     shutil.copytree(card.folder, third.folder)
     refused = register(third.write(), photos, places)
-    assert not refused.registered and refused.current == better.model_id
+    assert not refused.registered
+    assert refused.current == better.model_id
     assert register(second, photos, places) == better
     rows = Warehouse(places.warehouse).query("registered_models")
     assert {row["model_id"] for row in rows} == {done.model_id, better.model_id}
     assert {row["location"] for row in rows} == {done.location, better.location}
     [row] = [row for row in rows if row["model_id"] == better.model_id]
-    assert row["card"]["input_size"] == 48 and row["dim"] == 64
+    assert row["card"]["input_size"] == 48
+    assert row["dim"] == 64
     assert json.loads(json.dumps(row["card"])) == load_card(str(second)).content()
 
 
 def test_descriptors_are_compared_on_the_photographs_set_aside(
     places: Places, card: DescriptorCard, tmp_path: Path
 ) -> None:
-    photos = pictures(tmp_path / "photos", 40)
+    photos = save_scenes(tmp_path / "photos", 40)
     said: list[str] = []
     done = register(card.folder / "lenet.json", photos, places, said.append)
-    assert done.registered and 0 < (done.micro_ap or 0) <= 1
+    assert done.registered
+    assert 0 < (done.micro_ap or 0) <= 1
     assert said == [f"µAP {done.micro_ap}"]

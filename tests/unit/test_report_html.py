@@ -14,13 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
+from result_rows import a_candidate, a_run, batches, counts_in, duplicate, image, keeper, rejected
 
 from idedup_tasks.lake import EMBEDDINGS, IMAGES, PAIRS, TableChange
 from idedup_tasks.pages import charts
 from idedup_tasks.pages.charts import Chart
+from idedup_tasks.pages.templates import visible
+from idedup_tasks.pages.units import human_bytes, human_seconds
 from idedup_tasks.run import Run
-from idedup_tasks.stages.report.page import human_bytes, human_seconds, render, visible
+from idedup_tasks.stages.report.page import render
 from idedup_tasks.warehouse import Warehouse
 
 HOSTILE = [
@@ -64,7 +66,7 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        assert self._open and self._open[-1] == tag, f"</{tag}> closes {self._open[-3:]}"
+        assert self._open[-1:] == [tag], f"</{tag}> closes {self._open[-3:]}"
         self._open.pop()
 
     def handle_data(self, data: str) -> None:
@@ -137,7 +139,7 @@ def report(
     started = datetime(2026, 1, 2, tzinfo=UTC)
     candidate = a_candidate(run, "ingest", listed=9, decoded=8, images=9)
     candidate.warnings.append("3 objects lie outside <the window>")
-    warehouse.record_stage(run, "ingest", started, 130.0, candidate=candidate)
+    warehouse.record_stage(run, "ingest", started, 130.0, candidate, counts_in(candidate))
     warehouse.record_stage(run, "prefilter", started, 1.0, error="lost & gone")
     warehouse.record_quality(
         run,
@@ -263,7 +265,9 @@ def test_page_needs_nothing_else_and_runs_nothing(tmp_path: Path) -> None:
         for name in ("src", "href", "xlink:href"):
             value = attributes.get(name)
             assert value is None or value.startswith(("data:image/jpeg;base64,", "#")), value
-    assert "url(" not in html and "@import" not in html and "http://" not in html
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "http://" not in html
     assert page.all("html")[0]["lang"] == "en"
 
 
@@ -300,7 +304,8 @@ def test_hostile_names_stay_text(tmp_path: Path, name: str) -> None:
 def test_an_empty_collection(tmp_path: Path) -> None:
     _, page = report(a_run(tmp_path), [], lake=False)
     assert "There is no image in this collection yet." in page.words
-    assert page.all("svg") == [] and page.all("img") == []
+    assert page.all("svg") == []
+    assert page.all("img") == []
 
 
 def test_no_groups_and_thousands_of_rejects(tmp_path: Path) -> None:
@@ -379,7 +384,9 @@ def test_human_seconds(value: float | None, text: str) -> None:
 @pytest.mark.parametrize("top", [0, 1, 3, 4, 5, 7, 19, 60, 99, 100, 12_345, 10**9])
 def test_ticks_cover_the_values(top: int) -> None:
     ticks = charts.nice_ticks(top)
-    assert ticks[0] == 0 and ticks[-1] >= top and 2 <= len(ticks) <= 7
+    assert ticks[0] == 0
+    assert ticks[-1] >= top
+    assert 2 <= len(ticks) <= 7
     assert len(set(np.diff(ticks).round(6))) == 1
 
 
@@ -390,8 +397,11 @@ def test_marks_stay_inside_the_chart() -> None:
     charts.histogram(chart, counts, 0.6, 0.01, {"pair": 0.75, "candidate": 0.65, "cut": 0.65})
     assert "logarithmic" in chart.note
     for bar in chart.bars:
-        assert bar.x >= 0 and bar.x + bar.width <= chart.width
-        assert bar.y >= 0 and bar.y + bar.height <= chart.height and bar.height >= 1
+        assert bar.x >= 0
+        assert bar.x + bar.width <= chart.width
+        assert bar.y >= 0
+        assert bar.y + bar.height <= chart.height
+        assert bar.height >= 1
     for line in chart.lines:
         assert all(0 <= v <= chart.width for v in (line.x1, line.x2))
         assert all(0 <= v <= chart.height for v in (line.y1, line.y2))

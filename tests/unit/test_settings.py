@@ -12,7 +12,9 @@ import pytest
 import yaml
 from platformdirs import user_data_dir
 
-from idedup_tasks.settings import Places, SettingsError, digest, load_collection, period_of
+from idedup_tasks.periods import period_of
+from idedup_tasks.settings import Places, SettingsError, digest, load_collection, local_folder
+from idedup_tasks.sources import is_local
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +53,10 @@ def test_two_lines_are_enough(tmp_path: Path) -> None:
             },
             "model_id",
         ),
+        (
+            {"name": "p", "source": "x", "prefilter": {"hash": "dhash"}},
+            "`prefilter.hash` dhash needs `thresholds` with a `phash_distance` of its own",
+        ),
         ({"name": "p", "source": "x", "keeper": ["path"]}, "preferred_paths"),
         ({"name": "p", "source": "x", "keeper": ["bytes", "bytes"]}, "twice"),
     ],
@@ -60,6 +66,14 @@ def test_a_fault_names_file_field_and_expectation(
 ) -> None:
     with pytest.raises(SettingsError, match=named):
         load_collection(write(tmp_path, **settings))
+
+
+@pytest.mark.parametrize(
+    "address", ["/pictures", "file:///pictures", "FILE:///pictures", "local:///pictures"]
+)
+def test_a_source_and_a_lake_mean_the_same_by_an_address(address: str) -> None:
+    assert is_local(address)
+    assert local_folder(address) == "/pictures"
 
 
 SECRETS = [
@@ -82,7 +96,8 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(
     with pytest.raises(SettingsError, match=r"photos\.yaml: source: .*environment") as caught:
         load_collection(write(tmp_path, name="p", source=source, keeper=["path"], tags=3))
     told = "".join(traceback.format_exception(caught.value))
-    assert "hunter2" not in told and len(str(caught.value).splitlines()) == 2
+    assert "hunter2" not in told
+    assert len(str(caught.value).splitlines()) == 2
 
 
 @pytest.mark.parametrize(
@@ -182,7 +197,8 @@ def test_by_default_state_lies_in_the_users_data_folder(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     places = Places.from_environment()
     assert places.home == Path(user_data_dir("idedup", appauthor=False)).resolve()
-    assert not places.home.is_relative_to(ROOT) and not places.home.exists()
+    assert not places.home.is_relative_to(ROOT)
+    assert not places.home.exists()
     assert places.collections == places.home / "collections"
 
 
@@ -198,7 +214,8 @@ def test_periods_are_named_so_that_they_sort() -> None:
 
 def test_the_reference_says_what_the_settings_say() -> None:
     spec = importlib.util.spec_from_file_location("reference", ROOT / "docs/reference.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     written = (ROOT / "docs/collections.md").read_text(encoding="utf-8")

@@ -62,7 +62,8 @@ def test_a_folder_is_listed_whole(tmp_path):
     assert found["empty.jpg"].bytes == 0
     assert not any(item.problem for item in found.values())
     item = found["a.jpg"]
-    assert item.uri == f"file://{tmp_path}/a.jpg" and item.bytes == 5
+    assert item.uri == f"file://{tmp_path}/a.jpg"
+    assert item.bytes == 5
     assert item.modified_at == datetime(2023, 11, 14, 22, 13, 20, 123456, UTC)
     assert item.etag == str(moment)
     for name in NAMES:
@@ -83,7 +84,8 @@ def test_all_ways_to_name_a_folder_agree(tmp_path, monkeypatch):
     listings = [listing(name) for name in names]
     assert all(one == listings[0] for one in listings)
     assert list(listings[0]) == ["a.jpg"]
-    assert all(is_local(name) for name in names) and not is_local("s3://bucket")
+    assert all(is_local(name) for name in names)
+    assert not is_local("s3://bucket")
 
 
 def test_a_missing_folder_is_unreachable(tmp_path):
@@ -102,9 +104,11 @@ def test_names_that_are_not_utf8_are_kept_apart_and_found_again(tmp_path):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(name)
     found = listing(tmp_path)
     assert len(found) == len(names)
-    assert "caf\u00e9.jpg" in found and "caf\uefe9.jpg" in found
+    assert "caf\u00e9.jpg" in found
+    assert "caf\uefe9.jpg" in found
     for item in found.values():
-        assert item.key.encode() and item.uri.encode()  # fit for a table
+        assert item.key.encode()
+        assert item.uri.encode()
     assert {read_object(item.uri, 100) for item in found.values()} == set(names)
     inside = listing(tmp_path / os.fsdecode(b"d\xefr"))
     assert [read_object(item.uri, 100) for item in inside.values()] == [b"d\xefr/\xe9"]
@@ -139,7 +143,8 @@ def test_links_out_of_the_source_are_rejected_and_not_looked_at(tmp_path):
     }
     # Whether it is there at all is not said, nor how large it is or when it changed.
     link = found["link.jpg"]
-    assert link.bytes == 0 and "follow_links" in link.problem
+    assert link.bytes == 0
+    assert "follow_links" in link.problem
     assert link.etag == str((tmp_path / "root/link.jpg").lstat().st_mtime_ns)
     again = {"deep/loop", "deep/again"}
     assert all("under another name" in problems[key] for key in again)
@@ -154,7 +159,8 @@ def test_links_are_followed_when_asked_to_and_each_folder_is_listed_once(tmp_pat
     sound = {key for key, item in found.items() if item.problem is None}
     inside = {"a.jpg", "deep/b.jpg", "deep/same.jpg"}
     assert sound == {*inside, "link.jpg", "album/c.jpg", "album/sub/d.jpg"}
-    assert found["link.jpg"].bytes == 5 and read_object(found["album/c.jpg"].uri, 9) == b"c.jpg"
+    assert found["link.jpg"].bytes == 5
+    assert read_object(found["album/c.jpg"].uri, 9) == b"c.jpg"
     problems = {key: item.problem for key, item in found.items() if item.problem}
     again = {"deep/loop", "deep/again", "album/sub/back/", "album/sub/home"}
     assert set(problems) == {*again, "dangling", "gone", "self"}
@@ -338,7 +344,8 @@ def test_s3(s3):
     for name in names:
         item = found[name]
         assert read_object(item.uri, 1000, options) == name.encode()
-        assert item.bytes == len(name.encode()) and item.problem is None
+        assert item.bytes == len(name.encode())
+        assert item.problem is None
         assert item.modified_at.utcoffset().total_seconds() == 0
         assert SECRET not in repr(item)
     assert found["a.jpg"].uri == "s3://bucket/set/a.jpg"
@@ -373,7 +380,8 @@ def test_an_unreachable_store_says_so_without_secrets(s3):
     _, options = s3
     with pytest.raises(SourceUnreachable, match="s3://no-such-bucket cannot be listed") as caught:
         list(list_objects("s3://no-such-bucket", options))
-    assert SECRET not in str(caught.value) and caught.value.__cause__ is None
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -395,7 +403,7 @@ def test_secrets_that_a_store_repeats_are_blanked_out():
     class Talkative(RuntimeError):
         pass
 
-    text = sources._explain(
+    text = sources.explain(
         Talkative(f"bad {SECRET} at https://me:pw@host/x?sv=1&sig=abc%3D&y=2\nline two"),
         {"client_kwargs": {"aws_secret_access_key": SECRET}},
     )
@@ -411,7 +419,8 @@ def test_other_stores_through_fsspec():
     assert set(found) == {"a.jpg", "b/c.png", "b/d/.e"}
     for name, item in found.items():
         assert read_object(item.uri, 100) == name.encode()
-        assert item.modified_at.tzinfo is UTC and item.etag
+        assert item.modified_at.tzinfo is UTC
+        assert item.etag
     with pytest.raises(SourceUnreachable, match="memory://listing/none cannot be listed"):
         list(list_objects("memory://listing/none"))
 

@@ -66,7 +66,8 @@ def test_compose_refuses_a_file_without_a_secret(env_file: Path, tmp_path: Path,
     lacking.write_text("\n".join(lines))
     result = compose_file.run("--env-file", str(lacking), "config", "--quiet")
     assert result.returncode != 0
-    assert name in result.stderr and "make env" in result.stderr
+    assert name in result.stderr
+    assert "make env" in result.stderr
 
 
 # --- what every service keeps to ---
@@ -97,7 +98,8 @@ def test_limits_health_and_restarts(written: dict[str, Any]) -> None:
         else:
             assert service["restart"] == "unless-stopped", name
             test = service["healthcheck"]["test"]
-            assert test[0] == "CMD" and len(test) > 2, name
+            assert test[0] == "CMD", name
+            assert len(test) > 2, name
 
 
 def test_nobody_is_root(written: dict[str, Any]) -> None:
@@ -178,7 +180,8 @@ def test_no_secret_is_written_down(written: dict[str, Any]) -> None:
         assert not re.search(r"://[^/@\s$]*:[^$@/]+@", text), path
         # Files that hold secrets are named here; secrets are not.
         if re.search(r"(PASSWORD|SECRET|_KEY|KEY_ID)$", path):
-            assert text.startswith("${") and ":?" in text, path
+            assert text.startswith("${"), path
+            assert ":?" in text, path
 
 
 # --- .env ---
@@ -230,7 +233,8 @@ def test_a_bad_secret_is_named_and_not_repeated(
     env_file: Path, name: str, value: str, fault: str
 ) -> None:
     [said] = environment.faults({**environment.read(env_file), name: value})
-    assert said.startswith(name) and fault in said
+    assert said.startswith(name)
+    assert fault in said
     assert not value or value not in said
 
 
@@ -250,7 +254,8 @@ def test_the_check_ends_with_an_error(tmp_path: Path) -> None:
         ([], "POSTGRES_PASSWORD is not set"),
     ):
         result = subprocess.run([*script, *arguments], env={}, capture_output=True, text=True)
-        assert result.returncode == 1 and said in result.stderr
+        assert result.returncode == 1
+        assert said in result.stderr
 
 
 # --- the other scripts ---
@@ -319,5 +324,7 @@ def test_a_new_collection_file_makes_no_new_image() -> None:
         fits = [line for line in lines if any(fnmatch(p, line.lstrip("!")) for p in above)]
         return fits[-1].startswith("!")
 
-    assert sent("config/stack/healthy.py") and sent("config/collections/README.md")
-    assert not sent("config/collections/photos.yaml") and not sent("config/collections/a.yml")
+    assert sent("config/stack/healthy.py")
+    assert sent("config/collections/README.md")
+    assert not sent("config/collections/photos.yaml")
+    assert not sent("config/collections/a.yml")

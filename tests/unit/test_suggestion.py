@@ -29,7 +29,8 @@ def test_it_lies_in_the_valley(copies: int) -> None:
     similar = unrelated @ unrelated.T
     np.fill_diagonal(similar, -1)
     found = suggest(vectors)
-    assert found.threshold is not None and found.because == ""
+    assert found.threshold is not None
+    assert found.because == ""
     assert similar.max() < found.threshold <= least
     assert found.images == 1_000 + copies
     assert sum(found.best_matches) == min(1_000, found.images)
@@ -43,7 +44,8 @@ def test_a_denser_background_raises_it() -> None:
     dense = vectors + common
     dense /= np.linalg.norm(dense, axis=1, keepdims=True)
     plain, raised = suggest(vectors), suggest(dense)
-    assert plain.threshold is not None and raised.threshold is not None
+    assert plain.threshold is not None
+    assert raised.threshold is not None
     assert raised.threshold > plain.threshold
 
 
@@ -75,15 +77,16 @@ def test_all_alike() -> None:
 def test_a_sample_suggests_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, _ = a_collection(2_000, 500)
     whole = suggest(vectors).threshold
-    monkeypatch.setattr(suggestion, "_PRODUCTS", 300 * 2_500)
+    monkeypatch.setattr(suggestion, "PRODUCTS", 300 * 2_500)
     part = suggest(vectors)
     assert sum(part.best_matches) == 300
-    assert whole is not None and part.threshold is not None
+    assert whole is not None
+    assert part.threshold is not None
     assert abs(part.threshold - whole) <= 0.05
 
 
 def test_it_is_the_same_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, _ = a_collection(1_500, 100)
     once = suggest(vectors)
-    monkeypatch.setattr(suggestion, "_COLUMNS", 77)
+    monkeypatch.setattr(suggestion, "COLUMNS", 77)
     assert suggest(vectors) == once

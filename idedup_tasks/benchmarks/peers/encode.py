@@ -28,7 +28,8 @@ class ImagededupHash:
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
         hashes = [self.method.encode_image(image_array=np.asarray(image)) for image in images]
-        return signs([int(text, 16) for text in hashes])
+        rows: np.ndarray = signs([int(text, 16) for text in hashes])
+        return rows
 
     def finish(self) -> None:
         return None
@@ -43,7 +44,9 @@ class ImagededupCNN:
         self.method = CNN(verbose=False)
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
-        encodings = [self.method.encode_image(image_array=np.asarray(image)) for image in images]
+        encodings: list[np.ndarray] = [
+            self.method.encode_image(image_array=np.asarray(image)) for image in images
+        ]
         return np.concatenate(encodings)
 
     def finish(self) -> None:

@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 
 from idedup_tasks import compute
 from idedup_tasks.descriptors.card import resolve_device
+from idedup_tasks.images import open_thumbnail
 from idedup_tasks.lake import (
     EMBEDDINGS,
     TABLES,
@@ -29,7 +30,7 @@ from idedup_tasks.lake import (
     TableChange,
 )
 from idedup_tasks.run import ModelMismatch, Run, publish_changes
-from idedup_tasks.stages.prefilter.prepare import along_files, open_thumbnail
+from idedup_tasks.stages.embed.counts import Counts
 
 if TYPE_CHECKING:
     from idedup_tasks.descriptors import Descriptor
@@ -59,17 +60,12 @@ def prepare(run: Run) -> Candidate:
         "reads": {"fingerprints": fingerprints.version, "images": images.version},
     }
     active = _active_count(fingerprints)
-    done = embedded = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        run.progress("embedding", done, active)
-
+    embedded = 0
+    advance = run.counter("embedding", active)
     # What "auto" is, is decided here: workers must not come to differ.
     device = resolve_device(run.collection.device)
 
-    def chunks() -> Iterator[tuple[None, _Chunk]]:
+    def chunks() -> Iterator[tuple[None, _Encoding]]:
         nonlocal embedded
         encoder = _Encoder(run.collection.descriptor, device, model_id)
         for named in fingerprints.partitions():
@@ -77,22 +73,22 @@ def prepare(run: Run) -> Candidate:
             lacking = _lacking(target, fingerprints, model_id, arrival)
             embedded += len(lacking)
             advance(_active_count(fingerprints, arrival=arrival) - len(lacking))
-            for files, ids in along_files(images, arrival, lacking, CHUNK):
+            for files, ids in images.along_files(arrival, lacking, CHUNK):
                 rows = {i: lacking[i] for i in ids}
-                yield None, _Chunk(lake, encoder, arrival, files, rows)
+                yield None, _Encoding(lake, encoder, arrival, files, rows)
 
     for _, file in compute.run_jobs(encode_chunk, chunks(), advance, gpu=device == "cuda"):
         change.add.append(file)
-    counts: dict[str, Any] = {
-        "active": active,
-        "present": active - embedded,
-        "embedded": sum(f.rows for f in change.add),
-        "dim": _dimension(run),
-        "model_id": model_id,
-        "images": embedded,
-    }
+    counts = Counts(
+        active=active,
+        present=active - embedded,
+        embedded=sum(f.rows for f in change.add),
+        dim=_dimension(run),
+        model_id=model_id,
+        images=embedded,
+    )
     reads = {"fingerprints": fingerprints.version, "images": images.version}
-    return Candidate("embed", run.run_id, [change], reads, counts)
+    return Candidate("embed", run.run_id, [change], reads, asdict(counts))
 
 
 def _dimension(run: Run) -> int:
@@ -145,7 +141,7 @@ class _Encoder:
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class _Encoding:
     """Thumbnails, by the data files that hold them, that become one data file of vectors."""
 
     lake: Lake
@@ -155,7 +151,7 @@ class _Chunk:
     sha256_of: dict[str, str]
 
 
-def encode_chunk(chunk: _Chunk) -> DataFile:
+def encode_chunk(chunk: _Encoding) -> DataFile:
     """Encode what a chunk names, unless an earlier try has."""
     partition = {"model_id": chunk.encoder.model_id, "arrival": chunk.arrival}
     listed = "\n".join(f"{image} {sha256}" for image, sha256 in sorted(chunk.sha256_of.items()))
@@ -170,7 +166,7 @@ def encode_chunk(chunk: _Chunk) -> DataFile:
     )
 
 
-def _vectors(chunk: _Chunk) -> Iterator[pa.RecordBatch]:
+def _vectors(chunk: _Encoding) -> Iterator[pa.RecordBatch]:
     """The next batch is decoded while one is encoded."""
     descriptor = chunk.encoder.load()
     where = ds.field("image_id").isin(pa.array(list(chunk.sha256_of)))

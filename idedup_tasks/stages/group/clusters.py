@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from idedup_tasks.linkage import average_clusters, matrix_clusters
 from idedup_tasks.settings import Grouping
-from idedup_tasks.stages.group.linkage import average_clusters, matrix_clusters
-from idedup_tasks.stages.group.pairs import SCALE, Pairs
+from idedup_tasks.stages.group.pairs import SCALE, FoundPairs
 
 _ROWS = 256
 
@@ -33,7 +33,7 @@ class Clusters:
 
 def cut_components(
     vectors: np.ndarray,
-    pairs: Pairs,
+    pairs: FoundPairs,
     cut: float,
     settings: Grouping,
     progress: Callable[[int, int], None] | None = None,
@@ -80,7 +80,8 @@ def cut_components(
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Row-wise cosine of unit vectors, (m, dim) each: float64 products rounded to 4 decimals."""
     products = np.einsum("ij,ij->i", a.astype(np.float64), b.astype(np.float64))
-    return np.rint(products * SCALE) / SCALE
+    rounded: np.ndarray = np.rint(products * SCALE) / SCALE
+    return rounded
 
 
 def _best_matches(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,24 +20,24 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute
-from idedup_tasks.lake import Lake
+from idedup_tasks.lake import Lake, SharedArrays, share_arrays
 
-_SIDE = 2_048
-_DENSE = 200_000  # hits in a tile above which it is scored and pruned as a whole
-_BUDGET = 6_000_000  # pairs held before they are pruned
+SIDE = 2_048
+DENSE = 200_000  # hits in a tile above which it is scored and pruned as a whole
+BUDGET = 6_000_000  # pairs held before they are pruned
 # float32 products of unit vectors differ from float64 ones by far less than this, and those of a
 # GPU's tensor cores, which may round their inputs to 10 bits, still by less. What comes through is
 # scored in float64, so that the result does not depend on where the products were made.
 _SLACK, _GPU_SLACK = 1e-4, 2e-3
 SCALE = 10_000
 
-_TILES = 8  # that one job compares: a second or so of work
-# Comparisons that take longer, on a core or two, than handing the vectors to a cluster's workers.
-_WORTH_SPREADING = 10**9
+TILES = 8  # that one job compares: a second or so of work
+# Comparisons that take longer, on a core or two, than handing the vectors to Dask's workers.
+WORTH_SPREADING = 10**9
 
 
 @dataclass
-class Pairs:
+class FoundPairs:
     """Outcome of a comparison, over positions 0 to n - 1.
 
     first, second: (m,) int32, first < second. score: (m,) int32, cosine times 10,000.
@@ -74,7 +74,7 @@ def find_pairs(
     progress: Callable[[int, int], None] | None = None,
     *,
     lake: Lake,
-) -> Pairs:
+) -> FoundPairs:
     """All matches of some images among all, pruned to each image's best.
 
     Args:
@@ -85,7 +85,7 @@ def find_pairs(
         cells: (n, k) int32, cells of each image; None compares all.
         known: first, second and score of the matches among images that are not asked.
         progress: called with (comparisons done, total) now and then.
-        lake: where workers of a cluster find the vectors.
+        lake: where Dask's workers find the vectors.
     """
     kept = _Kept(len(vectors), per_image)
     if known is not None:
@@ -104,12 +104,12 @@ def find_pairs(
     if cells is not None:
         arrays["cells"] = cells
     lowest = round(threshold * SCALE)
-    here = total < _WORTH_SPREADING
-    with compute.shared(lake, arrays, here=here) as shared:
+    here = total < WORTH_SPREADING
+    with share_arrays(lake, arrays, here=here) as shared:
         tiles = plan.tiles()
         jobs = (
             (None, _Job(shared, some, lowest, per_image))
-            for some in iter(lambda: list(islice(tiles, _TILES)), [])
+            for some in iter(lambda: list(islice(tiles, TILES)), [])
         )
         for _, found in compute.run_jobs(compare, jobs, advance, here=here):
             for matches in found:
@@ -167,10 +167,10 @@ class _Plan:
     def tiles(self) -> Iterator[_Tile]:
         for cell, name in enumerate(self.names):
             rows, columns = self.row_starts[cell : cell + 2], self.column_starts[cell : cell + 2]
-            for top in range(rows[0], rows[1], _SIDE):
-                for left in range(columns[0], columns[1], _SIDE):
+            for top in range(rows[0], rows[1], SIDE):
+                for left in range(columns[0], columns[1], SIDE):
                     tile = _Tile(
-                        top, min(top + _SIDE, rows[1]), left, min(left + _SIDE, columns[1]), name
+                        top, min(top + SIDE, rows[1]), left, min(left + SIDE, columns[1]), name
                     )
                     if not self._met_from_there(tile):
                         yield tile
@@ -185,7 +185,7 @@ class _Plan:
 class _Job:
     """Tiles to compare, of arrays that lie where the job can see them."""
 
-    shared: compute.Shared
+    shared: SharedArrays
     tiles: list[_Tile]
     lowest: int
     per_image: int
@@ -242,7 +242,7 @@ def _matches(
         shared = (mine[:, :, None] == theirs[:, None, :]).any(axis=2)
         here = np.where(shared, mine, np.iinfo(np.int32).max).min(axis=1)
         a, b = a[here == cell], b[here == cell]
-    if len(a) > _DENSE:
+    if len(a) > DENSE:
         product = left.astype(np.float64) @ right.T.astype(np.float64)
         score = np.rint(product[a, b] * SCALE).astype(np.int32)
     else:
@@ -254,7 +254,7 @@ def _matches(
     enough = score >= lowest
     a, b, score = a[enough], b[enough], score[enough]
     dropped, joined = (_NONE, _NONE), (_NONE, _NONE)
-    if len(a) > _DENSE:
+    if len(a) > DENSE:
         keep = _among_best_of_tile(a, b, score, hits.shape, job.per_image)
         dropped, joined = _summary(rows, columns, a[~keep], b[~keep])
         a, b, score = a[keep], b[keep], score[keep]
@@ -306,11 +306,11 @@ def _among_best_of_tile(
     Fast and generous: it only keeps a tile of images that are all alike from being held whole.
     """
     # Score in the high bits and nearness to the start in the low ones make every key distinct.
-    bits = _SIDE.bit_length()
+    bits = SIDE.bit_length()
     keep = np.zeros(len(a), dtype=bool)
     for axis, other in ((1, b), (0, a)):
         keys = np.full(shape, -1, dtype=np.int32)
-        keys[a, b] = (score << bits) + (_SIDE - other.astype(np.int32))
+        keys[a, b] = (score << bits) + (SIDE - other.astype(np.int32))
         place = shape[axis] - count
         if place <= 0:
             return np.ones(len(a), dtype=bool)
@@ -338,7 +338,7 @@ class _Kept:
         self._n = n
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._held = 0
-        self._budget = _BUDGET
+        self._budget = BUDGET
         self._degree = np.zeros(n, dtype=np.int64)
         self._component = np.arange(n, dtype=np.int32)
 
@@ -370,7 +370,7 @@ class _Kept:
             self._held += len(first)
         if self._held > self._budget:
             self._prune()
-            self._budget = max(_BUDGET, 2 * self._held)
+            self._budget = max(BUDGET, 2 * self._held)
 
     def _prune(self) -> None:
         first, second, score = (np.concatenate(c) for c in zip(*self._parts, strict=True))
@@ -379,11 +379,11 @@ class _Kept:
         self._parts = [(first[keep], second[keep], score[keep])]
         self._held = int(keep.sum())
 
-    def finish(self) -> Pairs:
+    def finish(self) -> FoundPairs:
         if not self._parts:
             empty = np.empty(0, dtype=np.int32)
-            return Pairs(empty, empty, empty, self._degree, self._component)
+            return FoundPairs(empty, empty, empty, self._degree, self._component)
         self._prune()
         first, second, score = self._parts[0]
         order = np.lexsort((second, first))
-        return Pairs(first[order], second[order], score[order], self._degree, self._component)
+        return FoundPairs(first[order], second[order], score[order], self._degree, self._component)

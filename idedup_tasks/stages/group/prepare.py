@@ -29,8 +29,10 @@ from idedup_tasks.lake import (
     reconcile_partition,
 )
 from idedup_tasks.run import Run, publish_changes
-from idedup_tasks.settings import KeeperCriterion, Thresholds, digest
+from idedup_tasks.settings import RELATIONS, KeeperCriterion, Thresholds, digest
+from idedup_tasks.shards import open_shards
 from idedup_tasks.stages.group.clusters import Clusters, cut_components
+from idedup_tasks.stages.group.counts import Counts
 from idedup_tasks.stages.group.members import (
     Images,
     Members,
@@ -39,9 +41,8 @@ from idedup_tasks.stages.group.members import (
     evidence,
     group_of,
 )
-from idedup_tasks.stages.group.pairs import SCALE, Pairs, find_pairs, nearest_cells
+from idedup_tasks.stages.group.pairs import SCALE, FoundPairs, find_pairs, nearest_cells
 from idedup_tasks.stages.group.suggestion import suggest
-from idedup_tasks.stages.index.prepare import shards
 
 publish = publish_changes
 
@@ -125,21 +126,23 @@ def prepare(run: Run) -> Candidate:
         _write_groups(run, groups_target, groups_change, found, members, capped)
 
         inside = clusters.label[pairs.first] == clusters.label[pairs.second]
-        counts = _counts(found, members)
-        counts |= {
-            "images": int(asked.sum()),
-            "compared": int(asked.sum()),
-            "pairs": len(pairs.first),
-            "pairs_found": int(pairs.degree.sum()) // 2,
-            "pairs_capped": int(pairs.degree.sum()) // 2 - len(pairs.first),
-            "pairs_cut": int((~inside).sum()),
-            "components": clusters.components,
-            "mode": mode,
-            "linkage": settings.linkage,
-            "linkage_fallbacks": clusters.fallbacks,
-            "sampled_recall": _sampled_recall(run, found.vectors, pairs, cells),
-            "suggestion": asdict(suggest(found.vectors)),
-        }
+        counts = Counts(
+            decoded=len(found.ids),
+            active=int((found.images.onto < 0).sum()),
+            **_verdicts(members),
+            images=int(asked.sum()),
+            compared=int(asked.sum()),
+            pairs=len(pairs.first),
+            pairs_found=int(pairs.degree.sum()) // 2,
+            pairs_capped=int(pairs.degree.sum()) // 2 - len(pairs.first),
+            pairs_cut=int((~inside).sum()),
+            components=clusters.components,
+            mode=mode,
+            linkage=settings.linkage,
+            linkage_fallbacks=clusters.fallbacks,
+            sampled_recall=_sampled_recall(run, found.vectors, pairs, cells),
+            suggestion=asdict(suggest(found.vectors)),
+        )
     warnings = []
     if clusters.fallbacks:
         warnings.append(
@@ -147,7 +150,7 @@ def prepare(run: Run) -> Candidate:
             f"cut by average linkage instead of {settings.linkage}."
         )
     changes = [pairs_change, groups_change]
-    return Candidate("group", run.run_id, changes, found.reads, counts, warnings)
+    return Candidate("group", run.run_id, changes, found.reads, asdict(counts), warnings)
 
 
 def regroup(run: Run, cut: float, keeper: tuple[KeeperCriterion, ...]) -> pa.Table:
@@ -271,7 +274,7 @@ def _gather(lake: Lake, index: Snapshot, model_id: str, found: Collected, path: 
     ids = found.ids[found.compared]
     vectors: np.ndarray | None = None
     filled = np.zeros(len(ids), dtype=bool)
-    for shard in shards(lake, index, model_id):
+    for shard in open_shards(lake, index, model_id):
         if not len(ids):
             break
         if vectors is None:
@@ -358,7 +361,7 @@ def _cells(run: Run, vectors: np.ndarray) -> np.ndarray:
     return nearest_cells(vectors, centroids, run.collection.grouping.cells_per_image)
 
 
-def _clusters(run: Run, found: Collected, pairs: Pairs) -> Clusters:
+def _clusters(run: Run, found: Collected, pairs: FoundPairs) -> Clusters:
     return cut_components(
         found.vectors,
         pairs,
@@ -413,7 +416,7 @@ def _write_groups(
     names = pa.array(found.ids.astype(str))
     thresholds = run.thresholds
     methods = {"exact": "sha256", "perceptual": run.collection.prefilter.hash, "near": run.model_id}
-    reached = _reached(members, thresholds)
+    reached = reached_thresholds(members, thresholds)
     own = np.arange(len(found.ids))
     verdict = np.where(
         members.group < 0, "unique", np.where(members.keeper == own, "keeper", "duplicate")
@@ -451,7 +454,7 @@ def _write_groups(
         reconcile_partition(run.lake, target, change, {"arrival": arrival}, GROUPS.empty_table())
 
 
-def _reached(members: Members, thresholds: Thresholds) -> np.ndarray:
+def reached_thresholds(members: Members, thresholds: Thresholds) -> np.ndarray:
     """(n,) float64: the threshold that each score had to reach, NaN where there is no score.
 
     Two images are joined from the candidate threshold on, and that is what decides for a near
@@ -468,26 +471,22 @@ def _reached(members: Members, thresholds: Thresholds) -> np.ndarray:
     return reached
 
 
-def _counts(found: Collected, members: Members) -> dict[str, Any]:
-    own = np.arange(len(found.ids))
+def _verdicts(members: Members) -> dict[str, int]:
+    own = np.arange(len(members.group))
     grouped = members.group >= 0
-    duplicates = grouped & (members.keeper != own)
+    duplicates = members.relation[grouped & (members.keeper != own)]
     sizes = np.bincount(members.group[grouped]) if grouped.any() else np.zeros(1, dtype=int)
-    counts: dict[str, Any] = {
-        "decoded": len(found.ids),
-        "active": int((found.images.onto < 0).sum()),
+    return {
         "unique": int((~grouped).sum()),
         "keepers": int((members.keeper == own).sum()),
         "groups": int((sizes > 0).sum()),
         "largest_group": int(sizes.max()),
+        **{f"duplicates_{r}": int((duplicates == r).sum()) for r in RELATIONS},
     }
-    for relation in ("exact", "perceptual", "near"):
-        counts[f"duplicates_{relation}"] = int((members.relation[duplicates] == relation).sum())
-    return counts
 
 
 def _sampled_recall(
-    run: Run, vectors: np.ndarray, pairs: Pairs, cells: np.ndarray | None
+    run: Run, vectors: np.ndarray, pairs: FoundPairs, cells: np.ndarray | None
 ) -> float | None:
     """Of the matches that a sample of images has in truth, the share that cells found."""
     if cells is None:

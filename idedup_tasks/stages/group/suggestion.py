@@ -9,10 +9,9 @@ suggestion is the lowest from which they are a small share of the pairs found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from idedup_tasks.stages.group.counts import Suggestion
 from idedup_tasks.stages.group.pairs import SCALE
 
 # The tail is fitted between these upper quantiles: high enough to be a tail, and low enough that a
@@ -27,24 +26,9 @@ _LEAST_PAIRS = 10
 # 0.98 on photographs set aside, with 0.01 about 0.95 (docs/descriptor.md).
 _SHARE = 0.001
 _SAMPLE = 1_000
-_PRODUCTS = 150_000_000
-_COLUMNS = 4_096
+PRODUCTS = 150_000_000
+COLUMNS = 4_096
 BINS = 50
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """What a collection's similarities say of its threshold.
-
-    threshold: cosine to two decimals, or None with the reason in `because`. images: compared.
-    best_matches: (BINS,) how many of the sampled images have their most similar other image in each
-    fiftieth of 0 to 1, those below 0 in the first.
-    """
-
-    threshold: float | None
-    because: str
-    images: int
-    best_matches: list[int]
 
 
 def suggest(vectors: np.ndarray) -> Suggestion:
@@ -61,7 +45,7 @@ def suggest(vectors: np.ndarray) -> Suggestion:
         return Suggestion(None, f"fewer than {FEWEST} images to compare", n, [])
     if n > MOST:
         return Suggestion(None, f"more than {MOST:,} images to compare", n, [])
-    sample = min(_SAMPLE, n, max(1, _PRODUCTS // n))
+    sample = min(_SAMPLE, n, max(1, PRODUCTS // n))
     counts, best = _similarities(vectors, sample)
     inside = (best.clip(0, SCALE - 1) * BINS // SCALE).astype(np.int64)
     best_matches = np.bincount(inside, minlength=BINS).tolist()
@@ -81,8 +65,8 @@ def _similarities(vectors: np.ndarray, sample: int) -> tuple[np.ndarray, np.ndar
     asked = vectors[:sample].astype(np.float64)
     counts = np.zeros(SCALE + 1, dtype=np.int64)
     best = np.full(sample, -SCALE)
-    for start in range(0, len(vectors), _COLUMNS):
-        block = vectors[start : start + _COLUMNS].astype(np.float64)
+    for start in range(0, len(vectors), COLUMNS):
+        block = vectors[start : start + COLUMNS].astype(np.float64)
         scores = np.rint(asked @ block.T * SCALE).astype(np.int64)
         own = np.arange(start, min(start + len(block), sample))
         scores[own, own - start] = -SCALE  # an image and itself

@@ -1,23 +1,18 @@
 """Index: immutable FAISS shards that hold the vector of every active image.
 
-A shard is a flat inner-product index and, beside it, the ids of its rows; its checksum covers
-both. Shards are never changed: new vectors make new shards, small ones are folded into the next
-one, and one that is missing or damaged is left out and made anew from the lake.
+Shards are never changed: new vectors make new shards, small ones are folded into the next one, and
+one that is missing or damaged is left out and made anew from the lake.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from idedup_tasks import compute
@@ -32,30 +27,22 @@ from idedup_tasks.lake import (
     reconcile_partition,
 )
 from idedup_tasks.run import Run, publish_changes
+from idedup_tasks.shards import (
+    DamagedShard,
+    active_keys,
+    ids_path,
+    merged_keys,
+    open_shard,
+    shard_rows,
+    vector_keys,
+    write_shard,
+)
+from idedup_tasks.stages.index.counts import Counts
 
 publish = publish_changes
 
 SHARD = 100_000
 _SAMPLE = 200
-_IDS = pa.schema([pa.field("image_id", pa.string()), pa.field("sha256", pa.string())])
-
-
-class DamagedShard(RuntimeError):
-    """A shard is missing, or its bytes are not those that were written."""
-
-
-@dataclass
-class Shard:
-    """An open shard: row i of `vectors` (float32, L2-normalised) belongs to row i of `ids`."""
-
-    ids: pa.Table  # image_id, sha256; in order of image_id
-    flat: Any  # faiss.IndexFlatIP
-
-    @property
-    def vectors(self) -> np.ndarray:
-        """(n, dim) float32, a view of the index's own memory."""
-        stored = faiss.rev_swig_ptr(self.flat.get_xb(), self.flat.ntotal * self.flat.d)
-        return stored.reshape(self.flat.ntotal, self.flat.d)
 
 
 def prepare(run: Run) -> Candidate:
@@ -65,16 +52,16 @@ def prepare(run: Run) -> Candidate:
     target = lake.snapshot("index")
     embeddings = lake.snapshot("embeddings")
     fingerprints = lake.snapshot("fingerprints", embeddings.reads("fingerprints"))
-    active = _active_keys(fingerprints)
+    active = active_keys(fingerprints)
 
     sound, damaged = _check_shards(lake, target, model_id)
     held = _held_keys(lake, sound, active)
-    lacking = active.filter(pc.invert(pc.is_in(active, _merged(list(held.values())))))
+    lacking = active.filter(pc.invert(pc.is_in(active, merged_keys(list(held.values())))))
     if len(lacking):
         # Every run would leave a small shard behind; the next shard takes them in.
         small = [row for row in sound if len(held[row["shard_id"]]) < SHARD // 2]
         sound = [row for row in sound if row not in small]
-        lacking = _merged([lacking, *(held.pop(row["shard_id"]) for row in small)])
+        lacking = merged_keys([lacking, *(held.pop(row["shard_id"]) for row in small)])
     rows = sound + _build(run, embeddings, model_id, lacking, len(active))
 
     change = TableChange("index", target.version)
@@ -88,22 +75,22 @@ def prepare(run: Run) -> Candidate:
         row["vectors"] for row in rows if row["shard_id"] not in held
     )
     sampled, found = _self_recall(run, lake, rows)
-    counts: dict[str, Any] = {
-        "active": len(active),
-        "indexed": indexed,
-        "added": len(lacking),
-        "shards": len(rows),
-        "rebuilt": damaged,
-        "stale": sum(row["vectors"] for row in rows) - indexed,
-        "sampled": sampled,
-        "found_themselves": found,
-        "images": len(lacking),
-    }
+    counts = Counts(
+        active=len(active),
+        indexed=indexed,
+        added=len(lacking),
+        shards=len(rows),
+        rebuilt=damaged,
+        stale=sum(row["vectors"] for row in rows) - indexed,
+        sampled=sampled,
+        found_themselves=found,
+        images=len(lacking),
+    )
     warnings = []
     if damaged:
         warnings.append(f"{damaged} damaged or missing shards were rebuilt from the lake.")
     reads = {"embeddings": embeddings.version, "fingerprints": fingerprints.version}
-    return Candidate("index", run.run_id, [change], reads, counts, warnings)
+    return Candidate("index", run.run_id, [change], reads, asdict(counts), warnings)
 
 
 def repack(run: Run) -> TableChange | None:
@@ -117,7 +104,7 @@ def repack(run: Run) -> TableChange | None:
     """
     lake, model_id = run.lake, run.model_id
     target = lake.snapshot("index")
-    rows = _rows(target, model_id)
+    rows = shard_rows(target, model_id)
     if not rows:
         return None
     for row in rows:
@@ -125,7 +112,7 @@ def repack(run: Run) -> TableChange | None:
     # The versions that the index is up to date with, and no newer ones: it must stay what it is.
     embeddings = lake.snapshot("embeddings", target.reads("embeddings"))
     fingerprints = lake.snapshot("fingerprints", target.reads("fingerprints"))
-    active = _active_keys(fingerprints)
+    active = active_keys(fingerprints)
     held = _held_keys(lake, rows, active)
 
     def live(row: dict[str, Any]) -> int:
@@ -136,7 +123,7 @@ def repack(run: Run) -> TableChange | None:
     loose = stale + small if len(small) > 1 or stale else []
     if not loose:
         return None
-    keys = _merged([held[row["shard_id"]] for row in loose])
+    keys = merged_keys([held[row["shard_id"]] for row in loose])
     kept = [row for row in rows if row not in loose]
     change = TableChange("index", target.version, metadata=target.metadata, data_change=False)
     table = pa.Table.from_pylist(kept + _build(run, embeddings, model_id, keys, len(keys)), INDEX)
@@ -144,102 +131,9 @@ def repack(run: Run) -> TableChange | None:
     return None if change.empty else change
 
 
-def shards(lake: Lake, snapshot: Snapshot, model_id: str) -> Iterator[Shard]:
-    """Open the shards of a published index one after the other, each checked.
-
-    Raises:
-        DamagedShard: names the shard; rerunning the index stage rebuilds it.
-    """
-    for row in sorted(_rows(snapshot, model_id), key=lambda r: r["shard_id"]):
-        yield open_shard(lake, row)
-
-
-def search(run: Run, vectors: np.ndarray, k: int = 10) -> tuple[list[list[str]], np.ndarray]:
-    """The k most similar images of a collection, shard by shard, on the GPU where there is one.
-
-    Args:
-        vectors: (n, dim) float32, L2-normalised, of the collection's model_id.
-
-    Returns:
-        For each query the image_ids, best first (fewer than k in a small collection), and (n, k)
-        float32 cosine similarities, padded with -1. What is no longer active is left out.
-    """
-    lake, snapshot = run.lake, run.lake.snapshot("index")
-    active = _active_keys(lake.snapshot("fingerprints", snapshot.reads("fingerprints")))
-    scores = np.full((len(vectors), k), -1.0, dtype=np.float32)
-    names = np.full((len(vectors), k), None, dtype=object)
-    for shard in shards(lake, snapshot, run.model_id):
-        live = pc.is_in(_keys(shard.ids), active).to_numpy(zero_copy_only=False)
-        ids = shard.ids["image_id"].to_numpy(zero_copy_only=False)
-        flat = shard.flat
-        if not live.all():
-            ids = ids[live]
-            flat = faiss.IndexFlatIP(shard.flat.d)
-            flat.add(np.ascontiguousarray(shard.vectors[live]))
-        if not flat.ntotal:
-            continue
-        if faiss.get_num_gpus():
-            flat = faiss.index_cpu_to_all_gpus(flat)
-        found, rows = flat.search(np.ascontiguousarray(vectors, dtype=np.float32), k)
-        found[rows < 0] = -1.0
-        both = np.concatenate([scores, found], axis=1)
-        both_names = np.concatenate([names, np.where(rows >= 0, ids[rows], None)], axis=1)
-        best = np.argsort(-both, axis=1, kind="stable")[:, :k]
-        scores = np.take_along_axis(both, best, axis=1)
-        names = np.take_along_axis(both_names, best, axis=1)
-    return [[name for name in row if name is not None] for row in names], scores
-
-
-def open_shard(lake: Lake, row: dict[str, Any]) -> Shard:
-    """Read one shard whole and check it against its checksum before FAISS parses it."""
-    try:
-        with lake.open(row["path"]) as stream:
-            index = stream.read()
-        with lake.open(ids_path(row["path"])) as stream:
-            ids = stream.read()
-    except FileNotFoundError as error:
-        raise DamagedShard(f"shard {row['path']} is missing: rerun the index stage.") from error
-    if hashlib.sha256(index + ids).hexdigest() != row["checksum"]:
-        raise DamagedShard(f"shard {row['path']} is damaged: rerun the index stage.")
-    flat = faiss.deserialize_index(np.frombuffer(index, dtype=np.uint8))
-    return Shard(pq.read_table(io.BytesIO(ids)), flat)
-
-
-def ids_path(path: str) -> str:
-    """Path of the ids of a shard's rows, beside the shard; `bytes` and `checksum` cover both."""
-    return path.removesuffix(".faiss") + ".ids.parquet"
-
-
-def _rows(snapshot: Snapshot, model_id: str) -> list[dict[str, Any]]:
-    files = snapshot.files(model_id=model_id)
-    return snapshot.read(files=files).to_pylist()
-
-
-def _keys(rows: pa.Table | pa.RecordBatch) -> pa.Array:
-    """What identifies a vector: 32 bytes of image_id and content, as a binary array.
-
-    An image whose content changed has another key, so its old vector is left out.
-    """
-    images, contents = rows["image_id"].to_pylist(), rows["sha256"].to_pylist()
-    joined = (
-        bytes.fromhex(i) + bytes.fromhex(c)[:16] for i, c in zip(images, contents, strict=True)
-    )
-    return pa.array(joined, pa.binary(32))
-
-
-def _active_keys(fingerprints: Snapshot) -> pa.Array:
-    where = ds.field("status") == "active"
-    parts = [_keys(batch) for batch in fingerprints.scan(["image_id", "sha256"], where)]
-    return _merged(parts)
-
-
-def _merged(parts: list[pa.Array]) -> pa.Array:
-    return pa.concat_arrays([pa.array([], pa.binary(32)), *parts])
-
-
 def _check_shards(lake: Lake, target: Snapshot, model_id: str) -> tuple[list[dict[str, Any]], int]:
     """The rows of the shards that are whole, and the number of those that are not."""
-    rows = _rows(target, model_id)
+    rows = shard_rows(target, model_id)
     checked = list(compute.run_jobs(is_whole, ((row, (lake, row)) for row in rows)))
     sound = [row for row, whole in checked if whole]
     return sound, len(rows) - len(sound)
@@ -259,9 +153,11 @@ def _held_keys(lake: Lake, rows: list[dict[str, Any]], active: pa.Array) -> dict
     held: dict[str, pa.Array] = {}
     for row in rows:
         with lake.open(ids_path(row["path"])) as stream:
-            keys = _keys(pq.read_table(stream))
+            keys = vector_keys(pq.read_table(stream))
         keys = keys.filter(pc.is_in(keys, active))
-        held[row["shard_id"]] = keys.filter(pc.invert(pc.is_in(keys, _merged(list(held.values())))))
+        held[row["shard_id"]] = keys.filter(
+            pc.invert(pc.is_in(keys, merged_keys(list(held.values()))))
+        )
     return held
 
 
@@ -271,16 +167,10 @@ def _build(
     """Write shards of the vectors that are lacking, as many as a shard takes at a time."""
     if not len(lacking):
         return []
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        run.progress("indexing", done, len(lacking))
-
+    advance = run.counter("indexing", len(lacking))
     parts = _parts(embeddings, model_id, lacking)
     jobs = ((None, _Vectors(run.lake, model_id, shard)) for shard in parts)
-    return [row for _, row in compute.run_jobs(write_shard, jobs, advance)]
+    return [row for _, row in compute.run_jobs(build_shard, jobs, advance)]
 
 
 # A data file of `embeddings`, and which of its rows are taken: a bit each, from the first on.
@@ -291,15 +181,15 @@ def _parts(embeddings: Snapshot, model_id: str, lacking: pa.Array) -> Iterator[l
     """Where the vectors that are lacking lie, as many at a time as a shard takes."""
     parts: list[_Part] = []
     count = 0
-    done: pa.Array = _merged([])
+    done: pa.Array = merged_keys([])
     for file in embeddings.files(model_id=model_id):
         rows = np.zeros(file.rows, dtype=bool)
         start = 0
         for batch in embeddings.scan(["image_id", "sha256"], files=[file]):
-            keys = _keys(batch)
+            keys = vector_keys(batch)
             # An image that moved to another period has its vector twice; the first will do.
             wanted = pc.and_(pc.is_in(keys, lacking), pc.invert(pc.is_in(keys, done)))
-            done = _merged([done, keys.filter(wanted)])
+            done = merged_keys([done, keys.filter(wanted)])
             rows[start : start + len(keys)] = wanted.to_numpy(zero_copy_only=False)
             start += len(keys)
             count += pc.sum(wanted).as_py()
@@ -322,8 +212,8 @@ class _Vectors:
     parts: list[_Part]
 
 
-def write_shard(vectors: _Vectors) -> dict[str, Any]:
-    """Write one shard and return its row of the index."""
+def build_shard(vectors: _Vectors) -> dict[str, Any]:
+    """Write one shard of vectors, by where they lie, and return its row of the index."""
     taken: list[pa.RecordBatch] = []
     for file, bits in vectors.parts:
         wanted = np.unpackbits(bits, count=file.rows).astype(bool)
@@ -334,33 +224,7 @@ def write_shard(vectors: _Vectors) -> dict[str, Any]:
             taken.append(batch.filter(pa.array(wanted[start:stop])))
             start = stop
     compute.advance(sum(batch.num_rows for batch in taken))
-    return _write_shard(vectors.lake, vectors.model_id, taken)
-
-
-def _write_shard(lake: Lake, model_id: str, batches: list[pa.RecordBatch]) -> dict[str, Any]:
-    rows = pa.Table.from_batches(batches).sort_by("image_id")
-    vectors = rows["vector"].combine_chunks()
-    matrix = vectors.values.to_numpy().reshape(len(vectors), -1)
-    flat = faiss.IndexFlatIP(matrix.shape[1])
-    flat.add(np.ascontiguousarray(matrix))
-    index = faiss.serialize_index(flat).tobytes()
-    stream = io.BytesIO()
-    pq.write_table(rows.select(_IDS.names).cast(_IDS), stream, compression="zstd")
-    ids = stream.getvalue()
-    checksum = hashlib.sha256(index + ids).hexdigest()
-    path = f"shards/{model_id}/{checksum[:32]}.faiss"
-    # Named after its content: what is there is the same, or damaged.
-    for name, content in ((ids_path(path), ids), (path, index)):
-        with lake.create(name) as target:
-            target.write(content)
-    return {
-        "model_id": model_id,
-        "shard_id": checksum[:32],
-        "path": path,
-        "bytes": len(index) + len(ids),
-        "checksum": checksum,
-        "vectors": len(matrix),
-    }
+    return write_shard(vectors.lake, vectors.model_id, pa.Table.from_batches(taken))
 
 
 def _self_recall(run: Run, lake: Lake, rows: list[dict[str, Any]]) -> tuple[int, int]:

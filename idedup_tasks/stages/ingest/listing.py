@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Self
 
-from idedup_tasks.settings import Arrival, Period, period_of
+import numpy as np
+
+from idedup_tasks.ids import image_id
+from idedup_tasks.lake import Snapshot
+from idedup_tasks.periods import in_window, period_of
+from idedup_tasks.run import Run
+from idedup_tasks.settings import Collection
 from idedup_tasks.sources import SourceObject
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -27,56 +35,49 @@ class Listed:
     entry: SourceObject
 
 
-def arrival_rule(arrival: Arrival) -> Callable[[SourceObject], tuple[str, datetime]]:
-    """The function from an object to the name of its arrival period and its arrival (UTC).
+def placement(collection: Collection) -> Callable[[SourceObject], Listed]:
+    """The function that gives an object of a collection its place in the lake.
 
-    A key without the date that `template` asks for arrives when it was modified: a file in the
-    wrong folder is still an image, and is looked at.
+    An object whose key lacks the date that the rule of arrival asks for has a `problem`, so that it
+    is rejected with its reason, in the period in which it was modified.
     """
+    arrival = collection.arrival
+    date_of = None if arrival.template is None else _date_in_key(arrival.template)
 
-    def modified(entry: SourceObject) -> tuple[str, datetime]:
-        return period_of(entry.modified_at, arrival.period), entry.modified_at
+    def place(entry: SourceObject) -> Listed:
+        moment = entry.modified_at if date_of is None else date_of(entry.key)
+        if moment is None:
+            moment = entry.modified_at
+            undated = (
+                f"Its key lacks the date that `arrival` asks for ({arrival.template}): move it, or "
+                "mend the template."
+            )
+            entry = replace(entry, problem=entry.problem or undated)
+        name = image_id(collection.name, entry.key)
+        return Listed(name, period_of(moment, arrival.period), moment, entry)
 
-    if arrival.template is None:
-        return modified
+    return place
+
+
+def _date_in_key(template: str) -> Callable[[str], datetime | None]:
+    """The function that reads the date off a key; it gives None where there is none."""
     digits = {"year": r"\d{4}", "month": r"\d{2}", "day": r"\d{2}", "hour": r"\d{2}"}
-    pattern = re.escape(arrival.template)
+    pattern = re.escape(template)
     for name, number in digits.items():
         pattern = pattern.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>{number})", 1)
     dated = re.compile(pattern)
 
-    def from_key(entry: SourceObject) -> tuple[str, datetime]:
-        found = dated.search(entry.key)
+    def date_of(key: str) -> datetime | None:
+        found = dated.search(key)
         if found is None:
-            return modified(entry)
+            return None
         parts = {"day": 1, "hour": 0} | {k: int(v) for k, v in found.groupdict().items()}
         try:
-            moment = datetime(**parts, tzinfo=UTC)
+            return datetime(**parts, tzinfo=UTC)
         except ValueError:  # such as month 13
-            return modified(entry)
-        return period_of(moment, arrival.period), moment
+            return None
 
-    return from_key
-
-
-def in_window(arrival: str, window: tuple[datetime, datetime] | None, period: Period) -> bool:
-    """Whether a period overlaps a half-open window. A period is never brought up to date in part.
-
-    Names of periods sort as the periods do.
-    """
-    if window is None:
-        return True
-    start, end = window
-    if end <= start:
-        return False
-    return period_of(start, period) <= arrival <= period_of(end - _MICROSECOND, period)
-
-
-def periods_named(periods: Mapping[str, int], most: int = 12) -> str:
-    """`2026-01-01 (3), 2026-01-02 (14) and 40 more periods`."""
-    named = [f"{name} ({count:,})" for name, count in sorted(periods.items())[:most]]
-    rest = len(periods) - len(named)
-    return ", ".join(named) + (f" and {rest} more periods" if rest > 0 else "")
+    return date_of
 
 
 class Listing:
@@ -134,8 +135,62 @@ class Listing:
             "SELECT arrived_us, image_id, entry FROM object WHERE arrival = ?"
             " ORDER BY arrived_us, image_id"
         )
-        for moment, image_id, text in self._rows.execute(query, (arrival,)):
+        for moment, identity, text in self._rows.execute(query, (arrival,)):
             fields = json.loads(text)
             fields["modified_at"] = datetime.fromisoformat(fields["modified_at"])
             arrived_at = _EPOCH + moment * _MICROSECOND
-            yield Listed(image_id, arrival, arrived_at, SourceObject(**fields))
+            yield Listed(identity, arrival, arrived_at, SourceObject(**fields))
+
+
+class OutsideWindow:
+    """Counts objects outside the window that the lake lacks, at eight bytes an image held."""
+
+    def __init__(self, snapshot: Snapshot, run: Run) -> None:
+        # Ids by where the lake has them: in a period of the window, or in their own outside it.
+        self._within = self._known = np.empty(0, dtype=np.uint64)
+        within, known = [self._within], [self._known]
+        for named in snapshot.partitions() if run.window is not None else ():
+            arrival = named["arrival"]
+            inside = in_window(arrival, run.window, run.collection.arrival.period)
+            for batch in snapshot.scan(["image_id"], files=snapshot.files(arrival=arrival)):
+                short = _short(batch["image_id"].to_pylist())
+                (within if inside else known).append(short if inside else short ^ _salt(arrival))
+        self._within, self._known = np.concatenate(within), np.unique(np.concatenate(known))
+        self._pending: list[Listed] = []
+        self._counts: dict[str, int] = {}
+        self._moved: set[str] = set()
+
+    def add(self, listed: Listed) -> None:
+        self._pending.append(listed)
+        if len(self._pending) >= 10_000:
+            self._settle()
+
+    def _settle(self) -> None:
+        short = _short([p.image_id for p in self._pending])
+        salted = short ^ np.array([_salt(p.arrival) for p in self._pending], dtype=np.uint64)
+        moved = np.isin(short, self._within)
+        known = np.isin(salted, self._known)
+        for listed, left, here in zip(self._pending, moved, known, strict=True):
+            if left:
+                self._moved.add(listed.image_id)
+            if not here:
+                self._counts[listed.arrival] = self._counts.get(listed.arrival, 0) + 1
+        self._pending.clear()
+
+    def lacking(self) -> tuple[dict[str, int], frozenset[str]]:
+        """Number of objects the lake lacks where they belong, by arrival period; and the ids of
+        those that it has in a period of the window, though they have left that."""
+        if self._pending:
+            self._settle()
+        return dict(sorted(self._counts.items())), frozenset(self._moved)
+
+
+@lru_cache(maxsize=100_000)
+def _salt(arrival: str) -> np.uint64:
+    """Tells an image that is in one period from the same in another."""
+    hashed = hashlib.blake2b(arrival.encode(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(hashed, "big"))
+
+
+def _short(ids: list[str]) -> np.ndarray:
+    return np.array([int(i[:16], 16) for i in ids], dtype=np.uint64)

@@ -69,14 +69,12 @@ def read_batch(batch: Batch) -> list[Outcome]:
     Raises:
         SourceUnreachable: the source as a whole has stopped answering.
     """
-    limits = batch.limits
     cores = compute.cores_of_job()
     outcomes = images.read_objects(
         (listed.entry for reading in batch.readings for listed in reading.objects),
-        images.Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels),
+        batch.limits,
         batch.access.options(),
         processes=cores,
-        timeout_s=limits.timeout_seconds,
         follow_links=batch.follow_links,
         # Starting processes takes as long as reading a few hundred small images.
         crew=compute.once(_crew, cores, threading.get_ident()),

@@ -7,7 +7,7 @@ import numpy as np
 
 # Within a block all are compared with all by plain XOR; between blocks, FAISS finds the active
 # images near by. Small enough for the first to stay cheap.
-_BLOCK = 1_024
+BLOCK = 1_024
 _NONE = np.iinfo(np.int64).max
 
 
@@ -50,8 +50,8 @@ def collapse_perceptual(
     apart = np.zeros(n, dtype=np.int64)
     queries = hashes[:, None] if variants is None else variants
     index = _ActiveHashes(distance)
-    for start in range(0, n, _BLOCK):
-        stop = min(start + _BLOCK, n)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
         block, asked = hashes[start:stop], queries[start:stop]
         # Nearest as one number: distance in the high bits, position in the low ones, so that the
         # minimum is the nearest and, of equally near ones, the earliest.

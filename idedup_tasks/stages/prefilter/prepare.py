@@ -7,19 +7,18 @@ bytes an image; only hashes that are missing are computed, and only partitions t
 
 from __future__ import annotations
 
-import io
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from PIL import Image
 
 from idedup_tasks import compute
+from idedup_tasks.hashes import dihedral_variants, perceptual_hash
+from idedup_tasks.images import open_thumbnail
 from idedup_tasks.lake import (
     FINGERPRINTS,
     TABLES,
@@ -33,12 +32,12 @@ from idedup_tasks.lake import (
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import Prefilter, digest
 from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_perceptual
-from idedup_tasks.stages.prefilter.hashes import dihedral_variants, perceptual_hash
+from idedup_tasks.stages.prefilter.counts import Counts
 
 publish = publish_changes
 
 _HASH_BATCH = 256
-_CHUNK = 1_000
+CHUNK = 1_000
 
 
 @dataclass
@@ -76,14 +75,11 @@ def prepare(run: Run) -> Candidate:
     partitions += [_empty(a, settings) for a in sorted(held - {p.arrival for p in partitions})]
     partitions.sort(key=lambda p: p.arrival)
 
-    counts: dict[str, Any] = dict.fromkeys(
-        ("decoded", "active", "collapsed_exact", "collapsed_perceptual", "low_information"), 0
-    )
+    counts = Counts()
     if partitions:
-        _collapse(lake, target, change, partitions, distance, counts)
-    counts["embeddings_saved"] = counts["collapsed_exact"] + counts["collapsed_perceptual"]
-    counts["images"] = counts["decoded"]
-    return Candidate("prefilter", run.run_id, [change], {"images": source.version}, counts)
+        counts = _collapse(lake, target, change, partitions, distance)
+    reads = {"images": source.version}
+    return Candidate("prefilter", run.run_id, [change], reads, asdict(counts))
 
 
 def _collapse(
@@ -92,8 +88,7 @@ def _collapse(
     change: TableChange,
     partitions: list[_Partition],
     distance: int,
-    counts: dict[str, Any],
-) -> None:
+) -> Counts:
     # Periods follow each other and each is in order, so their concatenation is.
     ids = pa.chunked_array([p.ids for p in partitions], pa.string())
     low = np.concatenate([p.low_information for p in partitions])
@@ -112,13 +107,6 @@ def _collapse(
     distances[walked] = apart
 
     collapsed = exact | perceptual
-    counts |= {
-        "decoded": len(onto),
-        "active": int((~collapsed).sum()),
-        "collapsed_exact": int(exact.sum()),
-        "collapsed_perceptual": int(perceptual.sum()),
-        "low_information": int(low.sum()),
-    }
     start = 0
     for partition in partitions:
         part = slice(start, start + len(partition.ids))
@@ -148,6 +136,15 @@ def _collapse(
             FINGERPRINTS,
         )
         reconcile_partition(lake, target, change, {"arrival": partition.arrival}, rows)
+    return Counts(
+        decoded=len(onto),
+        active=int((~collapsed).sum()),
+        collapsed_exact=int(exact.sum()),
+        collapsed_perceptual=int(perceptual.sum()),
+        low_information=int(low.sum()),
+        embeddings_saved=int(collapsed.sum()),
+        images=len(onto),
+    )
 
 
 def _empty(arrival: str, settings: Prefilter) -> _Partition:
@@ -165,21 +162,16 @@ def _hashed(
 ) -> list[_Partition]:
     """The decoded images of each period with their hashes; those that are missing are computed."""
     partitions: list[_Partition] = []
-    done = 0
+    advance = run.counter("hashing", source.rows)
 
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        run.progress("hashing", done, source.rows)
-
-    def chunks() -> Iterator[tuple[tuple[_Partition, list[int]], _Chunk]]:
+    def chunks() -> Iterator[tuple[tuple[_Partition, list[int]], _Hashing]]:
         for named in source.partitions():
             partition, missing = _partition(source, known, named["arrival"], settings)
             partitions.append(partition)
             advance(len(partition.ids) - len(missing))
-            for files, ids in along_files(source, named["arrival"], missing, _CHUNK):
+            for files, ids in source.along_files(named["arrival"], missing, CHUNK):
                 rows = [missing[i] for i in ids]
-                yield (partition, rows), _Chunk(run.lake, files, ids, settings)
+                yield (partition, rows), _Hashing(run.lake, files, ids, settings)
 
     for (partition, rows), hashes in compute.run_jobs(hash_chunk, chunks(), advance):
         partition.hashes[rows] = hashes
@@ -219,29 +211,8 @@ def _partition(
     return partition, missing
 
 
-def along_files(
-    images: Snapshot, arrival: str, wanted: Collection[str], most: int
-) -> Iterator[tuple[list[DataFile], list[str]]]:
-    """Cut the images of a period into chunks along the data files that hold them, so that each
-    thumbnail is read by one chunk; in order of file, so that a rerun cuts alike."""
-    files: list[DataFile] = []
-    ids: list[str] = []
-    for file in images.files(arrival=arrival) if wanted else ():
-        column = images.read(["image_id"], files=[file])["image_id"]
-        here = [i for i in column.to_pylist() if i in wanted]
-        for start in range(0, len(here), most):
-            part = here[start : start + most]
-            if len(ids) + len(part) > most:
-                yield files, ids
-                files, ids = [], []
-            files.append(file)
-            ids += part
-    if ids:
-        yield files, ids
-
-
 @dataclass(frozen=True)
-class _Chunk:
+class _Hashing:
     """Images to hash, and the data files that hold their thumbnails."""
 
     lake: Lake
@@ -250,7 +221,7 @@ class _Chunk:
     settings: Prefilter
 
 
-def hash_chunk(chunk: _Chunk) -> np.ndarray:
+def hash_chunk(chunk: _Hashing) -> np.ndarray:
     """(n, 1) uint64 for the n images of a chunk, or (n, 8) with rotations and mirrors."""
     settings = chunk.settings
     position = {image: i for i, image in enumerate(chunk.ids)}
@@ -269,10 +240,3 @@ def hash_chunk(chunk: _Chunk) -> np.ndarray:
             hashes[[position[i] for i in batch["image_id"].to_pylist()]] = computed
             compute.advance(len(thumbnails))
     return hashes
-
-
-def open_thumbnail(data: bytes) -> Image.Image:
-    """Decode a thumbnail of the lake: RGB, as ingest made it."""
-    image = Image.open(io.BytesIO(data), formats=("JPEG",))
-    image.load()
-    return image

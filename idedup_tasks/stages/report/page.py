@@ -6,9 +6,7 @@ carries its own Content-Security-Policy. File names come from strangers; the tem
 
 from __future__ import annotations
 
-import base64
 import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,14 +19,15 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from idedup_tasks.commands import command
+from idedup_tasks.linkage import merge_tree
 from idedup_tasks.pages import charts
 from idedup_tasks.pages.charts import Chart
+from idedup_tasks.pages.templates import data_uri, templates, visible
+from idedup_tasks.pages.units import human_bytes
 from idedup_tasks.run import Run
-from idedup_tasks.settings import Thresholds
-from idedup_tasks.stages.group.linkage import merge_tree
+from idedup_tasks.settings import RELATIONS, Thresholds
+from idedup_tasks.stages.group.counts import Suggestion
 from idedup_tasks.warehouse import Warehouse
-
-RELATIONS = ("exact", "perceptual", "near")
 
 # What a page of a few megabytes can hold.
 _GROUPS = 20
@@ -103,8 +102,7 @@ def render(run: Run, warehouse: Warehouse) -> str:
     formats = warehouse.query("formats", collection=name)
     sizes = warehouse.query("group_sizes", collection=name)
     doubts, uncertain = _doubts(run, warehouse)
-    template = _environment().get_template("page.html")
-    page = template.render(
+    page = _template().render(
         run=run,
         totals=totals,
         thresholds=thresholds,
@@ -134,61 +132,17 @@ def render(run: Run, warehouse: Warehouse) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    folder = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder, folder.parents[1] / "pages"]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        size=human_bytes,
-        count=lambda value: "–" if value is None else f"{value:,}",
+def _template() -> jinja2.Template:
+    page = templates(
+        Path(__file__).parent,
         share=lambda value: "–" if value is None else f"{100 * value:.1f} %",
-        duration=human_seconds,
         moment=lambda value: "–" if value is None else f"{value:%Y-%m-%d %H:%M} UTC",
         money=lambda value: "< 0.01" if 0 < value < 0.01 else f"{value:,.2f}",
         score=lambda value: "–" if value is None else f"{value:.4g}",
-        visible=visible,
         file_name=lambda key: key.rpartition("/")[2],
         folder=lambda key: key.rpartition("/")[0],
-        n=lambda value: f"{value:.1f}".removesuffix(".0"),
     )
-    return environment
-
-
-# --- how values read ---------------------------------------------------------------------------
-
-
-def human_bytes(value: float) -> str:
-    """Bytes in decimal units, three digits: `12.3 MB`."""
-    size = float(value)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.0f} PB"
-
-
-def human_seconds(value: float | None) -> str:
-    """Seconds as people say them: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
-    if value is None:
-        return "–"
-    if value < 59.95:
-        return f"{value:.1f} s"
-    minutes, seconds = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def visible(text: str) -> str:
-    """Text without characters that hide or reorder others: controls and directional overrides."""
-    return re.sub(
-        r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", "\ufffd", text
-    )
+    return page.get_template("page.html")
 
 
 def _by_urgency(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -321,13 +275,16 @@ def _suggestion_chart(stages: Sequence[dict[str, Any]], thresholds: Thresholds) 
     [found] = [
         (stage["counts"] or {}).get("suggestion") for stage in stages if stage["stage"] == "group"
     ] or [None]
-    if not found or not found["best_matches"]:
+    if not found:
         return None
-    sampled = sum(found["best_matches"])
+    suggestion = Suggestion(**found)
+    if not suggestion.best_matches:
+        return None
+    sampled = sum(suggestion.best_matches)
     marks = {"pair": thresholds.pair}
-    threshold = found["threshold"]
+    threshold = suggestion.threshold
     if threshold is None:
-        note = f"No threshold is suggested from this collection: {found['because']}."
+        note = f"No threshold is suggested from this collection: {suggestion.because}."
     else:
         marks["suggested"] = threshold
         note = (
@@ -341,7 +298,7 @@ def _suggestion_chart(stages: Sequence[dict[str, Any]], thresholds: Thresholds) 
         height=240,
         note=note,
     )
-    counts = np.array(found["best_matches"], dtype=np.int64)
+    counts = np.array(suggestion.best_matches, dtype=np.int64)
     charts.histogram(chart, counts, 0.0, 1 / len(counts), marks, "images")
     return chart
 
@@ -440,9 +397,7 @@ def _thumbnail(stored: bytes | None) -> str | None:
     except OSError:
         return None
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    out = io.BytesIO()
-    small.save(out, "JPEG", quality=72, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return data_uri(small, 72)
 
 
 def _draw_tree(card: GroupCard, pictures: _Pictures, cut: float) -> None:

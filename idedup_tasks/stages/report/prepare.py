@@ -6,16 +6,18 @@ one transaction, so that a dashboard never sees half a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from idedup_tasks.lake import Candidate, Conflict, Lake, Snapshot, safe_name
-from idedup_tasks.lake.results import RESULTS, uncertain
+from idedup_tasks.lake import RESULTS, Candidate, Conflict, Lake, Snapshot, safe_name, uncertain
 from idedup_tasks.run import Run
+from idedup_tasks.stages.report.counts import Counts
 
 _FROM_GROUPS = [
     "image_id",
@@ -37,11 +39,7 @@ def prepare(run: Run) -> Candidate:
     lake = run.lake
     reads, parts = results(run)
     path = f"candidates/{safe_name(run.run_id)}/results.parquet"
-    counts: dict[str, Any] = dict.fromkeys(
-        ("images", "decoded", "active", "collapsed", "rejected", "groups", "bytes", "uncertain"), 0
-    )
-    for relation in ("exact", "perceptual", "near"):
-        counts[f"duplicates_{relation}"] = counts[f"reclaimable_{relation}"] = 0
+    counts = Counts()
     with (
         lake.create(path) as stream,
         pq.ParquetWriter(stream, RESULTS, compression="zstd") as writer,
@@ -50,10 +48,10 @@ def prepare(run: Run) -> Candidate:
             writer.write_table(rows)
             _count(counts, rows)
             doubtful = uncertain(rows, run.collection.grouping.uncertain_margin)
-            counts["uncertain"] += pc.sum(doubtful).as_py() or 0
-            run.progress("joining", counts["images"], None)
+            counts.uncertain += pc.sum(doubtful).as_py() or 0
+            run.progress("joining", counts.images, None)
     reads["lake_id"] = lake.id
-    return Candidate("report", run.run_id, [], reads, counts, files={"results": path})
+    return Candidate("report", run.run_id, [], reads, asdict(counts), files={"results": path})
 
 
 def results(run: Run) -> tuple[dict[str, Any], Iterator[pa.Table]]:
@@ -123,14 +121,26 @@ def _results_of(images: Snapshot, groups: Snapshot, arrival: str) -> pa.Table:
     return rows.sort_by("image_id")
 
 
-def _count(counts: dict[str, Any], rows: pa.Table) -> None:
-    counts["images"] += rows.num_rows
-    counts["decoded"] += pc.sum(pc.not_equal(rows["status"], "rejected")).as_py() or 0
-    counts["bytes"] += pc.sum(rows["bytes"]).as_py() or 0
-    for status in ("active", "collapsed", "rejected"):
-        counts[status] += pc.sum(pc.equal(rows["status"], status)).as_py() or 0
-    counts["groups"] += pc.sum(pc.equal(rows["verdict"], "keeper")).as_py() or 0
-    for relation in ("exact", "perceptual", "near"):
-        found = rows.filter(pc.equal(rows["relation"], relation))
-        counts[f"duplicates_{relation}"] += found.num_rows
-        counts[f"reclaimable_{relation}"] += pc.sum(found["bytes"]).as_py() or 0
+def _count(counts: Counts, rows: pa.Table) -> None:
+    counts.images += rows.num_rows
+    counts.bytes += pc.sum(rows["bytes"]).as_py() or 0
+    statuses = _totals(rows, "status")
+    counts.active += statuses["active"][0]
+    counts.collapsed += statuses["collapsed"][0]
+    counts.rejected += statuses["rejected"][0]
+    counts.decoded = counts.images - counts.rejected
+    counts.groups += _totals(rows, "verdict")["keeper"][0]
+    relations = _totals(rows, "relation")
+    counts.duplicates_exact += relations["exact"][0]
+    counts.reclaimable_exact += relations["exact"][1]
+    counts.duplicates_perceptual += relations["perceptual"][0]
+    counts.reclaimable_perceptual += relations["perceptual"][1]
+    counts.duplicates_near += relations["near"][0]
+    counts.reclaimable_near += relations["near"][1]
+
+
+def _totals(rows: pa.Table, column: str) -> Mapping[str | None, tuple[int, int]]:
+    """By value of a column, how many rows have it and their bytes."""
+    totals = rows.group_by(column).aggregate([([], "count_all"), ("bytes", "sum")])
+    found = {t[column]: (t["count_all"], t["bytes_sum"] or 0) for t in totals.to_pylist()}
+    return defaultdict(lambda: (0, 0), found)

@@ -7,6 +7,7 @@ over their pairs, s_A . s_B / (|A| |B|), with s the sum of unit vectors (UPGMA; 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -36,6 +37,12 @@ def average_clusters(vectors: np.ndarray, cut: float) -> np.ndarray:
     Returns:
         (n,) int64: for each image the position of its cluster's first member.
     """
+    return next(average_cuts(vectors, [cut]))
+
+
+def average_cuts(vectors: np.ndarray, cuts: Sequence[float]) -> Iterator[np.ndarray]:
+    """`average_clusters` at each of some cuts, the highest first: each goes on from the one before,
+    whose clusters are parts of its own."""
     n = len(vectors)
     sums = vectors.astype(np.float64)
     # Identical vectors first: many of them would all name the same nearest, and merge one by one.
@@ -43,37 +50,38 @@ def average_clusters(vectors: np.ndarray, cut: float) -> np.ndarray:
     label = first[inverse.ravel()]
     sizes = np.bincount(label, minlength=n).astype(np.float64)
     sums *= sizes[:, None]
-    alive = np.unique(label)
     nearest = np.full(n, -1)
-    unknown = alive
-    while len(alive) > 1:
-        best = np.empty(len(unknown))
-        means = sums[alive] / sizes[alive, None]
-        quick = means.astype(np.float32)
-        for start in range(0, len(unknown), _ROWS):
-            rows = unknown[start : start + _ROWS]
-            part = slice(start, start + _ROWS)
-            column, best[part] = _nearest(np.searchsorted(alive, rows), means, quick)
-            nearest[rows] = alive[column]
-        settled = unknown[best.round(4) < cut]
-        nearest[settled] = -1
-        alive = alive[nearest[alive] >= 0]
-        mutual = alive[(nearest[nearest[alive]] == alive) & (alive < nearest[alive])]
-        partner = nearest[mutual]
-        if not len(mutual):
-            break
-        sums[mutual] += sums[partner]
-        sizes[mutual] += sizes[partner]
-        moved = np.arange(n)
-        moved[partner] = mutual
-        label = moved[label]
-        gone = np.zeros(n, dtype=bool)
-        gone[partner] = True
-        changed = gone.copy()
-        changed[mutual] = True
-        alive = alive[~gone[alive]]
-        unknown = alive[changed[alive] | changed[nearest[alive]]]
-    return label
+    for cut in cuts:
+        alive = np.unique(label)
+        unknown = alive
+        while len(alive) > 1:
+            best = np.empty(len(unknown))
+            means = sums[alive] / sizes[alive, None]
+            quick = means.astype(np.float32)
+            for start in range(0, len(unknown), _ROWS):
+                rows = unknown[start : start + _ROWS]
+                part = slice(start, start + _ROWS)
+                column, best[part] = _nearest(np.searchsorted(alive, rows), means, quick)
+                nearest[rows] = alive[column]
+            settled = unknown[best.round(4) < cut]
+            nearest[settled] = -1
+            alive = alive[nearest[alive] >= 0]
+            mutual = alive[(nearest[nearest[alive]] == alive) & (alive < nearest[alive])]
+            partner = nearest[mutual]
+            if not len(mutual):
+                break
+            sums[mutual] += sums[partner]
+            sizes[mutual] += sizes[partner]
+            moved = np.arange(n)
+            moved[partner] = mutual
+            label = moved[label]
+            gone = np.zeros(n, dtype=bool)
+            gone[partner] = True
+            changed = gone.copy()
+            changed[mutual] = True
+            alive = alive[~gone[alive]]
+            unknown = alive[changed[alive] | changed[nearest[alive]]]
+        yield label
 
 
 def _nearest(
@@ -130,4 +138,5 @@ def _tree(vectors: np.ndarray, method: str) -> np.ndarray:
     similar = (unit @ unit.T).round(4)
     distance = np.sqrt(np.clip(2 - 2 * similar, 0, None)) if method == "ward" else 1 - similar
     np.fill_diagonal(distance, 0)
-    return linkage(squareform(np.clip(distance, 0, None), checks=False), method)
+    tree: np.ndarray = linkage(squareform(np.clip(distance, 0, None), checks=False), method)
+    return tree

@@ -13,14 +13,14 @@ transform.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pywt
 import scipy.fftpack
 from PIL import Image
 
-HashKind = Literal["phash", "dhash", "ahash", "whash"]
+from idedup_tasks.settings import HashKind
 
 _SIDE = 8
 _BATCH = 32  # images whose grey levels are held at once: 16 MiB for whash at scale 256

@@ -1,0 +1,178 @@
+"""`idedup query`, `explain` and `preview`: what a collection holds, why, and what if."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from idedup_tasks import api, terminal
+from idedup_tasks.pages.units import human_bytes
+
+_CollectionOption = Annotated[
+    str | None,
+    typer.Option("--collection", "-c", help="Name of the collection; not needed if there is one."),
+]
+_ScanOption = Annotated[
+    Path | None,
+    typer.Option("--scan", help="Output folder of an earlier scan, to look there."),
+]
+_JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def query(
+    image: Annotated[str, typer.Argument(help="Path or URL of an image.")],
+    collection: _CollectionOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 10,
+    scan: _ScanOption = None,
+    as_json: _JsonOption = False,
+) -> None:
+    """Show what a collection already holds of an image, best first.
+
+    First copies with the same bytes, then perceptual twins, then near duplicates by cosine
+    similarity. A near duplicate stands for the images that collapsed onto it.
+
+    The collection is looked for where IDEDUP_HOME, IDEDUP_LAKE and IDEDUP_COLLECTIONS say.
+
+    Examples:
+
+    - `idedup query new.jpg --collection pictures`
+    - `idedup query new.jpg --scan duplicates --json`
+    """
+    matches = api.query(image, collection, limit=limit, scan=scan)
+    if as_json:
+        _print_json([asdict(match) for match in matches])
+        return
+    console = terminal.stdout()
+    if not matches:
+        console.print("Nothing like it is there.")
+        return
+    table = terminal.table(
+        "relation", "score", "pixels", "bytes", "verdict", "uri", left=("uri", "verdict")
+    )
+    for match in matches:
+        table.add_row(
+            match.relation,
+            f"{match.score:.4f}",
+            f"{match.width} × {match.height}",
+            human_bytes(match.bytes),
+            match.verdict or "",
+            escape(match.uri),
+        )
+    console.print(table)
+
+
+def explain(
+    first: Annotated[str, typer.Argument(metavar="A", help="Path, URL or image_id of an image.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Path, URL or image_id of another.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to draw it into: .html or .png."),
+    ] = None,
+    collection: _CollectionOption = None,
+    scan: _ScanOption = None,
+    as_json: _JsonOption = False,
+) -> None:
+    """Show why two images are, or are not, duplicates, and where they match.
+
+    Says what decides when the two are compared alone, and with --output draws what both show and
+    how alike they are place by place. An image_id is one of the collection's, as its report and
+    tables name it.
+
+    Examples:
+
+    - `idedup explain a.jpg b.jpg --output why.html`
+    - `idedup explain 0f…e2 9a…41 --scan duplicates -o why.png`
+    """
+    from idedup_tasks.explanation import check_drawing
+
+    if output is not None:
+        try:
+            check_drawing(output)
+        except ValueError as error:
+            raise api.UsageError(str(error)) from error
+    found = api.explain(first, second, collection, scan=scan)
+
+    from idedup_tasks.explanation import picture
+
+    if output is not None:
+        found.save(output)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    console = terminal.stdout()
+    console.print(found.verdict, markup=False)
+    for name, value in picture.facts(found):
+        console.print(f"{name}: {value}", markup=False)
+    if output is not None:
+        console.print(f"Drawn: {output}", markup=False)
+
+
+# --- preview -----------------------------------------------------------------------------------
+
+
+def preview(
+    collection: _CollectionOption = None,
+    cut: Annotated[
+        float | None,
+        typer.Option(help="Similarity at which groups are cut; higher makes smaller groups."),
+    ] = None,
+    keeper: Annotated[
+        str | None,
+        typer.Option(
+            help="Criteria of the image to keep, in order and separated by commas: resolution, "
+            "format, bytes, earliest, path."
+        ),
+    ] = None,
+    scan: _ScanOption = None,
+    as_json: _JsonOption = False,
+) -> None:
+    """Show what another threshold or keeper policy would change, before anything is changed.
+
+    To make it so, put the values into the collection's file and run it again. Only images that
+    pairs from the candidate threshold on connect are ever together, however low the cut. The report
+    of a collection of 500 images or more suggests a threshold from its own similarities.
+
+    Examples:
+
+    - `idedup preview --collection pictures --cut 0.9`
+    - `idedup preview --scan duplicates --keeper earliest,resolution`
+    """
+    criteria = None if keeper is None else [name.strip() for name in keeper.split(",")]
+    found = api.preview(collection, cut=cut, keeper=criteria, scan=scan)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    console = terminal.stdout()
+    table = terminal.table("", "now", "then")
+    table.add_row("groups", f"{found.before.groups:,}", f"{found.after.groups:,}")
+    table.add_row("duplicates", f"{found.before.duplicates:,}", f"{found.after.duplicates:,}")
+    table.add_row(
+        "reclaimable",
+        human_bytes(found.before.reclaimable_bytes),
+        human_bytes(found.after.reclaimable_bytes),
+    )
+    console.print(table)
+    console.print()
+    console.print(
+        f"Groups dissolved {found.dissolved:,}, split {found.split:,}, merged {found.merged:,}, "
+        f"new {found.appeared:,}, with another keeper {found.other_keeper:,}."
+    )
+    for what, uris in (
+        ("would become duplicates", found.newly_duplicate),
+        ("would no longer be duplicates", found.no_longer_duplicate),
+    ):
+        console.print(f"{len(uris):,} images {what}{':' if uris else '.'}")
+        for uri in uris[:20]:
+            console.print(f"  {uri}", markup=False)
+        if len(uris) > 20:
+            console.print(f"  and {len(uris) - 20:,} more (--json lists all)")
+
+
+def _print_json(content: list[dict[str, Any]] | Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))

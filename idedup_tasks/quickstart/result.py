@@ -1,0 +1,115 @@
+"""What a run found, as `make run` prints it, and which commands ask more."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from idedup_tasks import terminal
+from idedup_tasks.commands import command, file_name
+from idedup_tasks.lake import Lake
+from idedup_tasks.quickstart.sample import agreement, wrong_pairs
+from idedup_tasks.settings import STAGES, Collection, Places
+from idedup_tasks.warehouse import Warehouse
+
+
+def show_result(
+    console: Console,
+    places: Places,
+    collection: Collection,
+    run_ids: Sequence[str],
+    truth: Path | None,
+) -> None:
+    """Print what the collection holds now, what the stages took, and where the report is."""
+    warehouse = Warehouse(places.warehouse)
+    totals = next(iter(warehouse.query("totals", collection=collection.name)), None)
+    if totals is None or totals["applied_at"] is None:
+        console.print("There is no result: no run came as far as the report.")
+        return
+    console.print(terminal.totals_table(totals, f"\n{collection.name}"))
+    stages = [
+        stage
+        for run_id in run_ids
+        for stage in warehouse.query("stages", collection=collection.name, run_id=run_id)
+    ]
+    console.print(_stage_table(stages))
+    if truth is not None:
+        console.print(_rightness(places, collection, truth))
+    written = [(s["versions_written"] or {}).get("report") for s in stages]
+    reports = [path for path in written if path]
+    if reports:
+        console.print(f"Report: {places.lake}/{collection.name}/{reports[-1]}", markup=False)
+    for line in what_next(places, collection):
+        console.print(line, markup=False)
+
+
+def what_next(places: Places, collection: Collection) -> list[str]:
+    """Lines on how to go on with a collection; the commands in them work as they stand."""
+    lake = Lake(places.lake, collection.name)
+    uris = {
+        row["image_id"]: row["uri"]
+        for row in lake.snapshot("images").read(["image_id", "uri"]).to_pylist()
+    }
+    columns = ["image_id", "group_id", "matched_id", "relation"]
+    members = lake.snapshot("groups").read(columns).to_pylist()
+    # What is near is more worth an explanation than what is the same, and a small group is more
+    # often right than a large one.
+    sizes = Counter(row["group_id"] for row in members)
+    members.sort(
+        key=lambda row: (row["relation"] != "near", sizes[row["group_id"]], uris[row["image_id"]])
+    )
+    write = partial(command, places=places, collection=collection.name)
+    lines = ["", "What it holds can be asked, from any folder:"]
+    if members:
+        image = file_name(uris[members[0]["image_id"]])
+        lines.append(f"  {write('query', image)}")
+        if members[0]["matched_id"] is not None:
+            other = file_name(uris[members[0]["matched_id"]])
+            lines.append(f"  {write('explain', image, other, '--output', 'why.html')}")
+    return [
+        *lines,
+        f"  {write('preview', '--cut', '0.9')}",
+        f"Its settings: {places.collections}/{collection.name}.yaml. Put another YAML file there "
+        "and it becomes a DAG.",
+        "",
+    ]
+
+
+def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:
+    table = terminal.table("", "seconds", "images/s", title="\nstages")
+    for name in STAGES:
+        of_name = [s for s in stages if s["stage"] == name]
+        seconds = sum(s["seconds"] for s in of_name)
+        images = sum(s["images"] or 0 for s in of_name)
+        rate = f"{images / seconds:,.0f}" if seconds else ""
+        table.add_row(name, f"{seconds:.1f}", rate)
+    return table
+
+
+def _rightness(places: Places, collection: Collection, truth: Path) -> str:
+    """How the groups compare with the ground truth, pair by pair."""
+    lake = Lake(places.lake, collection.name)
+    keys = lake.snapshot("images").read(["image_id", "key"]).to_pylist()
+    groups = lake.snapshot("groups").read(["image_id", "group_id"]).to_pylist()
+    by_id = {row["image_id"]: row["group_id"] for row in groups}
+    found = {row["key"]: by_id.get(row["image_id"]) for row in keys}
+    with truth.open(encoding="utf-8", newline="") as stream:
+        originals = {row["file"]: row["original"] or None for row in csv.DictReader(stream)}
+    held, reported, right = agreement(originals, found)
+    precision = f"{right / reported:.1%}" if reported else "none reported"
+    recall = f"{right / held:.1%}" if held else "none to find"
+    wrong = wrong_pairs(originals, found)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in wrong.most_common())
+    return (
+        f"\nAgainst the sample's ground truth: {recall} of {held:,} duplicate pairs found, "
+        f"{precision} of {reported:,} reported pairs right (the sample is far too small to say how "
+        "right it is elsewhere)."
+        + (f"\nOf {wrong.total():,} wrong pairs: {kinds}." if wrong else "")
+    )
