@@ -69,13 +69,13 @@ def test_the_workflow_on_layouts_that_are_drawn(
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (["--photos", "absent"], 1, "absent is no folder"),
-        ([], 1, "copydays is made of a folder's pictures: name it with --photos"),
+        (["--photos", "absent"], 2, "absent is no folder"),
+        ([], 2, "copydays is made of a folder's pictures: name it with --photos"),
         (["--photos", ".", "--dataset", "imagenet"], 2, "imagenet"),
-        (["--photos", ".", "--dataset", "groups"], 1, "groups.csv"),
-        (["--photos", ".", "--methods", "sift"], 1, "hashes are ahash"),
-        (["--photos", ".", "--methods", "fastdup"], 1, "--peer-python"),
-        (["--photos", ".", "--methods", ","], 1, "no method"),
+        (["--photos", ".", "--dataset", "groups"], 2, "groups.csv"),
+        (["--photos", ".", "--methods", "sift"], 2, "hashes are ahash"),
+        (["--photos", ".", "--methods", "fastdup"], 2, "--peer-python"),
+        (["--photos", ".", "--methods", ","], 2, "no method"),
     ],
 )
 def test_bad_use_is_answered_by_a_sentence(
@@ -99,6 +99,6 @@ def test_a_warehouse_that_is_not_ready_is_known_before_anything_is_measured(
 ) -> None:
     url = f"sqlite:///{tmp_path}/none.db"
     arguments = ["--photos", str(photos), "--methods", "ahash", "--output", str(tmp_path / "out")]
-    assert cli.main(["benchmark", *arguments, "--warehouse", url]) == 1
+    assert cli.main(["benchmark", *arguments, "--warehouse", url]) == 2
     assert "idedup db upgrade" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
