@@ -1,0 +1,352 @@
+"""How much of what two aligned pictures show agrees, pixel by pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from idedup_tasks.verification.geometry import inverse, shares_to_pixels
+
+Array = np.ndarray[Any, Any]
+
+# Levels by which smoothed pixels may differ, besides what noise and registration explain.
+_TOLERANCE = 12.0
+# Added to it: so many times the spread of the differences, which counts at most so many levels.
+_NOISE, _MOST_NOISE = 3.0, 12.0
+# Share of a pixel by which the registration may be off: so much of the local slope is forgiven.
+_OFF = 0.5
+# Blur, in pixels, before pixels are compared: strokes of letters stay, single pixels do not.
+_SMOOTH = 1.0
+# Side of the windows whose range of levels tells structure.
+_STRUCTURE = 7
+_KNOTS = 6
+_BLURS = (0.5, 0.8, 1.2, 1.8, 2.7, 4.0, 6.0)
+_NEAR = np.ones((3, 3), np.uint8)
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Two pictures on one grid: that of the coarser one, cut to what both show.
+
+    a, b: uint8 (height, width, channels). inside: uint8, 255 where both show something. swapped:
+    whether the grid is b's. box: (left, top, right, bottom) of the cut, in pixels of `size`, the
+    whole grid's (width, height).
+    """
+
+    a: Array
+    b: Array
+    inside: Array
+    swapped: bool
+    box: tuple[int, int, int, int]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What was seen where two pictures lie on each other.
+
+    changed: disagreeing informative area over informative area. strongest: the largest sum of
+    what exceeds the tolerance, in tolerances, over a connected region. area: pixels of the largest
+    such region. structure: share of the grid that is informative. correlation: of the two, after
+    levels and blur were matched. detail: the same of structure from about 2 to 8 pixels, outside of
+    what disagrees: near 1 in copies, lower in other shots of one thing, whatever they agree in at
+    large. blur: deviation in pixels of the blur that the first (negative)
+    or second picture (positive) needed to become as soft as the other. noise: levels.
+    side: short side of the grid.
+    """
+
+    changed: float
+    strongest: float
+    area: int
+    structure: float
+    correlation: float
+    detail: float
+    blur: float
+    noise: float
+    contrast: float
+    side: int
+
+
+NOTHING = Agreement(1.0, 1e6, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+
+
+def align(a: Array, b: Array, transform: Array, most: int = 256) -> Aligned | None:
+    """Bring two pictures onto the grid of the one that is coarser where they overlap.
+
+    Args:
+        a, b: uint8 (height, width, channels).
+        transform: a to b, in shares.
+        most: largest short side of the grid, in pixels.
+
+    Returns:
+        None where less than 8 x 8 pixels overlap.
+    """
+    swapped = _density(a, b, transform) < 1
+    fixed, moving = (b, a) if swapped else (a, b)
+    to_moving = inverse(transform) if swapped else transform
+    height, width = fixed.shape[:2]
+    shrink = min(1.0, most / min(height, width))
+    if shrink < 1:
+        width, height = max(1, round(width * shrink)), max(1, round(height * shrink))
+        fixed = cv2.resize(fixed, (width, height), interpolation=cv2.INTER_AREA)
+    corners = np.array([[0.0, 0.0, 1], [1.0, 0, 1], [1, 1, 1], [0, 1, 1]]) @ inverse(to_moving).T
+    corners = corners[:, :2] / corners[:, 2:]
+    low = np.clip(np.floor(corners.min(0) * (width, height) + 0.01), 0, (width, height))
+    high = np.clip(np.ceil(corners.max(0) * (width, height) - 0.01), 0, (width, height))
+    left, top, right, bottom = (int(v) for v in (*low, *high))
+    if right - left < 8 or bottom - top < 8:
+        return None
+    # The finer picture is shrunk, along each axis, to about the grid's density: no aliasing.
+    middle = np.array([(left + right) / 2 / width, (top + bottom) / 2 / height])
+    per = np.linalg.inv(_jacobian(to_moving, middle)) * np.array([[width], [height]])
+    size = tuple(
+        min(have, max(4, round(float(np.hypot(*per[:, axis])))))
+        for axis, have in enumerate((moving.shape[1], moving.shape[0]))
+    )
+    if size != (moving.shape[1], moving.shape[0]):
+        moving = cv2.resize(moving, size, interpolation=cv2.INTER_AREA)
+    to_pixels = shares_to_pixels(*size) @ to_moving @ np.linalg.inv(shares_to_pixels(width, height))
+    matrix = to_pixels @ np.array([[1.0, 0, left], [0, 1.0, top], [0, 0, 1.0]])
+    grid = (right - left, bottom - top)
+    part = np.ascontiguousarray(fixed[top:bottom, left:right])
+    if np.allclose(matrix, np.eye(3), atol=0.02) and grid == size:
+        warped, inside = moving, np.full(grid[::-1], 255, np.uint8)
+    else:
+        way = cv2.WARP_INVERSE_MAP
+        warped = cv2.warpPerspective(
+            moving, matrix, grid, flags=cv2.INTER_CUBIC | way, borderMode=cv2.BORDER_REPLICATE
+        )
+        inside = cv2.warpPerspective(
+            np.full(moving.shape[:2], 255, np.uint8), matrix, grid, flags=cv2.INTER_NEAREST | way
+        )
+        inside = cv2.erode(inside, _NEAR, borderType=cv2.BORDER_CONSTANT, borderValue=255)
+    return Aligned(
+        a=warped if swapped else part,
+        b=part if swapped else warped,
+        inside=inside,
+        swapped=swapped,
+        box=(left, top, right, bottom),
+        size=(width, height),
+    )
+
+
+def _jacobian(transform: Array, at: Array) -> Array:
+    bottom = transform[2] @ [*at, 1.0]
+    there = transform[:2] @ [*at, 1.0] / bottom
+    return np.asarray((transform[:2, :2] - np.outer(there, transform[2, :2])) / bottom)
+
+
+def _density(a: Array, b: Array, transform: Array) -> float:
+    """Pixels of b that lie on a pixel of a, in the middle of what both show."""
+    centre = np.array([0.5, 0.5])
+    there = transform @ [0.5, 0.5, 1.0]
+    if not (there[:2] / there[2] >= 0).all() or not (there[:2] / there[2] <= 1).all():
+        back = inverse(transform) @ [0.5, 0.5, 1.0]
+        centre = np.clip(back[:2] / back[2], 0.0, 1.0)
+    scale = abs(float(np.linalg.det(_jacobian(transform, centre))))
+    return scale * (b.shape[0] * b.shape[1]) / (a.shape[0] * a.shape[1])
+
+
+def agreement(pair: Aligned) -> tuple[Agreement, Array]:
+    """Compare two aligned pictures.
+
+    Returns:
+        what was seen, and uint8 (height, width) of the grid, 255 where they disagree.
+    """
+    inside = pair.inside > 0
+    grey_a, grey_b, explained = _same_levels(pair)
+    a, b, blur = _same_blur(grey_a, grey_b, inside)
+    near_a, near_b = _slope(a), _slope(b)
+    difference = cv2.GaussianBlur(a - b, (0, 0), _SMOOTH)
+    noise = min(_spread_of(difference, inside), _MOST_NOISE)
+    tolerance = _TOLERANCE + _NOISE * noise
+    slope = cv2.GaussianBlur(cv2.min(near_a, near_b), (0, 0), _SMOOTH)
+    excess = np.abs(difference) - np.float32(_OFF) * slope - np.float32(tolerance)
+    excess[~inside] = 0
+    disagrees = (excess > 0).astype(np.uint8)
+    window = np.ones((_STRUCTURE, _STRUCTURE), np.uint8)
+    range_ = cv2.max(
+        cv2.dilate(a, window) - cv2.erode(a, window), cv2.dilate(b, window) - cv2.erode(b, window)
+    )
+    informative = (range_ > tolerance) & inside
+    informative |= disagrees > 0
+    count, labels = cv2.connectedComponents(disagrees, connectivity=8)
+    strongest, area = 0.0, 0
+    if count > 1:
+        flat = labels.ravel()
+        sums = np.bincount(flat, np.maximum(excess, 0).ravel() / tolerance)[1:]
+        strongest, area = float(sums.max()), int(np.bincount(flat)[1:].max())
+    shown = cv2.dilate(disagrees, _NEAR)
+    different = (shown > 0) & informative
+    (_, spread_a), (_, spread_b) = (
+        (float(v[0, 0]) for v in cv2.meanStdDev(p, mask=pair.inside)) for p in (a, b)
+    )
+    correlation = _correlation(a, b, inside)
+    detail = _correlation(_band(a), _band(b), inside & (shown == 0))
+    changed = float(different.sum() / max(1, informative.sum()))
+    if explained < 0.3:
+        changed = 1.0
+    return (
+        Agreement(
+            changed=changed,
+            strongest=strongest,
+            area=area,
+            structure=float(informative.sum() / max(1, inside.sum())),
+            correlation=correlation,
+            detail=detail,
+            blur=blur,
+            noise=noise,
+            contrast=min(spread_a, spread_b),
+            side=min(a.shape),
+        ),
+        shown * 255,
+    )
+
+
+def _spread_of(difference: Array, inside: Array) -> float:
+    """Robust deviation, from every third row."""
+    values = np.abs(difference[::3][inside[::3]])
+    return 1.4826 * float(np.median(values)) if values.size else 0.0
+
+
+def _slope(picture: Array) -> Array:
+    """The most by which a neighbouring pixel differs."""
+    return np.asarray(
+        cv2.max(cv2.dilate(picture, _NEAR) - picture, picture - cv2.erode(picture, _NEAR))
+    )
+
+
+def _band(picture: Array) -> Array:
+    """Structure of a few pixels: neither noise nor light."""
+    return np.asarray(cv2.GaussianBlur(picture, (5, 5), 1.0) - cv2.blur(picture, (9, 9)))
+
+
+def _correlation(a: Array, b: Array, inside: Array) -> float:
+    x, y = a[::2, ::2][inside[::2, ::2]], b[::2, ::2][inside[::2, ::2]]
+    if x.size < 16:
+        return 0.0
+    x, y = x - x.mean(), y - y.mean()
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / norm if norm > 1e-3 * x.size else 0.0
+
+
+def _same_levels(pair: Aligned) -> tuple[Array, Array, float]:
+    """Grey pictures with one brightness, contrast and gamma, and how well one explains the other.
+
+    A curve of the grey level and two weights of colour turn one into the other: a least-squares
+    fit on the shrunk pictures, in which what disagrees has no say (Tukey's weights).
+    """
+    height, width = pair.a.shape[:2]
+    shrink = max(1.0, min(height, width) / 48)
+    size = (max(4, round(width / shrink)), max(4, round(height / shrink)))
+    small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (pair.a, pair.b)]
+    where = cv2.resize(pair.inside, size, interpolation=cv2.INTER_AREA).ravel() > 200
+    samples = [s.reshape(-1, s.shape[2] if s.ndim == 3 else 1)[where] for s in small]
+    # What is clipped in one is still there in the other: the curve goes that way only.
+    clipped = [float(((s <= 3) | (s >= 252)).mean()) for s in samples]
+    forward = clipped[1] > clipped[0] + 0.002  # a curve from a to b
+    source, target = (0, 1) if forward else (1, 0)
+    curve, colour, explained = _curve(samples[source], samples[target])
+    given, wanted = (pair.a, pair.b) if forward else (pair.b, pair.a)
+    mapped = _mapped(given, curve, colour)
+    other = _grey(wanted).astype(np.float32)
+    return (mapped, other, explained) if forward else (other, mapped, explained)
+
+
+def _grey(picture: Array) -> Array:
+    if picture.ndim == 2 or picture.shape[2] == 1:
+        return picture.reshape(picture.shape[:2])
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+
+
+def _curve(source: Array, target: Array) -> tuple[Array, Array, float]:
+    """Levels of the target at `_KNOTS` levels of the source, weights of red and blue less grey."""
+    source, target = source.astype(np.float64), target.astype(np.float64)
+    coloured = source.shape[1] == 3
+    grey = source @ _LUMINANCE if coloured else source[:, 0]
+    wanted = target @ _LUMINANCE if target.shape[1] == 3 else target[:, 0]
+    knots = np.linspace(0, 255, _KNOTS)
+    design = np.maximum(0, 1 - np.abs(grey[:, None] - knots) / (knots[1] - knots[0]))
+    if coloured:
+        design = np.column_stack([design, source[:, 0] - grey, source[:, 2] - grey])
+    count, parameters = design.shape
+    bend = np.zeros((_KNOTS - 2, parameters))
+    for row in range(_KNOTS - 2):
+        bend[row, row : row + 3] = (1, -2, 1)
+    penalty = bend.T @ bend * 0.01 + np.diag([1e-6] * _KNOTS + [20.0] * (parameters - _KNOTS))
+    weights = np.ones(count)
+    solution = np.zeros(parameters)
+    for _ in range(5):
+        normal = (design * weights[:, None]).T @ design + penalty * count
+        solution = np.linalg.solve(normal, design.T @ (wanted * weights))
+        residual = wanted - design @ solution
+        spread = max(1.4826 * float(np.median(np.abs(residual))), 3.0)
+        weights = np.clip(1 - (residual / (4 * spread)) ** 2, 0, None) ** 2
+    explained = _weighted_correlation(design @ solution, wanted, weights)
+    # A fit to what differs flattens the contrast; undone, the differences are seen.
+    curve = solution[:_KNOTS]
+    mean = float((design @ solution * weights).sum() / max(weights.sum(), 1e-9))
+    if explained > 0.3:
+        curve = mean + (curve - mean) / explained
+    else:
+        curve = float(wanted.mean()) + (knots - grey.mean()) * float(
+            wanted.std() / max(grey.std(), 1.0)
+        )
+    return curve, solution[_KNOTS:], explained
+
+
+def _weighted_correlation(x: Array, y: Array, weights: Array) -> float:
+    total = max(float(weights.sum()), 1e-9)
+    x = x - (x * weights).sum() / total
+    y = y - (y * weights).sum() / total
+    below = float(np.sqrt((weights * x * x).sum() * (weights * y * y).sum()))
+    return max(float((weights * x * y).sum()) / below, 0.0) if below > 1e-6 else 0.0
+
+
+def _mapped(picture: Array, curve: Array, colour: Array) -> Array:
+    """float32: a picture's grey levels through a curve, and its colours."""
+    levels = np.interp(np.arange(256), np.linspace(0, 255, _KNOTS), curve).astype(np.float32)
+    mapped = levels[_grey(picture)]
+    if len(colour) and float(np.abs(colour).max()) > 0.01:
+        red, blue = colour
+        row = np.array([red, 0, blue]) - (red + blue) * _LUMINANCE
+        mapped = mapped + cv2.transform(picture, row[None].astype(np.float32)).astype(np.float32)
+    return np.asarray(mapped)
+
+
+def _same_blur(a: Array, b: Array, inside: Array) -> tuple[Array, Array, float]:
+    """Blur the sharper picture until both agree best; by how much, negative where it was a."""
+    energy_a, energy_b = _energy(a, inside), _energy(b, inside)
+    if max(energy_a, energy_b) < 1.15 * (min(energy_a, energy_b) + 0.05):
+        return a, b, 0.0
+    sharp, soft = (a, b) if energy_a > energy_b else (b, a)
+    best, blur, found = _apart(sharp, soft, inside), 0.0, sharp
+    for deviation in _BLURS:
+        softer = cv2.GaussianBlur(sharp, (0, 0), deviation)
+        apart = _apart(softer, soft, inside)
+        if apart >= best:
+            break
+        best, blur, found = apart, deviation, softer
+    return (found, b, -blur) if energy_a > energy_b else (a, found, blur)
+
+
+def _energy(picture: Array, inside: Array) -> float:
+    """Mean square of the slope."""
+    across = picture[::2, 1:] - picture[::2, :-1]
+    down = picture[1:, ::2] - picture[:-1, ::2]
+    within = inside[::2, 1:] & inside[::2, :-1], inside[1:, ::2] & inside[:-1, ::2]
+    parts = [
+        float(np.mean(d[w] ** 2)) if w.any() else 0.0
+        for d, w in zip((across, down), within, strict=True)
+    ]
+    return sum(parts) / 4
+
+
+def _apart(a: Array, b: Array, inside: Array) -> float:
+    """Mean difference in levels, large ones cut."""
+    values = np.abs(a[::2] - b[::2])[inside[::2]]
+    return float(np.minimum(values, 60).mean()) if values.size else 0.0
