@@ -148,7 +148,7 @@ def _density(a: Array, b: Array, transform: Array) -> float:
         back = inverse(transform) @ [0.5, 0.5, 1.0]
         centre = np.clip(back[:2] / back[2], 0.0, 1.0)
     scale = abs(float(np.linalg.det(_jacobian(transform, centre))))
-    return scale * (b.shape[0] * b.shape[1]) / (a.shape[0] * a.shape[1])
+    return float(scale * (b.shape[0] * b.shape[1]) / (a.shape[0] * a.shape[1]))
 
 
 def agreement(pair: Aligned) -> tuple[Agreement, Array]:
@@ -185,8 +185,12 @@ def agreement(pair: Aligned) -> tuple[Agreement, Array]:
     (_, spread_a), (_, spread_b) = (
         (float(v[0, 0]) for v in cv2.meanStdDev(p, mask=pair.inside)) for p in (a, b)
     )
-    correlation = _correlation(a, b, inside)
-    detail = _correlation(_band(a), _band(b), inside & (shown == 0))
+    correlation = _correlation(a[::2, ::2], b[::2, ::2], inside[::2, ::2])
+    half = (max(1, a.shape[1] // 2), max(1, a.shape[0] // 2))
+    agreeing = cv2.resize(
+        (inside & (shown == 0)).astype(np.uint8), half, interpolation=cv2.INTER_NEAREST
+    )
+    detail = _correlation(_band(a, half), _band(b, half), agreeing > 0)
     changed = float(different.sum() / max(1, informative.sum()))
     if explained < 0.3:
         changed = 1.0
@@ -220,13 +224,14 @@ def _slope(picture: Array) -> Array:
     )
 
 
-def _band(picture: Array) -> Array:
-    """Structure of a few pixels: neither noise nor light."""
-    return np.asarray(cv2.GaussianBlur(picture, (5, 5), 1.0) - cv2.blur(picture, (9, 9)))
+def _band(picture: Array, size: tuple[int, int]) -> Array:
+    """Structure of a few pixels, neither noise nor light, of the picture at half its size."""
+    half = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(half, (3, 3), 0.6) - cv2.blur(half, (5, 5)))
 
 
 def _correlation(a: Array, b: Array, inside: Array) -> float:
-    x, y = a[::2, ::2][inside[::2, ::2]], b[::2, ::2][inside[::2, ::2]]
+    x, y = a[inside], b[inside]
     if x.size < 16:
         return 0.0
     x, y = x - x.mean(), y - y.mean()
@@ -241,7 +246,7 @@ def _same_levels(pair: Aligned) -> tuple[Array, Array, float]:
     fit on the shrunk pictures, in which what disagrees has no say (Tukey's weights).
     """
     height, width = pair.a.shape[:2]
-    shrink = max(1.0, min(height, width) / 48)
+    shrink = max(1.0, min(height, width) / 36)
     size = (max(4, round(width / shrink)), max(4, round(height / shrink)))
     small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (pair.a, pair.b)]
     where = cv2.resize(pair.inside, size, interpolation=cv2.INTER_AREA).ravel() > 200
@@ -280,7 +285,7 @@ def _curve(source: Array, target: Array) -> tuple[Array, Array, float]:
     penalty = bend.T @ bend * 0.01 + np.diag([1e-6] * _KNOTS + [20.0] * (parameters - _KNOTS))
     weights = np.ones(count)
     solution = np.zeros(parameters)
-    for _ in range(5):
+    for _ in range(4):
         normal = (design * weights[:, None]).T @ design + penalty * count
         solution = np.linalg.solve(normal, design.T @ (wanted * weights))
         residual = wanted - design @ solution

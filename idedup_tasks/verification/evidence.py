@@ -23,6 +23,10 @@ Array = np.ndarray[Any, Any]
 
 # Correlation of two coarse frames from which they are laid over each other closely.
 _ALIKE_FRAMES = 0.45
+# Correlation at which frames are first compared as they lie.
+_STILL = 0.97
+# Less of a picture than this on the other: no matter of frames.
+_COVERED = 0.7
 # A frame moves only if that explains so much of what its edges left unexplained.
 _WORTH_MOVING = 0.1
 # From this share of informative area in agreement two frames register, and nothing else is asked.
@@ -32,6 +36,8 @@ _DECIMALS = 5
 _WHOLE = 0.99
 # A picture whose coarse frame deviates by fewer levels shows nothing.
 _BLANK = 3.0
+# Sides, in pixels, at which finer pictures are registered and compared.
+_FINE, _FINEST = 384, 1024
 
 
 @dataclass(frozen=True)
@@ -109,14 +115,17 @@ def _frames(a: Picture, b: Picture) -> tuple[Evidence | None, float]:
         return None, correlation
     # The frame of b was laid on a's: the way back is the transform from a to b.
     start = geometry.FRAMES[way]
+    _, still = geometry.refine(a.square(CLOSE), b.square(CLOSE), start, 6, 0)
+    if still > _STILL:
+        seen = _compared(a, b, start, "frames", correlation)
+        if seen is not None and seen.agreement.changed <= _CLEAN:
+            return seen, correlation
     transform = start
     for side, iterations in ((COARSE, 5), (MIDDLE, 5), (CLOSE, 2)):
         transform, close = geometry.refine(a.square(side), b.square(side), transform, 6, iterations)
-    _, still = geometry.refine(a.square(CLOSE), b.square(CLOSE), start, 6, 0)
     if 1 - close > (1 - still) * (1 - _WORTH_MOVING):
         transform = start
-    overlaps = geometry.overlap(transform)
-    if min(overlaps) < 0.7:
+    if min(geometry.overlap(transform)) < _COVERED:
         return None, correlation
     return _compared(a, b, transform, "frames", correlation), correlation
 
@@ -173,6 +182,19 @@ def _closer(a: Picture, b: Picture, transform: Array, inliers: int) -> Array:
     return refined if geometry.is_sound(refined) else transform
 
 
+def _finer(a: Array, b: Array, transform: Array, seen: Agreement) -> tuple[Array, Agreement]:
+    """The same at the size of the finer pictures: theirs is the look that counts."""
+    squares = []
+    for picture in (a, b):
+        square = cv2.resize(picture, (_FINE, _FINE), interpolation=cv2.INTER_AREA)
+        squares.append(cv2.GaussianBlur(square.astype(np.float32), (0, 0), 0.8))
+    if min(geometry.overlap(transform)) > _COVERED:
+        closer, _ = geometry.refine(squares[0], squares[1], transform, 6, 3)
+        transform = np.round(closer, _DECIMALS)
+    pair = align(a[..., None], b[..., None], transform, most=_FINEST)
+    return transform, seen if pair is None else agreement(pair)[0]
+
+
 def _compared(
     a: Picture,
     b: Picture,
@@ -187,6 +209,8 @@ def _compared(
     if pair is None:
         return None
     seen, _ = agreement(pair)
+    if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
+        transform, seen = _finer(a.fine, b.fine, transform, seen)
     overlap_a, overlap_b = geometry.overlap(transform)
     seam = 0.0
     if seen.changed < _REGISTERED and min(overlap_a, overlap_b) < _WHOLE:

@@ -44,7 +44,7 @@ class Features:
     @classmethod
     def of(cls, grey: Array) -> Features:
         """Find the features of an uint8 (height, width) picture."""
-        sift = cv2.SIFT_create(nfeatures=MOST, contrastThreshold=_CONTRAST)
+        sift = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=_CONTRAST)
         found, descriptors = sift.detectAndCompute(grey, None)
         count = len(found)
         if count == 0 or descriptors is None:

@@ -40,13 +40,13 @@ def shares_to_pixels(width: int, height: int) -> Array:
 def apply(transform: Array, points: Array) -> Array:
     """(n, 2) points through a transform."""
     moved = points @ transform[:, :2].T + transform[:, 2]
-    return moved[:, :2] / moved[:, 2:]
+    return np.asarray(moved[:, :2] / moved[:, 2:])
 
 
 def inverse(transform: Array) -> Array:
     """The transform the other way."""
     other = np.linalg.inv(transform)
-    return other / other[2, 2]
+    return np.asarray(other / other[2, 2])
 
 
 def overlap(transform: Array) -> tuple[float, float]:

@@ -29,6 +29,11 @@ from idedup_tasks.verification.verdict import Relation, relation, score
 Array = np.ndarray[Any, Any]
 
 
+# A page-like picture that its thumbnail shrank more often than this is also seen finer: grey, with
+# a short side of at most so many pixels.
+_PAGE_SHRUNK, _FINE_SIDE = 3, 1024
+
+
 @dataclass(frozen=True)
 class Look:
     """What a look at two pictures saw.
@@ -154,10 +159,17 @@ def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
         1.0, THUMBNAIL_SHORT_SIDE / min(width, height), THUMBNAIL_LONG_SIDE / max(width, height)
     )
     digest = hashlib.sha256(f"{width}x{height}".encode() + image.tobytes()).hexdigest()
+    fine = None
+    if shrink < 1 / _PAGE_SHRUNK:
+        least = min(1.0, _FINE_SIDE / min(width, height))
+        size = (max(1, round(width * least)), max(1, round(height * least)))
+        fine = np.asarray(image.convert("L").resize(size, Image.Resampling.LANCZOS))
     if shrink < 1:
         size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         image = image.resize(size, Image.Resampling.LANCZOS)
-    return Picture(np.asarray(image), width=width, height=height, sha256=digest)
+    picture = Picture(np.asarray(image), width=width, height=height, sha256=digest)
+    picture.fine = fine if picture.is_page else None
+    return picture
 
 
 @cache

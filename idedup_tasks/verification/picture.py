@@ -80,9 +80,15 @@ class Picture:
         return np.asarray(cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY))
 
     @cached_property
+    def is_page(self) -> bool:
+        """Whether it is page-like: one level, to eight of 256, fills more than half of it."""
+        counts = np.bincount(self.grey.ravel(), minlength=256)
+        return bool(np.convolve(counts, np.ones(17), "same").max() > 0.5 * counts.sum())
+
+    @cached_property
     def _squares(self) -> dict[int, Array]:
         close = cv2.resize(self.grey, (CLOSE, CLOSE), interpolation=_way(self.grey, CLOSE))
-        squares = {CLOSE: close.astype(np.float32)}
+        squares: dict[int, Array] = {CLOSE: close.astype(np.float32)}
         for side in (MIDDLE, COARSE):
             squares[side] = cv2.resize(squares[CLOSE], (side, side), interpolation=cv2.INTER_AREA)
         return squares

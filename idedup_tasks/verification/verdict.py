@@ -64,6 +64,8 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         near = seen.inliers >= limits["alike_inliers"]
         near |= seen.frame_correlation >= limits["alike_frames"]
         return "alike" if near else "different"
+    if agreed.side < limits["side"]:
+        return "undecided"
     if agreed.structure < limits["structure"] and agreed.contrast < limits["contrast"]:
         return "undecided"
     clean = (
