@@ -13,15 +13,19 @@ from idedup_tasks.verification.geometry import inverse, shares_to_pixels
 Array = np.ndarray[Any, Any]
 
 # Levels by which smoothed pixels may differ, besides what noise and registration explain.
-_TOLERANCE = 12.0
+# First of photographs, then of page-like pictures: those have no noise, and one digit matters.
+_TOLERANCE = (12.0, 8.0)
 # Added to it: so many times the spread of the differences, which counts at most so many levels.
 _NOISE, _MOST_NOISE = 3.0, 12.0
 # Share of a pixel by which the registration may be off: so much of the local slope is forgiven.
-_OFF = 0.5
+_OFF = (0.5, 0.35)
 # Blur, in pixels, before pixels are compared: strokes of letters stay, single pixels do not.
 _SMOOTH = 1.0
 # Side of the windows whose range of levels tells structure.
 _STRUCTURE = 7
+# Windows, in pixels of half the size, in which structure of more than so many levels correlates, or
+# does not if it stays below so much.
+_WINDOW, _FAINT, _LIKE = 7, 3.0, 0.35
 _KNOTS = 6
 _BLURS = (0.5, 0.8, 1.2, 1.8, 2.7, 4.0, 6.0)
 _NEAR = np.ones((3, 3), np.uint8)
@@ -54,9 +58,10 @@ class Agreement:
     such region. structure: share of the grid that is informative. correlation: of the two, after
     levels and blur were matched. detail: the same of structure from about 2 to 8 pixels, outside of
     what disagrees: near 1 in copies, lower in other shots of one thing, whatever they agree in at
-    large. blur: deviation in pixels of the blur that the first (negative)
-    or second picture (positive) needed to become as soft as the other. noise: levels.
-    side: short side of the grid.
+    large. unlike: share of the structured area whose structure does not correlate, in windows of
+    some 16 pixels: what was put over a copy, or most of another shot. blur: deviation in pixels of
+    the blur that the first (negative) or second picture (positive) needed to become as soft as the
+    other. noise, contrast: levels. side: short side of the grid.
     """
 
     changed: float
@@ -65,13 +70,14 @@ class Agreement:
     structure: float
     correlation: float
     detail: float
+    unlike: float
     blur: float
     noise: float
     contrast: float
     side: int
 
 
-NOTHING = Agreement(1.0, 1e6, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+NOTHING = Agreement(1.0, 1e6, 0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0)
 
 
 def align(a: Array, b: Array, transform: Array, most: int = 256) -> Aligned | None:
@@ -151,8 +157,8 @@ def _density(a: Array, b: Array, transform: Array) -> float:
     return float(scale * (b.shape[0] * b.shape[1]) / (a.shape[0] * a.shape[1]))
 
 
-def agreement(pair: Aligned) -> tuple[Agreement, Array]:
-    """Compare two aligned pictures.
+def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
+    """Compare two aligned pictures; as pages, more strictly, where both are page-like.
 
     Returns:
         what was seen, and uint8 (height, width) of the grid, 255 where they disagree.
@@ -163,9 +169,9 @@ def agreement(pair: Aligned) -> tuple[Agreement, Array]:
     near_a, near_b = _slope(a), _slope(b)
     difference = cv2.GaussianBlur(a - b, (0, 0), _SMOOTH)
     noise = min(_spread_of(difference, inside), _MOST_NOISE)
-    tolerance = _TOLERANCE + _NOISE * noise
+    tolerance = _TOLERANCE[page] + _NOISE * noise
     slope = cv2.GaussianBlur(cv2.min(near_a, near_b), (0, 0), _SMOOTH)
-    excess = np.abs(difference) - np.float32(_OFF) * slope - np.float32(tolerance)
+    excess = np.abs(difference) - np.float32(_OFF[page]) * slope - np.float32(tolerance)
     excess[~inside] = 0
     disagrees = (excess > 0).astype(np.uint8)
     window = np.ones((_STRUCTURE, _STRUCTURE), np.uint8)
@@ -190,7 +196,9 @@ def agreement(pair: Aligned) -> tuple[Agreement, Array]:
     agreeing = cv2.resize(
         (inside & (shown == 0)).astype(np.uint8), half, interpolation=cv2.INTER_NEAREST
     )
-    detail = _correlation(_band(a, half), _band(b, half), agreeing > 0)
+    band_a, band_b = _band(a, half), _band(b, half)
+    detail = _correlation(band_a, band_b, agreeing > 0)
+    within = cv2.resize(pair.inside, half, interpolation=cv2.INTER_NEAREST) > 0
     changed = float(different.sum() / max(1, informative.sum()))
     if explained < 0.3:
         changed = 1.0
@@ -202,6 +210,7 @@ def agreement(pair: Aligned) -> tuple[Agreement, Array]:
             structure=float(informative.sum() / max(1, inside.sum())),
             correlation=correlation,
             detail=detail,
+            unlike=_unlike(band_a, band_b, within, noise),
             blur=blur,
             noise=noise,
             contrast=min(spread_a, spread_b),
@@ -228,6 +237,17 @@ def _band(picture: Array, size: tuple[int, int]) -> Array:
     """Structure of a few pixels, neither noise nor light, of the picture at half its size."""
     half = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.GaussianBlur(half, (3, 3), 0.6) - cv2.blur(half, (5, 5)))
+
+
+def _unlike(a: Array, b: Array, inside: Array, noise: float) -> float:
+    """Share of the structured windows in which two bands do not correlate."""
+    window = (_WINDOW, _WINDOW)
+    energy_a, energy_b = cv2.blur(a * a, window), cv2.blur(b * b, window)
+    least = np.float32(_FAINT**2 + noise**2)
+    structured = (cv2.max(energy_a, energy_b) > least) & inside
+    together = cv2.blur(a * b, window)
+    apart = together < np.float32(_LIKE) * cv2.sqrt(energy_a * energy_b) + 1e-6
+    return float((apart & structured).sum() / max(1, structured.sum()))
 
 
 def _correlation(a: Array, b: Array, inside: Array) -> float:

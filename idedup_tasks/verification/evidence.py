@@ -49,6 +49,7 @@ class Evidence:
     were not asked. agreement: of the pixels.
     seams: of the sides of the smaller picture that lie within the larger one, the share along which
     a straight edge or a flat surround runs; 0 to 1. frame_correlation: of the coarse frames.
+    blank: whether one of the pictures shows nothing. pages: whether both are page-like.
     """
 
     way: str
@@ -61,6 +62,7 @@ class Evidence:
     seams: float = 0.0
     frame_correlation: float = 0.0
     blank: bool = False
+    pages: bool = False
 
     @classmethod
     def equal(cls) -> Evidence:
@@ -97,6 +99,7 @@ def see(a: Picture, b: Picture) -> Evidence:
         NOTHING,
         frame_correlation=correlation,
         blank=min(a.contrast, b.contrast) < _BLANK,
+        pages=page,
     )
 
 
@@ -192,7 +195,7 @@ def _finer(a: Array, b: Array, transform: Array, seen: Agreement) -> tuple[Array
         closer, _ = geometry.refine(squares[0], squares[1], transform, 6, 3)
         transform = np.round(closer, _DECIMALS)
     pair = align(a[..., None], b[..., None], transform, most=_FINEST)
-    return transform, seen if pair is None else agreement(pair)[0]
+    return transform, seen if pair is None else agreement(pair, page=True)[0]
 
 
 def _compared(
@@ -208,7 +211,8 @@ def _compared(
     pair = align(a.pixels, b.pixels, transform)
     if pair is None:
         return None
-    seen, _ = agreement(pair)
+    page = a.is_page and b.is_page
+    seen, _ = agreement(pair, page)
     if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
         transform, seen = _finer(a.fine, b.fine, transform, seen)
     overlap_a, overlap_b = geometry.overlap(transform)
@@ -229,4 +233,5 @@ def _compared(
         seams=seam,
         frame_correlation=correlation,
         blank=min(a.contrast, b.contrast) < _BLANK,
+        pages=page,
     )

@@ -32,6 +32,8 @@ def clues(seen: Evidence) -> dict[str, float]:
         "inliers": min(math.log1p(seen.inliers), 5.0) / 5,
         "features": 1.0 if seen.way == "features" else 0.0,
         "overlap": math.log10(overlap),
+        "unlike": agreed.unlike,
+        "page": 1.0 if seen.pages and agreed.changed > calibration()["limits"]["changed"] else 0.0,
         "frame": max(seen.frame_correlation, 0.0),
     }
 
@@ -71,11 +73,13 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
     clean = (
         agreed.changed <= limits["changed"]
         and agreed.strongest <= limits["strongest"]
-        and agreed.area <= limits["area"]
         and agreed.detail >= limits["detail"]
         and confidence >= limits["duplicate"]
     )
     if not clean:
+        # Of pages, an edited one cannot be told from another with one layout.
+        if seen.pages:
+            return "alike"
         return "edited" if confidence >= limits["edited"] else "alike"
     whole = limits["whole"]
     if min(seen.overlap_a, seen.overlap_b) >= whole:
