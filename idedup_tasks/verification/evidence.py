@@ -99,7 +99,7 @@ def see(a: Picture, b: Picture) -> Evidence:
         NOTHING,
         frame_correlation=correlation,
         blank=min(a.contrast, b.contrast) < _BLANK,
-        pages=page,
+        pages=a.is_page and b.is_page,
     )
 
 
