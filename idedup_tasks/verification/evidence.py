@@ -47,8 +47,9 @@ class Evidence:
     way: "frames" if the frames register, "features" if local features agree on a transform, "none".
     transform: a to b, in shares, rounded. inliers, matches: of the local features, 0 where they
     were not asked. agreement: of the pixels.
-    seams: of the sides of the smaller picture that lie within the larger one, the share along which
-    a straight edge or a flat surround runs; 0 to 1. frame_correlation: of the coarse frames.
+    seam_a, seam_b: of the border of a, as far as it lies within b, the share along which a straight
+    edge or a flat surround runs, 0 to 1; and of b within a. frame_correlation: of the coarse
+    frames.
     blank: whether one of the pictures shows nothing. pages: whether both are page-like.
     """
 
@@ -59,7 +60,8 @@ class Evidence:
     agreement: Agreement
     inliers: int = 0
     matches: int = 0
-    seams: float = 0.0
+    seam_a: float = 0.0
+    seam_b: float = 0.0
     frame_correlation: float = 0.0
     blank: bool = False
     pages: bool = False
@@ -77,6 +79,8 @@ class Evidence:
             transform=geometry.inverse(self.transform),
             overlap_a=self.overlap_b,
             overlap_b=self.overlap_a,
+            seam_a=self.seam_b,
+            seam_b=self.seam_a,
             agreement=replace(agreed, blur=-agreed.blur),
         )
 
@@ -216,12 +220,10 @@ def _compared(
     if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
         transform, seen = _finer(a.fine, b.fine, transform, seen)
     overlap_a, overlap_b = geometry.overlap(transform)
-    seam = 0.0
+    seam_a = seam_b = 0.0
     if seen.changed < _REGISTERED and min(overlap_a, overlap_b) < _WHOLE:
-        if overlap_a >= overlap_b:
-            seam = seams(b.grey, transform)
-        else:
-            seam = seams(a.grey, geometry.inverse(transform))
+        seam_a = seams(b.grey, transform)
+        seam_b = seams(a.grey, geometry.inverse(transform))
     return Evidence(
         way=way,
         transform=transform,
@@ -230,7 +232,8 @@ def _compared(
         agreement=seen,
         inliers=inliers,
         matches=matches,
-        seams=seam,
+        seam_a=seam_a,
+        seam_b=seam_b,
         frame_correlation=correlation,
         blank=min(a.contrast, b.contrast) < _BLANK,
         pages=page,

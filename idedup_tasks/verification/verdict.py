@@ -32,6 +32,8 @@ def clues(seen: Evidence) -> dict[str, float]:
         "inliers": min(math.log1p(seen.inliers), 5.0) / 5,
         "features": 1.0 if seen.way == "features" else 0.0,
         "overlap": math.log10(overlap),
+        "moved": 1 - min(seen.overlap_a, seen.overlap_b) if seen.way == "frames" else 0.0,
+        "small": max(0.0, math.log2(128 / max(agreed.side, 8))),
         "unlike": agreed.unlike,
         "page": 1.0 if seen.pages and agreed.changed > calibration()["limits"]["changed"] else 0.0,
         "frame": max(seen.frame_correlation, 0.0),
@@ -66,7 +68,7 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         near = seen.inliers >= limits["alike_inliers"]
         near |= seen.frame_correlation >= limits["alike_frames"]
         return "alike" if near else "different"
-    if agreed.side < limits["side"]:
+    if agreed.side < limits["page_side" if seen.pages else "side"]:
         return "undecided"
     if agreed.structure < limits["structure"] and agreed.contrast < limits["contrast"]:
         return "undecided"
@@ -86,11 +88,18 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         return "same"
     part_is_a = seen.overlap_a >= seen.overlap_b
     if max(seen.overlap_a, seen.overlap_b) < limits["part"]:
-        return "inside"
-    sharper_whole = (
-        ratio <= limits["detail_ratio"] if part_is_a else 1 / ratio <= limits["detail_ratio"]
-    )
-    part_softer = -agreed.blur if part_is_a else agreed.blur
-    if seen.seams > limits["seams"] or not sharper_whole or part_softer > limits["softer"]:
+        # Each shows what the other does not. With a seam it was set into something; without one
+        # they are two shots, or two parts, of one scene.
+        return "inside" if max(seen.seam_a, seen.seam_b) > limits["seams"] else "alike"
+    seam = seen.seam_a if part_is_a else seen.seam_b
+    # Pixels of the part over those of the whole where both show the same.
+    finer_part = ratio if part_is_a else 1 / max(ratio, 1e-9)
+    # How much softer the whole is than the part, in pixels of blur.
+    softer_whole = -agreed.blur if part_is_a else agreed.blur
+    if (
+        seam > limits["seams"]
+        or finer_part > limits["detail_ratio"]
+        or softer_whole > limits["softer"]
+    ):
         return "inside"
     return "crop"
