@@ -26,8 +26,12 @@ _STRUCTURE = 7
 # Windows, in pixels of half the size, in which structure of more than so many levels correlates, or
 # does not if it stays below so much.
 _WINDOW, _FAINT, _LIKE = 7, 3.0, 0.35
+# A region of at least so many pixels of which at most such a share is apart differs in tone only.
+_TONED_AREA, _TONED = 30, 0.02
+# Correlation of shrunk pictures below which no curve explains one by the other.
+_EXPLAINED = 0.3
 _KNOTS = 6
-_BLURS = (0.5, 0.8, 1.2, 1.8, 2.7, 4.0, 6.0)
+_BLURS = (0.5, 0.8, 1.2, 1.6, 2.1, 2.7, 3.4, 4.2, 5.2, 6.5)
 _NEAR = np.ones((3, 3), np.uint8)
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
@@ -166,58 +170,78 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
     inside = pair.inside > 0
     grey_a, grey_b, explained = _same_levels(pair)
     a, b, blur = _same_blur(grey_a, grey_b, inside)
-    near_a, near_b = _slope(a), _slope(b)
     difference = cv2.GaussianBlur(a - b, (0, 0), _SMOOTH)
     noise = min(_spread_of(difference, inside), _MOST_NOISE)
     tolerance = _TOLERANCE[page] + _NOISE * noise
-    slope = cv2.GaussianBlur(cv2.min(near_a, near_b), (0, 0), _SMOOTH)
+    slope = cv2.GaussianBlur(cv2.min(_slope(a), _slope(b)), (0, 0), _SMOOTH)
     excess = np.abs(difference) - np.float32(_OFF[page]) * slope - np.float32(tolerance)
     excess[~inside] = 0
-    disagrees = (excess > 0).astype(np.uint8)
-    window = np.ones((_STRUCTURE, _STRUCTURE), np.uint8)
-    range_ = cv2.max(
-        cv2.dilate(a, window) - cv2.erode(a, window), cv2.dilate(b, window) - cv2.erode(b, window)
-    )
-    informative = (range_ > tolerance) & inside
-    informative |= disagrees > 0
-    count, labels = cv2.connectedComponents(disagrees, connectivity=8)
-    strongest, area = 0.0, 0
-    if count > 1:
-        flat = labels.ravel()
-        sums = np.bincount(flat, np.maximum(excess, 0).ravel() / tolerance)[1:]
-        strongest, area = float(sums.max()), int(np.bincount(flat)[1:].max())
-    shown = cv2.dilate(disagrees, _NEAR)
-    different = (shown > 0) & informative
-    (_, spread_a), (_, spread_b) = (
-        (float(v[0, 0]) for v in cv2.meanStdDev(p, mask=pair.inside)) for p in (a, b)
-    )
-    correlation = _correlation(a[::2, ::2], b[::2, ::2], inside[::2, ::2])
+    excess = np.maximum(excess, 0) / np.float32(tolerance)
+
     half = (max(1, a.shape[1] // 2), max(1, a.shape[0] // 2))
-    agreeing = cv2.resize(
-        (inside & (shown == 0)).astype(np.uint8), half, interpolation=cv2.INTER_NEAREST
-    )
     band_a, band_b = _band(a, half), _band(b, half)
-    detail = _correlation(band_a, band_b, agreeing > 0)
-    within = cv2.resize(pair.inside, half, interpolation=cv2.INTER_NEAREST) > 0
-    changed = float(different.sum() / max(1, informative.sum()))
-    if explained < 0.3:
-        changed = 1.0
+    within = _shrunk(pair.inside, half)
+    structured, apart = _structure(band_a, band_b, within, noise)
+    disagrees, strongest, area = _regions(excess, structured, apart, tone=not page)
+
+    informative = ((_range(a, b) > tolerance) & inside) | (disagrees > 0)
+    shown = cv2.dilate(disagrees, _NEAR)
+    changed = float(((shown > 0) & informative).sum() / max(1, informative.sum()))
     return (
         Agreement(
-            changed=changed,
+            changed=changed if explained >= _EXPLAINED else 1.0,
             strongest=strongest,
             area=area,
             structure=float(informative.sum() / max(1, inside.sum())),
-            correlation=correlation,
-            detail=detail,
-            unlike=_unlike(band_a, band_b, within, noise),
+            correlation=_correlation(a[::2, ::2], b[::2, ::2], inside[::2, ::2]),
+            detail=_correlation(band_a, band_b, within & ~_shrunk(shown, half)),
+            unlike=float((apart & structured).sum() / max(1, structured.sum())),
             blur=blur,
             noise=noise,
-            contrast=min(spread_a, spread_b),
+            contrast=min(float(p[::2, ::2][inside[::2, ::2]].std()) for p in (a, b)),
             side=min(a.shape),
         ),
         shown * 255,
     )
+
+
+def _regions(
+    excess: Array, structured: Array, apart: Array, tone: bool
+) -> tuple[Array, float, int]:
+    """What disagrees, uint8; the largest sum of excess over a connected region, and its pixels.
+
+    With `tone`, a region of some size in which all structure correlates is no change of content:
+    there, one curve for the whole picture was too little (clipped colours, a filter).
+    """
+    disagrees = (excess > 0).astype(np.uint8)
+    count, labels = cv2.connectedComponents(disagrees, connectivity=8)
+    if count == 1:
+        return disagrees, 0.0, 0
+    flat = labels.ravel()
+    areas = np.bincount(flat, minlength=count)
+    sums = np.bincount(flat, excess.ravel(), minlength=count)
+    areas[0] = sums[0] = 0
+    if tone:
+        size = structured.shape[::-1]
+        own = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+        near = own.astype(np.int64).ravel()
+        seen = np.bincount(near, structured.ravel(), minlength=count)
+        unlike = np.bincount(near, (apart & structured).ravel(), minlength=count)
+        toned = (areas >= _TONED_AREA) & (unlike <= _TONED * seen)
+        areas[toned] = sums[toned] = 0
+        disagrees = (disagrees.astype(bool) & ~toned[labels]).astype(np.uint8)
+    return disagrees, float(sums.max()), int(areas.max())
+
+
+def _range(a: Array, b: Array) -> Array:
+    """Levels between the darkest and the lightest near a pixel, in either picture."""
+    window = np.ones((_STRUCTURE, _STRUCTURE), np.uint8)
+    ranges = [cv2.dilate(p, window) - cv2.erode(p, window) for p in (a, b)]
+    return np.asarray(cv2.max(*ranges))
+
+
+def _shrunk(mask: Array, size: tuple[int, int]) -> Array:
+    return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def _spread_of(difference: Array, inside: Array) -> float:
@@ -239,15 +263,13 @@ def _band(picture: Array, size: tuple[int, int]) -> Array:
     return np.asarray(cv2.GaussianBlur(half, (3, 3), 0.6) - cv2.blur(half, (5, 5)))
 
 
-def _unlike(a: Array, b: Array, inside: Array, noise: float) -> float:
-    """Share of the structured windows in which two bands do not correlate."""
+def _structure(a: Array, b: Array, inside: Array, noise: float) -> tuple[Array, Array]:
+    """Two (height, width) bool: where bands have structure, and where they do not correlate."""
     window = (_WINDOW, _WINDOW)
     energy_a, energy_b = cv2.blur(a * a, window), cv2.blur(b * b, window)
-    least = np.float32(_FAINT**2 + noise**2)
-    structured = (cv2.max(energy_a, energy_b) > least) & inside
+    structured = (cv2.max(energy_a, energy_b) > np.float32(_FAINT**2 + noise**2)) & inside
     together = cv2.blur(a * b, window)
-    apart = together < np.float32(_LIKE) * cv2.sqrt(energy_a * energy_b) + 1e-6
-    return float((apart & structured).sum() / max(1, structured.sum()))
+    return structured, together < np.float32(_LIKE) * cv2.sqrt(energy_a * energy_b) + 1e-6
 
 
 def _correlation(a: Array, b: Array, inside: Array) -> float:
@@ -315,7 +337,7 @@ def _curve(source: Array, target: Array) -> tuple[Array, Array, float]:
     # A fit to what differs flattens the contrast; undone, the differences are seen.
     curve = solution[:_KNOTS]
     mean = float((design @ solution * weights).sum() / max(weights.sum(), 1e-9))
-    if explained > 0.3:
+    if explained > _EXPLAINED:
         curve = mean + (curve - mean) / explained
     else:
         curve = float(wanted.mean()) + (knots - grey.mean()) * float(

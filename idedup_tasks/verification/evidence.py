@@ -50,7 +50,8 @@ class Evidence:
     seam_a, seam_b: of the border of a, as far as it lies within b, the share along which a straight
     edge or a flat surround runs, 0 to 1; and of b within a. frame_correlation: of the coarse
     frames.
-    blank: whether one of the pictures shows nothing. pages: whether both are page-like.
+    blank: whether one of the pictures shows nothing. pages: whether both are page-like,
+    fine_print: and one of them is mostly text.
     """
 
     way: str
@@ -65,6 +66,7 @@ class Evidence:
     frame_correlation: float = 0.0
     blank: bool = False
     pages: bool = False
+    fine_print: bool = False
 
     @classmethod
     def equal(cls) -> Evidence:
@@ -237,4 +239,5 @@ def _compared(
         frame_correlation=correlation,
         blank=min(a.contrast, b.contrast) < _BLANK,
         pages=page,
+        fine_print=page and (a.has_fine_print or b.has_fine_print),
     )

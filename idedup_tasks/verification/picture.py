@@ -80,10 +80,29 @@ class Picture:
         return np.asarray(cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY))
 
     @cached_property
-    def is_page(self) -> bool:
-        """Whether it is page-like: one level, to eight of 256, fills more than half of it."""
+    def _flat(self) -> float:
+        """Share of the pixels that have one level, to eight of 256."""
         counts = np.bincount(self.grey.ravel(), minlength=256)
-        return bool(np.convolve(counts, np.ones(17), "same").max() > 0.5 * counts.sum())
+        return float(np.convolve(counts, np.ones(17), "same").max() / counts.sum())
+
+    @cached_property
+    def is_page(self) -> bool:
+        """Whether it is page-like: one level fills more than half of it."""
+        return self._flat > 0.5
+
+    @cached_property
+    def has_fine_print(self) -> bool:
+        """Whether it is a page of thin strokes, or of little else than its ground.
+
+        Strokes are what closing and opening by 5 x 5 pixels take away, in deviations.
+        """
+        if not self.is_page:
+            return False
+        kernel = np.ones((5, 5), np.uint8)
+        dark = cv2.subtract(cv2.morphologyEx(self.grey, cv2.MORPH_CLOSE, kernel), self.grey)
+        light = cv2.subtract(self.grey, cv2.morphologyEx(self.grey, cv2.MORPH_OPEN, kernel))
+        strokes = (float(dark.mean()) + float(light.mean())) / max(float(self.grey.std()), 1.0)
+        return self._flat > 0.75 or strokes > 0.35
 
     @cached_property
     def _squares(self) -> dict[int, Array]:

@@ -36,8 +36,13 @@ def clues(seen: Evidence) -> dict[str, float]:
         "small": max(0.0, math.log2(128 / max(agreed.side, 8))),
         "unlike": agreed.unlike,
         "page": 1.0 if seen.pages and agreed.changed > calibration()["limits"]["changed"] else 0.0,
+        "partial": max(0.0, 0.95 - max(seen.overlap_a, seen.overlap_b)) if _no_seam(seen) else 0.0,
         "frame": max(seen.frame_correlation, 0.0),
     }
+
+
+def _no_seam(seen: Evidence) -> bool:
+    return bool(max(seen.seam_a, seen.seam_b) <= calibration()["limits"]["seams"])
 
 
 def score(seen: Evidence) -> float:
@@ -68,7 +73,7 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         near = seen.inliers >= limits["alike_inliers"]
         near |= seen.frame_correlation >= limits["alike_frames"]
         return "alike" if near else "different"
-    if agreed.side < limits["page_side" if seen.pages else "side"]:
+    if agreed.side < limits["page_side" if seen.fine_print else "side"]:
         return "undecided"
     if agreed.structure < limits["structure"] and agreed.contrast < limits["contrast"]:
         return "undecided"
@@ -90,7 +95,7 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
     if max(seen.overlap_a, seen.overlap_b) < limits["part"]:
         # Each shows what the other does not. With a seam it was set into something; without one
         # they are two shots, or two parts, of one scene.
-        return "inside" if max(seen.seam_a, seen.seam_b) > limits["seams"] else "alike"
+        return "alike" if _no_seam(seen) else "inside"
     seam = seen.seam_a if part_is_a else seen.seam_b
     # Pixels of the part over those of the whole where both show the same.
     finer_part = ratio if part_is_a else 1 / max(ratio, 1e-9)
