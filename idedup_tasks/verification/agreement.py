@@ -28,6 +28,9 @@ _STRUCTURE = 7
 _WINDOW, _FAINT, _LIKE = 7, 3.0, 0.35
 # A region of at least so many pixels of which at most such a share is apart differs in tone only.
 _TONED_AREA, _TONED = 30, 0.02
+# Sum of excess, in tolerances, from which a connected region counts; so many times as much as the
+# grid is finer than a thumbnail. Of photographs, then of page-like pictures.
+_SPECK, _THUMBNAIL = (3.0, 1.5), 256
 # Correlation of shrunk pictures below which no curve explains one by the other.
 _EXPLAINED = 0.3
 _KNOTS = 6
@@ -170,10 +173,10 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
     inside = pair.inside > 0
     grey_a, grey_b, explained = _same_levels(pair)
     a, b, blur = _same_blur(grey_a, grey_b, inside)
-    difference = cv2.GaussianBlur(a - b, (0, 0), _SMOOTH)
+    difference = cv2.GaussianBlur(a - b, (5, 5), _SMOOTH)
     noise = min(_spread_of(difference, inside), _MOST_NOISE)
     tolerance = _TOLERANCE[page] + _NOISE * noise
-    slope = cv2.GaussianBlur(cv2.min(_slope(a), _slope(b)), (0, 0), _SMOOTH)
+    slope = cv2.blur(cv2.min(_slope(a), _slope(b)), (3, 3))
     excess = np.abs(difference) - np.float32(_OFF[page]) * slope - np.float32(tolerance)
     excess[~inside] = 0
     excess = np.maximum(excess, 0) / np.float32(tolerance)
@@ -182,7 +185,8 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
     band_a, band_b = _band(a, half), _band(b, half)
     within = _shrunk(pair.inside, half)
     structured, apart = _structure(band_a, band_b, within, noise)
-    disagrees, strongest, area = _regions(excess, structured, apart, tone=not page)
+    speck = _SPECK[page] * max(1.0, min(a.shape) / _THUMBNAIL)
+    disagrees, strongest, area = _regions(excess, structured, apart, speck, tone=not page)
 
     informative = ((_range(a, b) > tolerance) & inside) | (disagrees > 0)
     shown = cv2.dilate(disagrees, _NEAR)
@@ -206,12 +210,13 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
 
 
 def _regions(
-    excess: Array, structured: Array, apart: Array, tone: bool
+    excess: Array, structured: Array, apart: Array, speck: float, tone: bool
 ) -> tuple[Array, float, int]:
     """What disagrees, uint8; the largest sum of excess over a connected region, and its pixels.
 
-    With `tone`, a region of some size in which all structure correlates is no change of content:
-    there, one curve for the whole picture was too little (clipped colours, a filter).
+    Regions of a smaller sum than `speck` do not count. With `tone`, nor does one of some size in
+    which all structure correlates: there, one curve for the whole picture was too little (clipped
+    colours, a filter).
     """
     disagrees = (excess > 0).astype(np.uint8)
     count, labels = cv2.connectedComponents(disagrees, connectivity=8)
@@ -220,16 +225,17 @@ def _regions(
     flat = labels.ravel()
     areas = np.bincount(flat, minlength=count)
     sums = np.bincount(flat, excess.ravel(), minlength=count)
-    areas[0] = sums[0] = 0
+    left_out = sums < speck
     if tone:
         size = structured.shape[::-1]
         own = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
         near = own.astype(np.int64).ravel()
         seen = np.bincount(near, structured.ravel(), minlength=count)
         unlike = np.bincount(near, (apart & structured).ravel(), minlength=count)
-        toned = (areas >= _TONED_AREA) & (unlike <= _TONED * seen)
-        areas[toned] = sums[toned] = 0
-        disagrees = (disagrees.astype(bool) & ~toned[labels]).astype(np.uint8)
+        left_out |= (areas >= _TONED_AREA) & (unlike <= _TONED * seen)
+    left_out[0] = True  # all that agrees
+    areas[left_out] = sums[left_out] = 0
+    disagrees = (~left_out)[labels].astype(np.uint8)
     return disagrees, float(sums.max()), int(areas.max())
 
 

@@ -8,6 +8,7 @@ is a hypothesis by itself, since a feature has a place, a size and a direction (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -20,10 +21,14 @@ MOST = 500
 _CONTRAST = 0.02
 # Matches whose second-best is not farther than this many times the best say nothing.
 _RATIO = 0.88
-_MOST_MATCHES = 250
+_MOST_MATCHES = 160
+# Matches, the best of them, that are tried as hypotheses.
+_HYPOTHESES = 64
+# So many inliers, and the mirrored picture is not asked for.
+_ENOUGH = 15
 # Hypotheses that are refined, and the distances within which a match agrees as that goes on, in
 # pixels of the second picture.
-_REFINED = 6
+_REFINED = 4
 _LOOSE, _STEPS = 14.0, (9.0, 6.0, 4.0, 3.0)
 
 
@@ -58,6 +63,13 @@ class Features:
             shape=(int(grey.shape[0]), int(grey.shape[1])),
         )
 
+    @cached_property
+    def same_place(self) -> Array:
+        """(n, n) bool: features within five pixels of each other, which are no rivals."""
+        x, y = self.points.T
+        return np.asarray((x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 < np.float32(25))
+
+    @cached_property
     def mirrored(self) -> Array:
         """(n, 128): the descriptors that the mirrored picture has at the same places."""
         cells = self.descriptors.reshape(-1, 4, 4, 8)[:, ::-1]
@@ -81,13 +93,17 @@ def fit(a: Features, b: Features) -> Fit | None:
     """The transform on which most matches agree, mirrored or not; None where fewer than 4 do."""
     if min(len(a.points), len(b.points)) < 4:
         return None
-    found = [_fit(a, b, mirrored) for mirrored in (False, True)]
-    best = max((f for f in found if f is not None), key=lambda f: f.inliers, default=None)
-    return best
+    upright = _fit(a, b, mirrored=False)
+    if upright is not None and upright.inliers >= _ENOUGH:
+        return upright
+    mirrored = _fit(a, b, mirrored=True)
+    if upright is None or (mirrored is not None and mirrored.inliers > upright.inliers):
+        return mirrored
+    return upright
 
 
 def _fit(a: Features, b: Features, mirrored: bool) -> Fit | None:
-    similar = (a.mirrored() if mirrored else a.descriptors) @ b.descriptors.T
+    similar = (a.mirrored if mirrored else a.descriptors) @ b.descriptors.T
     rows, columns = _matches(similar, b)
     if len(rows) < 4:
         return None
@@ -96,14 +112,15 @@ def _fit(a: Features, b: Features, mirrored: bool) -> Fit | None:
     own = -a.angles[rows] if mirrored else a.angles[rows]
     turn = (b.angles[columns] - own).astype(np.float64)
     flip = np.diag([1.0, -1.0]) if mirrored else np.eye(2)
-    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    few = slice(_HYPOTHESES)
+    cos, sin = scale[few] * np.cos(turn[few]), scale[few] * np.sin(turn[few])
     linear = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2) @ flip
-    shift = q - np.einsum("hij,hj->hi", linear, p)
-    there = np.einsum("hij,mj->hmi", linear, p) + shift[:, None]
-    near = ((there - q[None]) ** 2).sum(-1) < _LOOSE**2
-    near &= np.abs(np.log(scale[:, None] / scale[None])) < 0.5
-    away = np.abs((turn[:, None] - turn[None] + np.pi) % (2 * np.pi) - np.pi)
-    near &= away < 0.5
+    moved = linear @ p.T  # (hypotheses, 2, matches)
+    moved += (q[few] - np.einsum("hij,hj->hi", linear, p[few]))[..., None] - q.T
+    near = (moved**2).sum(1) < _LOOSE**2
+    size = np.log(scale)
+    near &= np.abs(size[few, None] - size) < 0.5
+    near &= np.abs((turn[few, None] - turn + np.pi) % (2 * np.pi) - np.pi) < 0.5
     votes = near.sum(1)
     order = np.argsort(-votes, kind="stable")[:_REFINED]
     best: tuple[int, Array, Array] | None = None
@@ -124,11 +141,7 @@ def _matches(similar: Array, b: Features) -> tuple[Array, Array]:
     rows = np.arange(len(best))
     top = similar[rows, best]
     # A second feature at the same place (another direction or size) is no rival.
-    place = b.points[best]
-    rivals = similar.copy()
-    close = ((b.points[None] - place[:, None]) ** 2).sum(-1) < 25.0
-    rivals[close] = -1
-    second = rivals.max(1)
+    second = np.where(b.same_place[best], np.float32(-1), similar).max(1)
     distance = np.sqrt(np.maximum(2 - 2 * top, 0))
     ratio = distance / np.maximum(np.sqrt(np.maximum(2 - 2 * second, 0)), 1e-6)
     kept = np.flatnonzero(ratio < _RATIO)
@@ -156,7 +169,8 @@ def _refined(p: Array, q: Array, near: Array, mirrored: bool) -> tuple[int, Arra
 
 def _places(points: Array) -> int:
     """Points that are not the same place, to three pixels."""
-    return len(np.unique(np.round(points / 3).astype(np.int64), axis=0))
+    cells = np.round(points / 3).astype(np.int64)
+    return len(set((cells[:, 0] * 65_536 + cells[:, 1]).tolist()))
 
 
 def _least_squares(p: Array, q: Array, mirrored: bool) -> Array | None:

@@ -35,7 +35,7 @@ def clues(seen: Evidence) -> dict[str, float]:
         "moved": 1 - min(seen.overlap_a, seen.overlap_b) if seen.way == "frames" else 0.0,
         "small": max(0.0, math.log2(128 / max(agreed.side, 8))),
         "unlike": agreed.unlike,
-        "page": 1.0 if seen.pages and agreed.changed > calibration()["limits"]["changed"] else 0.0,
+        "page": 1.0 if seen.pages and agreed.changed > 0 else 0.0,
         "partial": max(0.0, 0.95 - max(seen.overlap_a, seen.overlap_b)) if _no_seam(seen) else 0.0,
         "frame": max(seen.frame_correlation, 0.0),
     }
@@ -78,11 +78,14 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
     if agreed.structure < limits["structure"] and agreed.contrast < limits["contrast"]:
         return "undecided"
     clean = (
-        agreed.changed <= limits["changed"]
-        and agreed.strongest <= limits["strongest"]
+        agreed.changed == 0
         and agreed.detail >= limits["detail"]
         and confidence >= limits["duplicate"]
     )
+    if max(seen.overlap_a, seen.overlap_b) < limits["part"] and _no_seam(seen):
+        # Each shows what the other does not, and neither was set into something: two shots, or
+        # two parts, of one scene.
+        return "alike"
     if not clean:
         # Of pages, an edited one cannot be told from another with one layout.
         if seen.pages:
@@ -93,9 +96,7 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         return "same"
     part_is_a = seen.overlap_a >= seen.overlap_b
     if max(seen.overlap_a, seen.overlap_b) < limits["part"]:
-        # Each shows what the other does not. With a seam it was set into something; without one
-        # they are two shots, or two parts, of one scene.
-        return "alike" if _no_seam(seen) else "inside"
+        return "inside"
     seam = seen.seam_a if part_is_a else seen.seam_b
     # Pixels of the part over those of the whole where both show the same.
     finer_part = ratio if part_is_a else 1 / max(ratio, 1e-9)
