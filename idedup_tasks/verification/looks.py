@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from idedup_tasks.images import (
     THUMBNAIL_LONG_SIDE,
@@ -32,6 +33,7 @@ Array = np.ndarray[Any, Any]
 # A page-like picture that its thumbnail shrank more often than this is also seen finer: grey, with
 # a short side of at most so many pixels.
 _PAGE_SHRUNK, _FINE_SIDE = 3, 1024
+_READ_TWICE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,24 @@ def _picture(image: str | os.PathLike[str] | bytes | Image.Image, limits: Limits
             )
         image = path.read_bytes()
     facts = read_image(image, limits)
-    return Picture.of_thumbnail(
+    picture = Picture.of_thumbnail(
         facts.thumbnail, width=facts.width, height=facts.height, sha256=facts.sha256
     )
+    if facts.format in _READ_TWICE and _hides_print(picture):
+        # The reader has decoded it within the limits before; a page is worth decoding again.
+        with Image.open(io.BytesIO(image), formats=[facts.format]) as page:
+            picture.fine = _fine(ImageOps.exif_transpose(page))
+    return picture
+
+
+def _hides_print(picture: Picture) -> bool:
+    """Whether it is a page of which the thumbnail does not show enough."""
+    shrunk = min(picture.width, picture.height) / min(picture.pixels.shape[:2])
+    return shrunk > _PAGE_SHRUNK and picture.is_page
 
 
 def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
-    """As a collection would have it: upright as it is, on white, shrunk to thumbnail size."""
+    """As a collection would have it: on white, shrunk to thumbnail size; not turned."""
     width, height = image.size
     if width * height > limits.max_pixels or width * height == 0:
         raise Rejected(
@@ -147,29 +160,41 @@ def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
             f"The picture has {width} x {height} pixels; from 1 to {limits.max_pixels:,} can be "
             "looked at.",
         )
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        levels = np.nan_to_num(np.asarray(image, np.float64))
-        full = 65535.0 if levels.max() > 255 else 255.0 if levels.max() > 1 else 1.0
-        image = Image.fromarray((levels / full * 255).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    image = image.convert("RGB")
+    whole = _on_white(image).convert("RGB")
+    digest = hashlib.sha256(f"{width}x{height}".encode() + whole.tobytes()).hexdigest()
     shrink = min(
         1.0, THUMBNAIL_SHORT_SIDE / min(width, height), THUMBNAIL_LONG_SIDE / max(width, height)
     )
-    digest = hashlib.sha256(f"{width}x{height}".encode() + image.tobytes()).hexdigest()
-    fine = None
-    if shrink < 1 / _PAGE_SHRUNK:
-        least = min(1.0, _FINE_SIDE / min(width, height))
-        size = (max(1, round(width * least)), max(1, round(height * least)))
-        fine = np.asarray(image.convert("L").resize(size, Image.Resampling.LANCZOS))
-    if shrink < 1:
-        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    picture = Picture(np.asarray(image), width=width, height=height, sha256=digest)
-    picture.fine = fine if picture.is_page else None
+    small = _shrunk(whole, shrink)
+    picture = Picture(np.asarray(small), width=width, height=height, sha256=digest)
+    if _hides_print(picture):
+        picture.fine = _fine(whole)
     return picture
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """In 8 bits, without transparency."""
+    if image.mode.startswith("I") or image.mode == "F":
+        levels = np.nan_to_num(np.asarray(image, np.float64))
+        full = next((f for f in (1.0, 255.0) if levels.max() <= f), 65535.0)
+        return Image.fromarray((levels / full * 255).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA"))
+    return image
+
+
+def _fine(image: Image.Image) -> Array:
+    """uint8 (height, width): the grey picture with a short side of at most `_FINE_SIDE`."""
+    grey = _on_white(image).convert("L")
+    return np.asarray(_shrunk(grey, min(1.0, _FINE_SIDE / min(image.size))))
+
+
+def _shrunk(image: Image.Image, factor: float) -> Image.Image:
+    if factor == 1:
+        return image
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 @cache
