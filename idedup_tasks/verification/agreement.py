@@ -24,10 +24,11 @@ _SMOOTH = 1.0
 # Side of the windows whose range of levels tells structure.
 _STRUCTURE = 7
 # Windows, in pixels of half the size, in which structure of more than so many levels correlates, or
-# does not if it stays below so much.
-_WINDOW, _FAINT, _LIKE = 7, 3.0, 0.35
-# A region of at least so many pixels of which at most such a share is apart differs in tone only.
-_TONED_AREA, _TONED = 30, 0.02
+# does not if it stays below the first number; from the second on it is the same structure.
+_WINDOW, _FAINT, _LIKE, _ALIKE = 7, 3.0, 0.35, 0.7
+# A region of at least so many pixels, at most such a share of them not the same, differs in tone, if
+# it exceeds the tolerance by so many at most.
+_TONED_AREA, _TONED, _TONED_EXCESS = 30, 0.02, 1.5
 # Sum of excess, in tolerances, from which a connected region counts; so many times as much as the
 # grid is finer than a thumbnail. Of photographs, then of page-like pictures.
 _SPECK, _THUMBNAIL = (3.0, 1.5), 256
@@ -184,9 +185,11 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
     half = (max(1, a.shape[1] // 2), max(1, a.shape[0] // 2))
     band_a, band_b = _band(a, half), _band(b, half)
     within = _shrunk(pair.inside, half)
-    structured, apart = _structure(band_a, band_b, within, noise)
+    structured, similar = _structure(band_a, band_b, within, noise)
+    apart = structured & (similar < _LIKE)
     speck = _SPECK[page] * max(1.0, min(a.shape) / _THUMBNAIL)
-    disagrees, strongest, area = _regions(excess, structured, apart, speck, tone=not page)
+    toned = None if page else (structured, structured & (similar < _ALIKE))
+    disagrees, strongest, area = _regions(excess, speck, toned)
 
     informative = ((_range(a, b) > tolerance) & inside) | (disagrees > 0)
     shown = cv2.dilate(disagrees, _NEAR)
@@ -199,7 +202,7 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
             structure=float(informative.sum() / max(1, inside.sum())),
             correlation=_correlation(a[::2, ::2], b[::2, ::2], inside[::2, ::2]),
             detail=_correlation(band_a, band_b, within & ~_shrunk(shown, half)),
-            unlike=float((apart & structured).sum() / max(1, structured.sum())),
+            unlike=float(apart.sum() / max(1, structured.sum())),
             blur=blur,
             noise=noise,
             contrast=min(float(p[::2, ::2][inside[::2, ::2]].std()) for p in (a, b)),
@@ -210,13 +213,13 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
 
 
 def _regions(
-    excess: Array, structured: Array, apart: Array, speck: float, tone: bool
+    excess: Array, speck: float, toned: tuple[Array, Array] | None
 ) -> tuple[Array, float, int]:
     """What disagrees, uint8; the largest sum of excess over a connected region, and its pixels.
 
-    Regions of a smaller sum than `speck` do not count. With `tone`, nor does one of some size in
-    which all structure correlates: there, one curve for the whole picture was too little (clipped
-    colours, a filter).
+    Regions of a smaller sum than `speck` do not count. Nor does one of some size in which all
+    structure correlates: there, one curve for the whole picture was too little (clipped colours, a
+    filter). `toned`: at half the size, where there is structure, and where it does not correlate.
     """
     disagrees = (excess > 0).astype(np.uint8)
     count, labels = cv2.connectedComponents(disagrees, connectivity=8)
@@ -226,13 +229,15 @@ def _regions(
     areas = np.bincount(flat, minlength=count)
     sums = np.bincount(flat, excess.ravel(), minlength=count)
     left_out = sums < speck
-    if tone:
+    if toned is not None:
+        structured, apart = toned
         size = structured.shape[::-1]
         own = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
         near = own.astype(np.int64).ravel()
         seen = np.bincount(near, structured.ravel(), minlength=count)
-        unlike = np.bincount(near, (apart & structured).ravel(), minlength=count)
-        left_out |= (areas >= _TONED_AREA) & (unlike <= _TONED * seen)
+        unlike = np.bincount(near, apart.ravel(), minlength=count)
+        weak = sums <= _TONED_EXCESS * areas
+        left_out |= (areas >= _TONED_AREA) & weak & (unlike <= _TONED * seen)
     left_out[0] = True  # all that agrees
     areas[left_out] = sums[left_out] = 0
     disagrees = (~left_out)[labels].astype(np.uint8)
@@ -270,12 +275,11 @@ def _band(picture: Array, size: tuple[int, int]) -> Array:
 
 
 def _structure(a: Array, b: Array, inside: Array, noise: float) -> tuple[Array, Array]:
-    """Two (height, width) bool: where bands have structure, and where they do not correlate."""
+    """Where bands have structure, bool, and how they correlate around each place, float32."""
     window = (_WINDOW, _WINDOW)
     energy_a, energy_b = cv2.blur(a * a, window), cv2.blur(b * b, window)
     structured = (cv2.max(energy_a, energy_b) > np.float32(_FAINT**2 + noise**2)) & inside
-    together = cv2.blur(a * b, window)
-    return structured, together < np.float32(_LIKE) * cv2.sqrt(energy_a * energy_b) + 1e-6
+    return structured, cv2.blur(a * b, window) / (cv2.sqrt(energy_a * energy_b) + 1e-3)
 
 
 def _correlation(a: Array, b: Array, inside: Array) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from idedup_tasks.verification import geometry
 from idedup_tasks.verification.agreement import (
     NOTHING,
     Agreement,
+    Aligned,
     agreement,
     align,
 )
@@ -51,7 +53,8 @@ class Evidence:
     edge or a flat surround runs, 0 to 1; and of b within a. frame_correlation: of the coarse
     frames.
     blank: whether one of the pictures shows nothing. pages: whether both are page-like,
-    fine_print: and one of them is mostly text.
+    fine_print: and one of them is mostly text. shrunk: pixels along a side of the finer original on
+    one pixel of what was compared.
     """
 
     way: str
@@ -67,6 +70,7 @@ class Evidence:
     blank: bool = False
     pages: bool = False
     fine_print: bool = False
+    shrunk: float = 1.0
 
     @classmethod
     def equal(cls) -> Evidence:
@@ -191,7 +195,12 @@ def _closer(a: Picture, b: Picture, transform: Array, inliers: int) -> Array:
     return refined if geometry.is_sound(refined) else transform
 
 
-def _finer(a: Array, b: Array, transform: Array, seen: Agreement) -> tuple[Array, Agreement]:
+def _shrunk(a: Picture, b: Picture, overlap_a: float, overlap_b: float, pair: Aligned) -> float:
+    finest = max(overlap_a * (a.width * a.height), overlap_b * (b.width * b.height))
+    return math.sqrt(finest / max(1, cv2.countNonZero(pair.inside)))
+
+
+def _finer(a: Array, b: Array, transform: Array, pair: Aligned) -> tuple[Array, Aligned]:
     """The same at the size of the finer pictures: theirs is the look that counts."""
     squares = []
     for picture in (a, b):
@@ -200,8 +209,7 @@ def _finer(a: Array, b: Array, transform: Array, seen: Agreement) -> tuple[Array
     if min(geometry.overlap(transform)) > _COVERED:
         closer, _ = geometry.refine(squares[0], squares[1], transform, 6, 3)
         transform = np.round(closer, _DECIMALS)
-    pair = align(a[..., None], b[..., None], transform, most=_FINEST)
-    return transform, seen if pair is None else agreement(pair, page=True)[0]
+    return transform, align(a[..., None], b[..., None], transform, most=_FINEST) or pair
 
 
 def _compared(
@@ -220,7 +228,8 @@ def _compared(
     page = a.is_page and b.is_page
     seen, _ = agreement(pair, page)
     if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
-        transform, seen = _finer(a.fine, b.fine, transform, seen)
+        transform, pair = _finer(a.fine, b.fine, transform, pair)
+        seen, _ = agreement(pair, page)
     overlap_a, overlap_b = geometry.overlap(transform)
     seam_a = seam_b = 0.0
     if seen.changed < _REGISTERED and min(overlap_a, overlap_b) < _WHOLE:
@@ -239,5 +248,6 @@ def _compared(
         frame_correlation=correlation,
         blank=min(a.contrast, b.contrast) < _BLANK,
         pages=page,
+        shrunk=_shrunk(a, b, overlap_a, overlap_b, pair),
         fine_print=page and (a.has_fine_print or b.has_fine_print),
     )

@@ -36,13 +36,20 @@ def clues(seen: Evidence) -> dict[str, float]:
         "small": max(0.0, math.log2(128 / max(agreed.side, 8))),
         "unlike": agreed.unlike,
         "page": 1.0 if seen.pages and agreed.changed > 0 else 0.0,
-        "partial": max(0.0, 0.95 - max(seen.overlap_a, seen.overlap_b)) if _no_seam(seen) else 0.0,
+        "partial": 1.0 if is_partial(seen) else 0.0,
+        "doubt": max(0.0, 0.75 - agreed.detail),
         "frame": max(seen.frame_correlation, 0.0),
     }
 
 
-def _no_seam(seen: Evidence) -> bool:
-    return bool(max(seen.seam_a, seen.seam_b) <= calibration()["limits"]["seams"])
+def is_partial(seen: Evidence) -> bool:
+    """Whether each shows what the other does not, and neither was set into something.
+
+    Two shots, or two parts, of one scene.
+    """
+    limits = calibration()["limits"]
+    whole = max(seen.overlap_a, seen.overlap_b) >= limits["part"]
+    return not whole and bool(max(seen.seam_a, seen.seam_b) <= limits["seams"])
 
 
 def score(seen: Evidence) -> float:
@@ -73,24 +80,24 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         near = seen.inliers >= limits["alike_inliers"]
         near |= seen.frame_correlation >= limits["alike_frames"]
         return "alike" if near else "different"
-    if agreed.side < limits["page_side" if seen.fine_print else "side"]:
+    if agreed.side < limits["side"]:
+        return "undecided"
+    if seen.fine_print and agreed.side < limits["print_side"] and seen.shrunk > limits["shrunk"]:
         return "undecided"
     if agreed.structure < limits["structure"] and agreed.contrast < limits["contrast"]:
         return "undecided"
+    in_place = min(seen.overlap_a, seen.overlap_b) >= limits["in_place"]
     clean = (
         agreed.changed == 0
-        and agreed.detail >= limits["detail"]
+        and agreed.detail >= limits["detail_in_place" if in_place else "detail"]
         and confidence >= limits["duplicate"]
     )
-    if max(seen.overlap_a, seen.overlap_b) < limits["part"] and _no_seam(seen):
-        # Each shows what the other does not, and neither was set into something: two shots, or
-        # two parts, of one scene.
+    if is_partial(seen):
         return "alike"
     if not clean:
         # Of pages, an edited one cannot be told from another with one layout.
-        if seen.pages:
-            return "alike"
-        return "edited" if confidence >= limits["edited"] else "alike"
+        close = agreed.detail >= limits["detail_edited"] and confidence >= limits["edited"]
+        return "edited" if close and not seen.pages else "alike"
     whole = limits["whole"]
     if min(seen.overlap_a, seen.overlap_b) >= whole:
         return "same"
