@@ -26,8 +26,8 @@ _STRUCTURE = 7
 # Windows, in pixels of half the size, in which structure of more than so many levels correlates, or
 # does not if it stays below the first number; from the second on it is the same structure.
 _WINDOW, _FAINT, _LIKE, _ALIKE = 7, 3.0, 0.35, 0.7
-# A region of at least so many pixels, at most such a share of them not the same, differs in tone, if
-# it exceeds the tolerance by so many at most.
+# A region of at least so many pixels, of which at most such a share is not the same, differs in
+# tone, if it exceeds the tolerance by so many tolerances at most.
 _TONED_AREA, _TONED, _TONED_EXCESS = 30, 0.02, 1.5
 # Sum of excess, in tolerances, from which a connected region counts; so many times as much as the
 # grid is finer than a thumbnail. Of photographs, then of page-like pictures.
