@@ -33,6 +33,7 @@ _COVERED = 0.7
 _WORTH_MOVING = 0.1
 # From this share of informative area in agreement two frames register, and nothing else is asked.
 _REGISTERED, _CLOSE_NOISE, _CLEAN = 0.35, 4.0, 0.003
+_UNMOVED = 0.985
 _DECIMALS = 5
 # Overlap from which a border is not asked for seams.
 _WHOLE = 0.99
@@ -94,7 +95,7 @@ class Evidence:
 def see(a: Picture, b: Picture) -> Evidence:
     """Look at two pictures: frames first, then local features."""
     framed, correlation = _frames(a, b)
-    if framed is not None and _registered(framed.agreement):
+    if framed is not None and _registered(framed):
         return framed
     found = _features(a, b, correlation)
     if found is not None and (framed is None or found.agreement.changed < framed.agreement.changed):
@@ -113,10 +114,16 @@ def see(a: Picture, b: Picture) -> Evidence:
     )
 
 
-def _registered(seen: Agreement) -> bool:
-    """Whether frames lie on each other: a part may differ, what agrees agrees closely."""
-    close = seen.noise <= _CLOSE_NOISE and seen.changed <= _REGISTERED
-    return close or seen.changed <= _CLEAN
+def _registered(seen: Evidence) -> bool:
+    """Whether frames lie on each other: a part may differ, what agrees agrees closely.
+
+    Frames that had to move to agree, and do not quite, may be those of a part and its whole.
+    """
+    agreed = seen.agreement
+    if agreed.changed <= _CLEAN:
+        return True
+    still = min(seen.overlap_a, seen.overlap_b) >= _UNMOVED
+    return still and agreed.noise <= _CLOSE_NOISE and agreed.changed <= _REGISTERED
 
 
 def _frames(a: Picture, b: Picture) -> tuple[Evidence | None, float]:
