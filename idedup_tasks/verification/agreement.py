@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -32,6 +32,8 @@ _TONED_AREA, _TONED, _TONED_EXCESS = 30, 0.02, 1.5
 # Sum of excess, in tolerances, from which a connected region counts; so many times as much as the
 # grid is finer than a thumbnail. Of photographs, then of page-like pictures.
 _SPECK, _THUMBNAIL = (3.0, 1.5), 256
+# Mean difference in levels below which two pictures are first compared as they are.
+_AS_THEY_ARE = 6.0
 # Correlation of shrunk pictures below which no curve explains one by the other.
 _EXPLAINED = 0.3
 _KNOTS = 6
@@ -172,8 +174,21 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
         what was seen, and uint8 (height, width) of the grid, 255 where they disagree.
     """
     inside = pair.inside > 0
-    grey_a, grey_b, explained = _same_levels(pair)
-    a, b, blur = _same_blur(grey_a, grey_b, inside)
+    a, b = (_grey(p).astype(np.float32) for p in (pair.a, pair.b))
+    # Most copies agree as they are: then there is nothing to be matched.
+    if _apart(a, b, inside) < _AS_THEY_ARE:
+        seen, shown = _compared(a, b, pair.inside, 0.0, page)
+        if seen.changed == 0:
+            return seen, shown
+    a, b, explained = _same_levels(pair)
+    a, b, blur = _same_blur(a, b, inside)
+    seen, shown = _compared(a, b, pair.inside, blur, page)
+    return seen if explained >= _EXPLAINED else replace(seen, changed=1.0), shown
+
+
+def _compared(a: Array, b: Array, mask: Array, blur: float, page: bool) -> tuple[Agreement, Array]:
+    """Compare two grey pictures, float32, of one brightness and blur."""
+    inside = mask > 0
     difference = cv2.GaussianBlur(a - b, (5, 5), _SMOOTH)
     noise = min(_spread_of(difference, inside), _MOST_NOISE)
     tolerance = _TOLERANCE[page] + _NOISE * noise
@@ -184,7 +199,7 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
 
     half = (max(1, a.shape[1] // 2), max(1, a.shape[0] // 2))
     band_a, band_b = _band(a, half), _band(b, half)
-    within = _shrunk(pair.inside, half)
+    within = _shrunk(mask, half)
     structured, similar = _structure(band_a, band_b, within, noise)
     apart = structured & (similar < _LIKE)
     speck = _SPECK[page] * max(1.0, min(a.shape) / _THUMBNAIL)
@@ -196,7 +211,7 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
     changed = float(((shown > 0) & informative).sum() / max(1, informative.sum()))
     return (
         Agreement(
-            changed=changed if explained >= _EXPLAINED else 1.0,
+            changed=changed,
             strongest=strongest,
             area=area,
             structure=float(informative.sum() / max(1, inside.sum())),
@@ -258,7 +273,13 @@ def _shrunk(mask: Array, size: tuple[int, int]) -> Array:
 def _spread_of(difference: Array, inside: Array) -> float:
     """Robust deviation, from every third row."""
     values = np.abs(difference[::3][inside[::3]])
-    return 1.4826 * float(np.median(values)) if values.size else 0.0
+    return 1.4826 * _middle(values) if values.size else 0.0
+
+
+def _middle(values: Array) -> float:
+    """The upper median: twice as fast as NumPy's, which looks for what is not a number first."""
+    middle = values.size // 2
+    return float(np.partition(values, middle)[middle]) if values.size else 0.0
 
 
 def _slope(picture: Array) -> Array:
@@ -301,8 +322,10 @@ def _same_levels(pair: Aligned) -> tuple[Array, Array, float]:
     shrink = max(1.0, min(height, width) / 36)
     size = (max(4, round(width / shrink)), max(4, round(height / shrink)))
     small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (pair.a, pair.b)]
-    where = cv2.resize(pair.inside, size, interpolation=cv2.INTER_AREA).ravel() > 200
-    samples = [s.reshape(-1, s.shape[2] if s.ndim == 3 else 1)[where] for s in small]
+    samples = [s.reshape(-1, s.shape[2] if s.ndim == 3 else 1) for s in small]
+    if cv2.countNonZero(pair.inside) < pair.inside.size:
+        where = cv2.resize(pair.inside, size, interpolation=cv2.INTER_AREA).ravel() > 200
+        samples = [s[where] for s in samples]
     # What is clipped in one is still there in the other: the curve goes that way only.
     clipped = [float(((s <= 3) | (s >= 252)).mean()) for s in samples]
     forward = clipped[1] > clipped[0] + 0.002  # a curve from a to b
@@ -341,7 +364,7 @@ def _curve(source: Array, target: Array) -> tuple[Array, Array, float]:
         normal = (design * weights[:, None]).T @ design + penalty * count
         solution = np.linalg.solve(normal, design.T @ (wanted * weights))
         residual = wanted - design @ solution
-        spread = max(1.4826 * float(np.median(np.abs(residual))), 3.0)
+        spread = max(1.4826 * _middle(np.abs(residual)), 3.0)
         weights = np.clip(1 - (residual / (4 * spread)) ** 2, 0, None) ** 2
     explained = _weighted_correlation(design @ solution, wanted, weights)
     # A fit to what differs flattens the contrast; undone, the differences are seen.
