@@ -10,8 +10,18 @@
 """
 
 from idedup_tasks.verification.evidence import Evidence
-from idedup_tasks.verification.looks import Look, compare, look, verifier_version
+from idedup_tasks.verification.looks import Laid, Look, compare, lay, look, verifier_version
 from idedup_tasks.verification.picture import Picture
 from idedup_tasks.verification.verdict import Relation
 
-__all__ = ["Evidence", "Look", "Picture", "Relation", "compare", "look", "verifier_version"]
+__all__ = [
+    "Evidence",
+    "Laid",
+    "Look",
+    "Picture",
+    "Relation",
+    "compare",
+    "lay",
+    "look",
+    "verifier_version",
+]

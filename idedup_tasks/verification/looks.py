@@ -23,6 +23,7 @@ from idedup_tasks.images import (
     read_image,
 )
 from idedup_tasks.verification import geometry
+from idedup_tasks.verification.agreement import agreement, align
 from idedup_tasks.verification.evidence import Evidence, see
 from idedup_tasks.verification.picture import Picture
 from idedup_tasks.verification.verdict import Relation, relation, score
@@ -100,6 +101,30 @@ def _turned(seen: Look) -> Look:
         transform=geometry.inverse(seen.transform),
         evidence=seen.evidence.turned(),
     )
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Two pictures laid on each other, to be drawn.
+
+    a, b: uint8 (height, width, 3), what both show, on one grid. differs: uint8 (height, width),
+    255 where they disagree.
+    """
+
+    a: Array
+    b: Array
+    differs: Array
+
+
+def lay(a: Picture, b: Picture, seen: Look) -> Laid | None:
+    """Lay the first picture of a look on the second; None where the look found no place for it."""
+    if seen.evidence.way == "none":
+        return None
+    pair = align(a.pixels, b.pixels, seen.transform)
+    if pair is None:
+        return None
+    _, differs = agreement(pair, a.is_page and b.is_page)
+    return Laid(pair.a, pair.b, differs)
 
 
 def compare(

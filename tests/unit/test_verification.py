@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from idedup_tasks import compare
 from idedup_tasks.images import Limits, Rejected
-from idedup_tasks.verification import Look, Picture, look, verifier_version
+from idedup_tasks.verification import Look, Picture, lay, look, verifier_version
 from idedup_tasks.verification.geometry import apply
 
 DUPLICATES = {"exact", "same", "crop"}
@@ -170,6 +170,17 @@ def test_text_on_a_photograph_is_an_edit_that_is_measured() -> None:
     seen = compare(PHOTO, captioned(PHOTO, "ONE TWO"))
     assert seen.relation == "edited"
     assert 0 < seen.changed < 0.3
+
+
+def test_what_differs_is_marked_where_it_is() -> None:
+    a, b = (Picture(np.asarray(i)) for i in (PHOTO, captioned(PHOTO, "ONE TWO")))
+    for first, second in ((a, b), (b, a)):
+        laid = lay(first, second, look(first, second))
+        assert laid is not None and laid.a.shape == laid.b.shape == (*laid.differs.shape, 3)
+        rows, columns = np.nonzero(laid.differs)
+        assert len(rows) > 100 and rows.max() < 0.2 * len(laid.differs), "the text is at the top"
+        assert columns.max() < 0.7 * laid.differs.shape[1]
+    assert lay(a, Picture(np.asarray(photograph(9))), compare(PHOTO, photograph(9))) is None
 
 
 @pytest.mark.parametrize("quality", [95, 40])
