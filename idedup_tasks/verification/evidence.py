@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 # Correlation of two coarse frames from which they are laid over each other closely.
 _ALIKE_FRAMES = 0.45
 # Correlation at which frames are first compared as they lie.
-_STILL = 0.97
+_STILL = 0.85
 # Less of a picture than this on the other: no matter of frames.
 _COVERED = 0.7
 # A frame moves only if that explains so much of what its edges left unexplained.
@@ -214,8 +214,10 @@ def _finer(a: Array, b: Array, transform: Array, pair: Aligned) -> tuple[Array, 
         square = cv2.resize(picture, (_FINE, _FINE), interpolation=cv2.INTER_AREA)
         squares.append(cv2.GaussianBlur(square.astype(np.float32), (0, 0), 0.8))
     if min(geometry.overlap(transform)) > _COVERED:
-        closer, _ = geometry.refine(squares[0], squares[1], transform, 6, 3)
-        transform = np.round(closer, _DECIMALS)
+        _, still = geometry.refine(squares[0], squares[1], transform, 6, 0)
+        closer, close = geometry.refine(squares[0], squares[1], transform, 6, 3)
+        if 1 - close < (1 - still) * (1 - _WORTH_MOVING):
+            transform = np.round(closer, _DECIMALS)
     return transform, align(a[..., None], b[..., None], transform, most=_FINEST) or pair
 
 

@@ -33,7 +33,7 @@ Array = np.ndarray[Any, Any]
 
 # A page-like picture that its thumbnail shrank more often than this is also seen finer: grey, with
 # a short side of at most so many pixels.
-_PAGE_SHRUNK, _FINE_SIDE = 3, 1024
+_PAGE_SHRUNK, _FINE_SIDE = 1.5, 1024
 _READ_TWICE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 
 
