@@ -25,8 +25,9 @@ Array = np.ndarray[Any, Any]
 
 # Correlation of two coarse frames from which they are laid over each other closely.
 _ALIKE_FRAMES = 0.45
-# Correlation at which frames are first compared as they lie.
-_STILL = 0.85
+# Correlation at which frames are first compared as they lie. Lines of text slide along each other,
+# so that those of pages are rather left where they are.
+_STILL, _STILL_PAGES = 0.97, 0.85
 # Less of a picture than this on the other: no matter of frames.
 _COVERED = 0.7
 # A frame moves only if that explains so much of what its edges left unexplained.
@@ -136,7 +137,7 @@ def _frames(a: Picture, b: Picture) -> tuple[Evidence | None, float]:
     # The frame of b was laid on a's: the way back is the transform from a to b.
     start = geometry.FRAMES[way]
     _, still = geometry.refine(a.square(CLOSE), b.square(CLOSE), start, 6, 0)
-    if still > _STILL:
+    if still > (_STILL_PAGES if a.is_page and b.is_page else _STILL):
         seen = _compared(a, b, start, "frames", correlation)
         if seen is not None and seen.agreement.changed <= _CLEAN:
             return seen, correlation
