@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from idedup_tasks.api import explain, preview, query, scan
+    from idedup_tasks.verification import compare
 
-__all__ = ["explain", "preview", "query", "scan"]
+__all__ = ["compare", "explain", "preview", "query", "scan"]
 
 
 def __getattr__(name: str) -> Any:
     # On first use: importing any part of the package imports this module too.
+    if name == "compare":
+        from idedup_tasks.verification import compare
+
+        return compare
     if name in __all__:
         from idedup_tasks import api
 

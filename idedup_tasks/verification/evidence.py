@@ -1,0 +1,263 @@
+"""What there is to see of two pictures: where one lies on the other, and what agrees there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from idedup_tasks.verification import geometry
+from idedup_tasks.verification.agreement import (
+    NOTHING,
+    Agreement,
+    Aligned,
+    agreement,
+    align,
+)
+from idedup_tasks.verification.features import fit
+from idedup_tasks.verification.picture import CLOSE, COARSE, MIDDLE, Picture
+from idedup_tasks.verification.seams import seams
+
+Array = np.ndarray[Any, Any]
+
+# Correlation of two coarse frames from which they are laid over each other closely.
+_ALIKE_FRAMES = 0.45
+# Correlation at which frames are first compared as they lie. Lines of text slide along each other,
+# so that those of pages are rather left where they are.
+_STILL, _STILL_PAGES = 0.97, 0.85
+# Less of a picture than this on the other: no matter of frames.
+_COVERED = 0.7
+# A frame moves only if that explains so much of what its edges left unexplained.
+_WORTH_MOVING = 0.1
+# From this share of informative area in agreement two frames register, and nothing else is asked.
+_REGISTERED, _CLOSE_NOISE, _CLEAN = 0.35, 4.0, 0.003
+_UNMOVED = 0.985
+_DECIMALS = 5
+# Overlap from which a border is not asked for seams.
+_WHOLE = 0.99
+# A picture whose coarse frame deviates by fewer levels shows nothing.
+_BLANK = 3.0
+# Sides, in pixels, at which finer pictures are registered and compared.
+_FINE, _FINEST = 384, 1024
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a look saw.
+
+    way: "frames" if the frames register, "features" if local features agree on a transform, "none".
+    transform: a to b, in shares, rounded. inliers, matches: of the local features, 0 where they
+    were not asked. agreement: of the pixels.
+    seam_a, seam_b: of the border of a, as far as it lies within b, the share along which a straight
+    edge or a flat surround runs, 0 to 1; and of b within a. frame_correlation: of the coarse
+    frames.
+    blank: whether one of the pictures shows nothing. pages: whether both are page-like,
+    fine_print: and one of them is mostly text. shrunk: pixels along a side of the finer original on
+    one pixel of what was compared.
+    """
+
+    way: str
+    transform: Array
+    overlap_a: float
+    overlap_b: float
+    agreement: Agreement
+    inliers: int = 0
+    matches: int = 0
+    seam_a: float = 0.0
+    seam_b: float = 0.0
+    frame_correlation: float = 0.0
+    blank: bool = False
+    pages: bool = False
+    fine_print: bool = False
+    shrunk: float = 1.0
+
+    @classmethod
+    def equal(cls) -> Evidence:
+        """Of a picture and itself."""
+        return cls("bytes", np.eye(3), 1.0, 1.0, replace(NOTHING, changed=0.0, strongest=0.0))
+
+    def turned(self) -> Evidence:
+        """The same seen the other way round."""
+        agreed = self.agreement
+        return replace(
+            self,
+            transform=geometry.inverse(self.transform),
+            overlap_a=self.overlap_b,
+            overlap_b=self.overlap_a,
+            seam_a=self.seam_b,
+            seam_b=self.seam_a,
+            agreement=replace(agreed, blur=-agreed.blur),
+        )
+
+
+def see(a: Picture, b: Picture) -> Evidence:
+    """Look at two pictures: frames first, then local features."""
+    framed, correlation = _frames(a, b)
+    if framed is not None and _registered(framed):
+        return framed
+    found = _features(a, b, correlation)
+    if found is not None and (framed is None or found.agreement.changed < framed.agreement.changed):
+        return found
+    if framed is not None:
+        return framed
+    return Evidence(
+        "none",
+        np.eye(3),
+        0.0,
+        0.0,
+        NOTHING,
+        frame_correlation=correlation,
+        blank=min(a.contrast, b.contrast) < _BLANK,
+        pages=a.is_page and b.is_page,
+    )
+
+
+def _registered(seen: Evidence) -> bool:
+    """Whether frames lie on each other: a part may differ, what agrees agrees closely.
+
+    Frames that had to move to agree, and do not quite, may be those of a part and its whole.
+    """
+    agreed = seen.agreement
+    if agreed.changed <= _CLEAN:
+        return True
+    still = min(seen.overlap_a, seen.overlap_b) >= _UNMOVED
+    return still and agreed.noise <= _CLOSE_NOISE and agreed.changed <= _REGISTERED
+
+
+def _frames(a: Picture, b: Picture) -> tuple[Evidence | None, float]:
+    """Lay frame on frame in the likeliest of the eight ways."""
+    alike = a.frames[0] @ b.frames.T
+    way = int(alike.argmax())
+    correlation = float(alike[way])
+    if correlation < _ALIKE_FRAMES:
+        return None, correlation
+    # The frame of b was laid on a's: the way back is the transform from a to b.
+    start = geometry.FRAMES[way]
+    _, still = geometry.refine(a.square(CLOSE), b.square(CLOSE), start, 6, 0)
+    if still > (_STILL_PAGES if a.is_page and b.is_page else _STILL):
+        seen = _compared(a, b, start, "frames", correlation)
+        if seen is not None and seen.agreement.changed <= _CLEAN:
+            return seen, correlation
+    transform = start
+    for side, iterations in ((COARSE, 5), (MIDDLE, 5), (CLOSE, 2)):
+        transform, close = geometry.refine(a.square(side), b.square(side), transform, 6, iterations)
+    if 1 - close > (1 - still) * (1 - _WORTH_MOVING):
+        transform = start
+    if min(geometry.overlap(transform)) < _COVERED:
+        return None, correlation
+    return _compared(a, b, transform, "frames", correlation), correlation
+
+
+def _features(a: Picture, b: Picture, correlation: float) -> Evidence | None:
+    found = fit(a.features, b.features)
+    if found is None:
+        return None
+    (high_a, wide_a), (high_b, wide_b) = a.features.shape, b.features.shape
+    transform = (
+        np.linalg.inv(geometry.shares_to_pixels(wide_b, high_b))
+        @ found.transform
+        @ geometry.shares_to_pixels(wide_a, high_a)
+    )
+    transform = transform / transform[2, 2]
+    if not geometry.is_sound(transform):
+        return None
+    transform = _closer(a, b, transform, found.inliers)
+    return _compared(a, b, transform, "features", correlation, found.inliers, found.matches)
+
+
+def _closer(a: Picture, b: Picture, transform: Array, inliers: int) -> Array:
+    """Refine a transform on the pixels of what both show."""
+    pair = align(a.grey[..., None], b.grey[..., None], transform, most=CLOSE)
+    if pair is None:
+        return transform
+    left, top, right, bottom = pair.box
+    wide, high = pair.size
+    # From shares of the cut to shares of the picture whose grid it is.
+    cut = np.array(
+        [
+            [(right - left) / wide, 0, left / wide],
+            [0, (bottom - top) / high, top / high],
+            [0, 0, 1.0],
+        ]
+    )
+    fixed, moving = (pair.b, pair.a) if pair.swapped else (pair.a, pair.b)
+    fixed = cv2.GaussianBlur(fixed.reshape(fixed.shape[:2]).astype(np.float32), (0, 0), 1.0)
+    moving = cv2.GaussianBlur(moving.reshape(moving.shape[:2]).astype(np.float32), (0, 0), 1.0)
+    # What was warped once lies on the same grid: what remains is a small transform of the cut.
+    rest, before = geometry.refine(fixed, moving, np.eye(3), 6, 0, mask=pair.inside)
+    best = rest
+    for freedom, iterations in ((6, 5), (8, 4)):
+        if freedom == 8 and inliers < 8:
+            break
+        rest, after = geometry.refine(fixed, moving, best, freedom, iterations, mask=pair.inside)
+        if after <= before:
+            break
+        best, before = rest, after
+    to_other = geometry.inverse(transform) if pair.swapped else transform
+    refined = to_other @ cut @ best @ np.linalg.inv(cut)
+    refined = refined / refined[2, 2]
+    refined = geometry.inverse(refined) if pair.swapped else refined
+    return refined if geometry.is_sound(refined) else transform
+
+
+def _shrunk(a: Picture, b: Picture, overlap_a: float, overlap_b: float, pair: Aligned) -> float:
+    finest = max(overlap_a * (a.width * a.height), overlap_b * (b.width * b.height))
+    return math.sqrt(finest / max(1, cv2.countNonZero(pair.inside)))
+
+
+def _finer(a: Array, b: Array, transform: Array, pair: Aligned) -> tuple[Array, Aligned]:
+    """The same at the size of the finer pictures: theirs is the look that counts."""
+    squares = []
+    for picture in (a, b):
+        square = cv2.resize(picture, (_FINE, _FINE), interpolation=cv2.INTER_AREA)
+        squares.append(cv2.GaussianBlur(square.astype(np.float32), (0, 0), 0.8))
+    if min(geometry.overlap(transform)) > _COVERED:
+        _, still = geometry.refine(squares[0], squares[1], transform, 6, 0)
+        closer, close = geometry.refine(squares[0], squares[1], transform, 6, 3)
+        if 1 - close < (1 - still) * (1 - _WORTH_MOVING):
+            transform = np.round(closer, _DECIMALS)
+    return transform, align(a[..., None], b[..., None], transform, most=_FINEST) or pair
+
+
+def _compared(
+    a: Picture,
+    b: Picture,
+    transform: Array,
+    way: str,
+    correlation: float,
+    inliers: int = 0,
+    matches: int = 0,
+) -> Evidence | None:
+    transform = np.round(transform, _DECIMALS)
+    pair = align(a.pixels, b.pixels, transform)
+    if pair is None:
+        return None
+    page = a.is_page and b.is_page
+    seen, _ = agreement(pair, page)
+    if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
+        transform, pair = _finer(a.fine, b.fine, transform, pair)
+        seen, _ = agreement(pair, page)
+    overlap_a, overlap_b = geometry.overlap(transform)
+    seam_a = seam_b = 0.0
+    if seen.changed < _REGISTERED and min(overlap_a, overlap_b) < _WHOLE:
+        seam_a = seams(b.grey, transform)
+        seam_b = seams(a.grey, geometry.inverse(transform))
+    return Evidence(
+        way=way,
+        transform=transform,
+        overlap_a=overlap_a,
+        overlap_b=overlap_b,
+        agreement=seen,
+        inliers=inliers,
+        matches=matches,
+        seam_a=seam_a,
+        seam_b=seam_b,
+        frame_correlation=correlation,
+        blank=min(a.contrast, b.contrast) < _BLANK,
+        pages=page,
+        shrunk=_shrunk(a, b, overlap_a, overlap_b, pair),
+        fine_print=page and (a.has_fine_print or b.has_fine_print),
+    )

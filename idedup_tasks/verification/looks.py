@@ -1,0 +1,238 @@
+"""A look at two pictures, and what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from idedup_tasks.images import (
+    THUMBNAIL_LONG_SIDE,
+    THUMBNAIL_SHORT_SIDE,
+    Limits,
+    Rejected,
+    read_image,
+)
+from idedup_tasks.verification import geometry
+from idedup_tasks.verification.agreement import agreement, align
+from idedup_tasks.verification.evidence import Evidence, see
+from idedup_tasks.verification.picture import Picture
+from idedup_tasks.verification.verdict import Relation, relation, score
+
+Array = np.ndarray[Any, Any]
+
+
+# A page-like picture that its thumbnail shrank more often than this is also seen finer: grey, with
+# a short side of at most so many pixels.
+_PAGE_SHRUNK, _FINE_SIDE = 1.5, 1024
+_READ_TWICE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at two pictures saw.
+
+    Attributes:
+        relation: of the two, see `docs/verification.md`.
+        score: 0 to 1, the confidence that one was made from the other, or both from a third.
+        overlap_a, overlap_b: share of the area of each that lies on the other.
+        changed: disagreeing share of the informative area of the overlap.
+        transform: float64 (3, 3), from the first to the second, in shares of width and height.
+        evidence: all that it was decided from.
+    """
+
+    relation: Relation
+    score: float
+    overlap_a: float
+    overlap_b: float
+    changed: float
+    transform: Array
+    evidence: Evidence
+
+
+def look(a: Picture, b: Picture) -> Look:
+    """Look at two pictures.
+
+    What is said does not depend on which comes first: it is seen in the order of their digests,
+    and turned round where that is not the order given.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        seen = _look(a, b) if a.sha256 <= b.sha256 else _turned(_look(b, a))
+    finally:
+        cv2.setNumThreads(threads)
+    return seen
+
+
+def _look(a: Picture, b: Picture) -> Look:
+    if a.sha256 == b.sha256:
+        seen = Evidence.equal()
+        return Look("exact", 1.0, 1.0, 1.0, 0.0, seen.transform, seen)
+    seen = see(a, b)
+    confidence = score(seen)
+    pixels_a = seen.overlap_a * a.width * a.height
+    pixels_b = seen.overlap_b * b.width * b.height
+    return Look(
+        relation=relation(seen, confidence, pixels_a / max(pixels_b, 1.0)),
+        score=confidence,
+        overlap_a=round(seen.overlap_a, 4),
+        overlap_b=round(seen.overlap_b, 4),
+        changed=round(seen.agreement.changed, 4),
+        transform=seen.transform,
+        evidence=seen,
+    )
+
+
+def _turned(seen: Look) -> Look:
+    return replace(
+        seen,
+        overlap_a=seen.overlap_b,
+        overlap_b=seen.overlap_a,
+        transform=geometry.inverse(seen.transform),
+        evidence=seen.evidence.turned(),
+    )
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Two pictures laid on each other, to be drawn.
+
+    a, b: uint8 (height, width, 3), what both show, on one grid. differs: uint8 (height, width),
+    255 where they disagree.
+    """
+
+    a: Array
+    b: Array
+    differs: Array
+
+
+def lay(a: Picture, b: Picture, seen: Look) -> Laid | None:
+    """Lay the first picture of a look on the second; None where the look found no place for it."""
+    if seen.evidence.way == "none":
+        return None
+    pair = align(a.pixels, b.pixels, seen.transform)
+    if pair is None:
+        return None
+    _, differs = agreement(pair, a.is_page and b.is_page)
+    return Laid(pair.a, pair.b, differs)
+
+
+def compare(
+    a: str | os.PathLike[str] | bytes | Image.Image,
+    b: str | os.PathLike[str] | bytes | Image.Image,
+    *,
+    limits: Limits | None = None,
+) -> Look:
+    """Look at two images and say what one is to the other.
+
+    Args:
+        a, b: paths, bytes of image files, or Pillow images.
+        limits: what a file may cost; those of a collection by default.
+
+    Raises:
+        Rejected: a file that cannot or may not be decoded, with the reason.
+        OSError: a path that cannot be read.
+    """
+    limits = limits or Limits()
+    return look(_picture(a, limits), _picture(b, limits))
+
+
+def _picture(image: str | os.PathLike[str] | bytes | Image.Image, limits: Limits) -> Picture:
+    if isinstance(image, Image.Image):
+        return _of_pillow(image, limits)
+    if not isinstance(image, bytes):
+        path = Path(image)
+        size = path.stat().st_size
+        if size > limits.max_bytes:
+            raise Rejected(
+                "too-large",
+                f"The file has {size:,} bytes, more than the limit of {limits.max_bytes:,}.",
+            )
+        image = path.read_bytes()
+    facts = read_image(image, limits)
+    picture = Picture.of_thumbnail(
+        facts.thumbnail, width=facts.width, height=facts.height, sha256=facts.sha256
+    )
+    if facts.format in _READ_TWICE and _hides_print(picture):
+        # The reader has decoded it within the limits before; a page is worth decoding again.
+        with Image.open(io.BytesIO(image), formats=[facts.format]) as page:
+            picture.fine = _fine(ImageOps.exif_transpose(page))
+    return picture
+
+
+def _hides_print(picture: Picture) -> bool:
+    """Whether it is a page of which the thumbnail does not show enough."""
+    shrunk = min(picture.width, picture.height) / min(picture.pixels.shape[:2])
+    return shrunk > _PAGE_SHRUNK and picture.is_page
+
+
+def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
+    """As a collection would have it: on white, shrunk to thumbnail size; not turned."""
+    width, height = image.size
+    if width * height > limits.max_pixels or width * height == 0:
+        raise Rejected(
+            "too-many-pixels" if width * height else "empty",
+            f"The picture has {width} x {height} pixels; from 1 to {limits.max_pixels:,} can be "
+            "looked at.",
+        )
+    whole = _on_white(image).convert("RGB")
+    digest = hashlib.sha256(f"{width}x{height}".encode() + whole.tobytes()).hexdigest()
+    shrink = min(
+        1.0, THUMBNAIL_SHORT_SIDE / min(width, height), THUMBNAIL_LONG_SIDE / max(width, height)
+    )
+    small = _shrunk(whole, shrink)
+    picture = Picture(np.asarray(small), width=width, height=height, sha256=digest)
+    if _hides_print(picture):
+        picture.fine = _fine(whole)
+    return picture
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """In 8 bits, without transparency."""
+    if image.mode.startswith("I") or image.mode == "F":
+        levels = np.nan_to_num(np.asarray(image, np.float64))
+        full = next((f for f in (1.0, 255.0) if levels.max() <= f), 65535.0)
+        return Image.fromarray((levels / full * 255).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA"))
+    return image
+
+
+def _fine(image: Image.Image) -> Array:
+    """uint8 (height, width): the grey picture with a short side of at most `_FINE_SIDE`."""
+    grey = _on_white(image).convert("L")
+    return np.asarray(_shrunk(grey, min(1.0, _FINE_SIDE / min(image.size))))
+
+
+def _shrunk(image: Image.Image, factor: float) -> Image.Image:
+    if factor == 1:
+        return image
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+@cache
+def verifier_version() -> str:
+    """Names what a look depends on besides the two pictures: code, calibration, OpenCV, NumPy.
+
+    Equal versions give equal looks on one family of processors.
+    """
+    digest = hashlib.sha256()
+    room = files(__package__)
+    for file in sorted(room.iterdir(), key=lambda f: f.name):
+        if file.name.endswith((".py", ".json")):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for part in (cv2.__version__, np.__version__):
+        digest.update(part.encode() + b"\0")
+    return f"looks-1-{digest.hexdigest()[:12]}"
