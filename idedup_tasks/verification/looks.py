@@ -18,10 +18,10 @@ from PIL import Image, ImageOps
 from idedup_tasks.images import (
     THUMBNAIL_LONG_SIDE,
     THUMBNAIL_SHORT_SIDE,
-    Limits,
     Rejected,
     read_image,
 )
+from idedup_tasks.settings import Limits
 from idedup_tasks.verification import geometry
 from idedup_tasks.verification.agreement import agreement, align
 from idedup_tasks.verification.evidence import Evidence, see
@@ -143,7 +143,7 @@ def compare(
         Rejected: a file that cannot or may not be decoded, with the reason.
         OSError: a path that cannot be read.
     """
-    limits = limits or Limits()
+    limits = limits or Limits.model_validate({})
     return look(_picture(a, limits), _picture(b, limits))
 
 

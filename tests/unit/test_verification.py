@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from idedup_tasks import compare
-from idedup_tasks.images import Limits, Rejected
+from idedup_tasks.images import Rejected
+from idedup_tasks.settings import Limits
 from idedup_tasks.verification import Look, Picture, lay, look, verifier_version
 from idedup_tasks.verification.geometry import apply
 
@@ -125,7 +126,8 @@ SAME: dict[str, Callable[[Image.Image], Image.Image]] = {
 def test_a_copy_in_the_same_frame_is_the_same(kind: str) -> None:
     seen = compare(PHOTO, SAME[kind](PHOTO))
     assert (seen.relation, seen.changed) == ("same", 0.0)
-    assert min(seen.overlap_a, seen.overlap_b) > 0.98 and seen.score > 0.8
+    assert min(seen.overlap_a, seen.overlap_b) > 0.98
+    assert seen.score > 0.8
     assert seen.evidence.way == "frames", "the same frame needs no features"
 
 
@@ -176,9 +178,11 @@ def test_what_differs_is_marked_where_it_is() -> None:
     a, b = (Picture(np.asarray(i)) for i in (PHOTO, captioned(PHOTO, "ONE TWO")))
     for first, second in ((a, b), (b, a)):
         laid = lay(first, second, look(first, second))
-        assert laid is not None and laid.a.shape == laid.b.shape == (*laid.differs.shape, 3)
+        assert laid is not None
+        assert laid.a.shape == laid.b.shape == (*laid.differs.shape, 3)
         rows, columns = np.nonzero(laid.differs)
-        assert len(rows) > 100 and rows.max() < 0.2 * len(laid.differs), "the text is at the top"
+        assert len(rows) > 100
+        assert rows.max() < 0.2 * len(laid.differs), "the text is at the top"
         assert columns.max() < 0.7 * laid.differs.shape[1]
     assert lay(a, Picture(np.asarray(photograph(9))), compare(PHOTO, photograph(9))) is None
 
@@ -187,7 +191,8 @@ def test_what_differs_is_marked_where_it_is() -> None:
 def test_other_words_on_one_photograph_are_no_duplicate(quality: int) -> None:
     one, other = captioned(PHOTO, "WHEN YOU SEE IT"), captioned(PHOTO, "NOBODY EXPECTS")
     seen = compare(one, jpeg(other, quality))
-    assert seen.relation in {"edited", "alike"} and seen.changed > 0.01
+    assert seen.relation in {"edited", "alike"}
+    assert seen.changed > 0.01
     assert compare(one, jpeg(one, quality)).relation == "same"
 
 
@@ -244,7 +249,8 @@ def test_what_a_thumbnail_hides_is_seen_in_the_finer_picture() -> None:
 def test_unrelated_pictures_are_different() -> None:
     for seed in range(2, 8):
         seen = compare(PHOTO, photograph(seed))
-        assert seen.relation in {"different", "alike"} and seen.score < 0.3
+        assert seen.relation in {"different", "alike"}
+        assert seen.score < 0.3
 
 
 def test_a_second_shot_is_alike() -> None:
