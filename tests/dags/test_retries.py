@@ -15,6 +15,7 @@ import yaml
 from airflow.sdk.exceptions import AirflowFailException
 from idedup_dags import benchmark, maintenance, tasks, training
 
+import idedup_tasks.training
 from idedup_tasks.descriptors.named import WEIGHTS_FOLDER
 from idedup_tasks.lake import Conflict
 from idedup_tasks.settings import Places
@@ -126,6 +127,8 @@ def test_a_source_without_its_extra_fails_at_once(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("params")
 def test_training_without_its_extra_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The package that others hold comes back afterwards, and not the one that is imported here.
+    monkeypatch.setattr(idedup_tasks, "training", idedup_tasks.training)
     for name in [n for n in sys.modules if n.startswith("idedup_tasks.training")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torchvision", None)

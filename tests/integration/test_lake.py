@@ -244,8 +244,8 @@ def test_mirrored_copies_are_found_when_asked_for(scenes: Bench, tmp_path: Path)
 def test_another_hash_replaces_every_hash(scenes: Bench, tmp_path: Path, kind: str) -> None:
     walk(scenes.run())
     # The calibrated distance is pHash's: another hash comes with its own.
-    own = builders.THRESHOLDS.model_dump()
-    other = scenes.with_settings(prefilter={"hash": kind}, thresholds=own)
+    own = {"thresholds": builders.THRESHOLDS.model_dump(), "model_id": scenes.run().model_id}
+    other = scenes.with_settings(prefilter={"hash": kind}, **own)
     walk(other.run(0), AFTER_INGEST)
     fresh = other.fresh(tmp_path / "fresh")
     walk(fresh.run())
