@@ -10,7 +10,15 @@
 """
 
 from idedup_tasks.verification.evidence import Evidence
-from idedup_tasks.verification.looks import Laid, Look, compare, lay, look, verifier_version
+from idedup_tasks.verification.looks import (
+    Laid,
+    Look,
+    compare,
+    lay,
+    look,
+    open_picture,
+    verifier_version,
+)
 from idedup_tasks.verification.picture import Picture
 from idedup_tasks.verification.verdict import Relation
 
@@ -23,5 +31,6 @@ __all__ = [
     "compare",
     "lay",
     "look",
+    "open_picture",
     "verifier_version",
 ]

@@ -144,10 +144,11 @@ def compare(
         OSError: a path that cannot be read.
     """
     limits = limits or Limits.model_validate({})
-    return look(_picture(a, limits), _picture(b, limits))
+    return look(open_picture(a, limits), open_picture(b, limits))
 
 
-def _picture(image: str | os.PathLike[str] | bytes | Image.Image, limits: Limits) -> Picture:
+def open_picture(image: str | os.PathLike[str] | bytes | Image.Image, limits: Limits) -> Picture:
+    """What a look needs of an image; arguments and errors as for `compare`."""
     if isinstance(image, Image.Image):
         return _of_pillow(image, limits)
     if not isinstance(image, bytes):

@@ -15,6 +15,7 @@ from PIL import Image, ImageChops
 
 from idedup_tasks.benchmarks import layouts
 from idedup_tasks.benchmarks.datasets import BenchmarkError, Dataset, open_dataset
+from idedup_tasks.benchmarks.looks import Looked, look_at_nearest, report
 from idedup_tasks.benchmarks.measures import Judged
 from idedup_tasks.benchmarks.methods import Method, choose_methods
 from idedup_tasks.benchmarks.page import render
@@ -295,3 +296,20 @@ def test_the_workflow_is_a_method_by_its_name() -> None:
     [method] = choose_methods(["idedup-scan"])
     assert method.family == "workflow"
     assert method.command[2:4] == ("idedup_tasks.cli", "scan")
+
+
+def test_nearest_others_are_looked_at_and_what_was_not_counts_as_not_found() -> None:
+    drawn = open_dataset("layouts", limit=16)
+    seen = look_at_nearest(drawn, 3)
+    copies = drawn.groups[seen.pairs[:, 0]] == drawn.groups[seen.pairs[:, 1]]
+    assert 0 < copies.sum() < len(copies)
+    called = np.array([one.relation == "same" for one in seen.looks])
+    assert called.tolist() == copies.tolist()
+    said = "\n".join(report(drawn, seen))
+    assert f"duplicates: {copies.sum()} of {copies.sum()} are copies" in said
+    assert "by score: µAP 1.000, recall at precision 0.99 1.000" in said
+    rest = Looked(seen.pairs[~copies], seen.cosine[~copies], [], 0.0)
+    unseen = replace(
+        rest, looks=[one for one, same in zip(seen.looks, copies, strict=True) if not same]
+    )
+    assert "recall at precision 0.99 0.000 of all copies" in "\n".join(report(drawn, unseen))
