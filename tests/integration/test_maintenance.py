@@ -438,6 +438,7 @@ def _lose_rows(name: str, said: str) -> Callable[[Run], str]:
 _DAMAGES: dict[str, Callable[[Run], str]] = {
     **{f"{name} removed": _remove(name) for name in TABLES},
     "images cut short": _shorten("images"),
+    "images scribbled on": _scribble("images"),
     "groups scribbled on": _scribble("groups"),
     "embeddings scribbled on": _scribble("embeddings"),
     "shard spoilt": _spoil_shard,
@@ -507,7 +508,16 @@ def _back_up_lake(bench: Bench, folder: Path) -> None:
     """In the order of docs/operations.md: what was made first, last; a table's log before files."""
     held, copy = bench.home / "lake/drawn", folder / "lake/drawn"
     copy.mkdir(parents=True)
-    for name in ("groups", "pairs", "index", "shards", "embeddings", "fingerprints", "images"):
+    for name in (
+        "groups",
+        "pairs",
+        "index",
+        "shards",
+        "embeddings",
+        "fingerprints",
+        "images",
+        "packs",
+    ):
         if (held / name / "_delta_log").is_dir():
             shutil.copytree(held / name / "_delta_log", copy / name / "_delta_log")
         shutil.copytree(held / name, copy / name, dirs_exist_ok=True)
