@@ -232,7 +232,13 @@ class Lake(Store):
         count = 0
         with (
             self.create(f"{name}/{relative}", replace=file_name is None) as stream,
-            pq.ParquetWriter(stream, schema, compression="zstd", write_page_index=True) as writer,
+            pq.ParquetWriter(
+                stream,
+                schema,
+                compression="zstd",
+                write_page_index=True,
+                write_page_checksum=True,
+            ) as writer,
         ):
             for batch in batches:
                 selected = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
@@ -243,15 +249,16 @@ class Lake(Store):
     def written(self, name: str, partition: Mapping[str, str], file_name: str) -> DataFile | None:
         """A data file written earlier under a chosen name, or None if there is none.
 
-        Its `rows` are -1 when it is damaged.
+        Its `rows` are -1 when it is damaged: it is read whole, which is less than making it anew.
         """
         relative = self.data_path(name, partition, file_name)
         if not self.exists(f"{name}/{relative}"):
             return None
         with self.open(f"{name}/{relative}") as stream:
             try:
-                rows = pq.ParquetFile(stream).metadata.num_rows
-            except (pa.ArrowException, OSError):  # the latter is what a spoilt footer raises
+                file = pq.ParquetFile(stream, page_checksum_verification=True)
+                rows = sum(batch.num_rows for batch in file.iter_batches())
+            except (pa.ArrowException, OSError):  # the latter is what a spoilt page raises
                 rows = -1
         return DataFile(relative, self.size(f"{name}/{relative}"), rows, dict(partition))
 

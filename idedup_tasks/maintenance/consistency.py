@@ -78,8 +78,8 @@ class Difference:
 def check(run: Run) -> list[Difference]:
     """Compare what the tables, the index and the warehouse say; nothing is written.
 
-    Every data file is opened and read, every thumbnail and every shard against its checksum. Rows
-    are compared by 64-bit hashes of their keys, eight bytes a row.
+    Every page of every data file, every thumbnail and every shard is read against its checksum.
+    Rows are compared by 64-bit hashes of their keys, eight bytes a row.
 
     Returns:
         The differences, what cannot be read first: while there is any, rows are not compared.
@@ -120,7 +120,7 @@ def _fault(lake: Lake, snapshot: Snapshot, file: DataFile) -> str | None:
     wanted = stored_schema(snapshot.definition)
     try:
         with lake.open(relative) as stream:
-            parquet = pq.ParquetFile(stream)
+            parquet = pq.ParquetFile(stream, page_checksum_verification=True)
             rows = sum(b.num_rows for b in parquet.iter_batches())
             names = parquet.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError) as error:
