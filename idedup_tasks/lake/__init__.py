@@ -20,6 +20,7 @@ from idedup_tasks.lake.packs import (
     PackWriter,
     find_thumbnails,
     read_thumbnails,
+    stream_thumbnails,
 )
 from idedup_tasks.lake.results import RESULTS, uncertain
 from idedup_tasks.lake.store import OtherFormat, StoredFile
@@ -67,5 +68,6 @@ __all__ = [
     "safe_name",
     "share_arrays",
     "stored_schema",
+    "stream_thumbnails",
     "uncertain",
 ]

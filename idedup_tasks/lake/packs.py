@@ -11,6 +11,8 @@ import hashlib
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 import pyarrow as pa
@@ -121,3 +123,19 @@ def read_thumbnails(lake: Store, rows: pa.RecordBatch | pa.Table) -> list[bytes]
             f"{where}: `idedup maintain check --repair` has these images read again."
         )
     return [thumbnail for thumbnail in found if thumbnail is not None]
+
+
+def stream_thumbnails(
+    lake: Store, images: pa.RecordBatch, most: int
+) -> Iterator[tuple[pa.RecordBatch, list[bytes]]]:
+    """The rows of some decoded images, so many at a time, with their thumbnails.
+
+    The next are read while the caller works on these, up to all of them: `images` are a chunk.
+
+    Raises:
+        DamagedPack: one is missing or damaged; says where.
+    """
+    parts = [images.slice(start, most) for start in range(0, images.num_rows, most)]
+    with ThreadPoolExecutor(1) as reader:
+        found = reader.map(lambda part: read_thumbnails(lake, part), parts)
+        yield from zip(parts, found, strict=True)

@@ -26,6 +26,7 @@ from idedup_tasks.lake import (
     PackWriter,
     find_thumbnails,
     read_thumbnails,
+    stream_thumbnails,
 )
 from idedup_tasks.run import Run
 
@@ -96,6 +97,10 @@ def test_any_rows_are_read_in_their_own_order_by_few_requests(tmp_path: Path) ->
     assert read_thumbnails(lake, rows.take(apart)) == [thumbnails[i] for i in apart]
     assert lake.asked == 2 + 1 + 4
     assert read_thumbnails(lake, rows.slice(0, 0)) == []
+    [batch] = rows.take(order).combine_chunks().to_batches()
+    parts = list(stream_thumbnails(lake, batch, 70))
+    assert [part.num_rows for part, _ in parts] == [70] * 8 + [40]
+    assert [t for _, part in parts for t in part] == [thumbnails[i] for i in order]
 
 
 def test_the_same_thumbnails_are_the_same_pack(tmp_path: Path) -> None:

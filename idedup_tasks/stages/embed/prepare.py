@@ -27,7 +27,7 @@ from idedup_tasks.lake import (
     Lake,
     Snapshot,
     TableChange,
-    read_thumbnails,
+    stream_thumbnails,
 )
 from idedup_tasks.run import ModelMismatch, Run, publish_changes
 from idedup_tasks.stages.embed.counts import Counts
@@ -169,19 +169,16 @@ def encode_chunk(chunk: _Encoding) -> DataFile:
 def _vectors(chunk: _Encoding) -> Iterator[pa.RecordBatch]:
     """The next batch is decoded while one is encoded."""
     descriptor = chunk.encoder.load()
-    starts = range(0, chunk.images.num_rows, _ENCODE)
-    batches = (chunk.images.slice(start, _ENCODE) for start in starts)
+    parts = stream_thumbnails(chunk.lake, chunk.images, _ENCODE)
     with ThreadPoolExecutor(compute.cores_of_job()) as threads:
-
-        def decode(batch: pa.RecordBatch) -> list[Any]:
-            stored = read_thumbnails(chunk.lake, batch)
-            return [threads.submit(open_thumbnail, thumbnail) for thumbnail in stored]
-
+        batches = (
+            (part, [threads.submit(open_thumbnail, t) for t in stored]) for part, stored in parts
+        )
         # One batch ahead: it decodes in threads while the network works on the one before.
         ahead: deque[tuple[pa.RecordBatch, list[Any]]] = deque()
         for following in chain(batches, [None]):
             if following is not None:
-                ahead.append((following, decode(following)))
+                ahead.append(following)
                 if len(ahead) < 2:
                     continue
             if not ahead:

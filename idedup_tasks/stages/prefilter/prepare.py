@@ -25,8 +25,8 @@ from idedup_tasks.lake import (
     Lake,
     Snapshot,
     TableChange,
-    read_thumbnails,
     reconcile_partition,
+    stream_thumbnails,
 )
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import Prefilter, digest
@@ -224,13 +224,14 @@ def hash_chunk(chunk: _Hashing) -> np.ndarray:
     settings, images = chunk.settings, chunk.images
     hashes = np.empty((images.num_rows, 8 if settings.mirrored else 1), dtype=np.uint64)
     with ThreadPoolExecutor(compute.cores_of_job()) as threads:
-        for start in range(0, images.num_rows, _HASH_BATCH):
-            stored = read_thumbnails(chunk.lake, images.slice(start, _HASH_BATCH))
+        done = 0
+        for _, stored in stream_thumbnails(chunk.lake, images, _HASH_BATCH):
             thumbnails = list(threads.map(open_thumbnail, stored))
             if settings.mirrored:
                 computed = dihedral_variants(thumbnails, settings.hash)
             else:
                 computed = perceptual_hash(thumbnails, settings.hash)[:, None]
-            hashes[start : start + len(thumbnails)] = computed
+            hashes[done : done + len(thumbnails)] = computed
+            done += len(thumbnails)
             compute.advance(len(thumbnails))
     return hashes
