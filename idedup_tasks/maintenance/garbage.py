@@ -83,12 +83,11 @@ def vacuum(
     # Listed first: what somebody publishes from now on refers to other files or to these.
     stored = {name: _old_data_files(lake, name, since) for name in TABLES}
     shards = [f for f in lake.files_under("shards") if f.written_at < since]
-    packs = [f for f in lake.files_under("packs") if f.written_at < since]
     kept = kept_versions(lake, since)
     unneeded = {name: _data_files(lake, name, stored[name], kept, since) for name in TABLES}
     found = [
         *((f"data files of {name}", files) for name, files in unneeded.items()),
-        _packs(lake, packs, unneeded["images"]),
+        _packs(lake, since, unneeded["images"]),
         _shards(lake, shards, kept),
         _partial_files(lake, since),
         _candidates(lake, since),
@@ -182,14 +181,11 @@ def _named_by_candidates(lake: Lake, name: str, since: datetime) -> set[str]:
     return named
 
 
-def _packs(
-    lake: Lake, stored: list[StoredFile], unneeded: list[StoredFile]
-) -> tuple[str, list[StoredFile]]:
+def _packs(lake: Lake, since: datetime, unneeded: list[StoredFile]) -> tuple[str, list[StoredFile]]:
     """Packs to which nothing points: not only of tables, for a rerun takes up what a kill left."""
     kind = "packs of thumbnails"
-    stored = [f for f in stored if f.path.endswith(".pack")]
     gone, needed = {f.path for f in unneeded}, set[str]()
-    for file in lake.files_under("images") if stored else ():
+    for file in lake.files_under("images"):
         if _is_data(file) and file.path not in gone:
             try:
                 with lake.open(file.path) as stream:
@@ -197,7 +193,9 @@ def _packs(
             except (pa.ArrowException, OSError) as error:
                 log.warning("%s cannot be read, so no pack is deleted: %s", file.path, error)
                 return kind, []
-    return kind, [f for f in stored if f.path not in needed]
+    # Listed last: a run that makes an old pack anew meanwhile has written it again.
+    packs = (f for f in lake.files_under("packs") if f.path.endswith(".pack"))
+    return kind, [f for f in packs if f.written_at < since and f.path not in needed]
 
 
 def _shards(
