@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from idedup_tasks import images, pipeline
 from idedup_tasks.descriptors import descriptor_info
 from idedup_tasks.images.objects import ObjectReader
-from idedup_tasks.lake import TABLES
+from idedup_tasks.lake import TABLES, find_thumbnails
 from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES, Collection, Limits, Places, Thresholds
 from idedup_tasks.warehouse import Warehouse
@@ -261,14 +262,17 @@ _HISTORY_VIEWS = {
 def current_state(run: Run) -> dict[str, list[tuple[Any, ...]]]:
     """Everything that must not depend on how it came about, row for row, by table or view.
 
-    Left out: where in the lake a row lies, which index shard holds a vector, vectors of images
-    that are no longer active, and history (runs, quality results, times of writing).
+    Left out: where in the lake a row or a thumbnail lies, which index shard holds a vector, vectors
+    of images that are no longer active, and history (runs, quality results, times of writing).
     """
     lake = run.lake
     state: dict[str, list[tuple[Any, ...]]] = {}
     for name in ("images", "fingerprints", "pairs", "groups"):
         rows = lake.snapshot(name).read()
         rows = rows.sort_by([(c, "ascending") for c in TABLES[name].key])
+        if name == "images":
+            thumbnails = pa.array(find_thumbnails(lake, rows), pa.binary())
+            rows = rows.drop_columns(["pack", "offset"]).append_column("thumbnail", thumbnails)
         state[name] = [tuple(map(_shown, row.values())) for row in rows.to_pylist()]
     prints = lake.snapshot("fingerprints").read(["arrival", "image_id", "sha256", "status"])
     active = {tuple(r.values())[:3] for r in prints.to_pylist() if r["status"] == "active"}

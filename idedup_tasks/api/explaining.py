@@ -154,19 +154,20 @@ def _named_image(run: Run, image_id: str) -> _Compared:
     import pyarrow.dataset as ds
 
     from idedup_tasks.images import open_thumbnail
+    from idedup_tasks.lake import PLACE, read_thumbnails
 
-    columns = ["uri", "sha256", "low_information", "thumbnail", "reason"]
-    rows = run.lake.snapshot("images").read(columns, ds.field("image_id") == image_id).to_pylist()
+    columns = ["uri", "sha256", "low_information", "reason", *PLACE]
+    found = run.lake.snapshot("images").read(columns, ds.field("image_id") == image_id)
     name = run.collection.name
-    if not rows:
+    if not found.num_rows:
         raise UsageError(
             f"Collection {name} has no image {image_id}: take ids from its report, its tables or "
             "views, or give the path of a file."
         )
-    [row] = rows
-    if row["thumbnail"] is None:
+    [row] = found.to_pylist()
+    if row["pack"] is None:
         raise UsageError(f"Image {image_id} of {name} was rejected: {row['reason']}.")
-    thumbnail = open_thumbnail(row["thumbnail"])
+    [thumbnail] = map(open_thumbnail, read_thumbnails(run.lake, found))
     return _Compared(row["uri"], row["sha256"], row["low_information"], thumbnail, image_id)
 
 

@@ -14,8 +14,16 @@ from idedup_tasks.lake.delta import (
     reconcile_partition,
     safe_name,
 )
+from idedup_tasks.lake.packs import (
+    PLACE,
+    DamagedPack,
+    PackWriter,
+    find_thumbnails,
+    read_thumbnails,
+    stream_thumbnails,
+)
 from idedup_tasks.lake.results import RESULTS, uncertain
-from idedup_tasks.lake.store import StoredFile
+from idedup_tasks.lake.store import OtherFormat, StoredFile
 from idedup_tasks.lake.tables import (
     EMBEDDINGS,
     FINGERPRINTS,
@@ -36,6 +44,7 @@ __all__ = [
     "IMAGES",
     "INDEX",
     "PAIRS",
+    "PLACE",
     "RESULTS",
     "TABLES",
     "TIMESTAMP",
@@ -43,16 +52,22 @@ __all__ = [
     "Commit",
     "Conflict",
     "DamagedCandidate",
+    "DamagedPack",
     "DataFile",
     "Lake",
+    "OtherFormat",
+    "PackWriter",
     "SharedArrays",
     "Snapshot",
     "StoredFile",
     "TableChange",
     "TableDefinition",
+    "find_thumbnails",
+    "read_thumbnails",
     "reconcile_partition",
     "safe_name",
     "share_arrays",
     "stored_schema",
+    "stream_thumbnails",
     "uncertain",
 ]

@@ -27,6 +27,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from idedup_tasks.errors import TransientError
 from idedup_tasks.lake.candidate import Candidate, DamagedCandidate, DataFile, TableChange
+from idedup_tasks.lake.packs import PLACE
 from idedup_tasks.lake.store import Store
 from idedup_tasks.lake.tables import TABLES, TableDefinition, stored_schema
 
@@ -118,30 +119,34 @@ class Snapshot:
         batches = list(self.scan(wanted, where, files=files))
         return pa.Table.from_batches(batches, pa.schema([schema.field(c) for c in wanted]))
 
-    def along_files(
+    def along_packs(
         self, arrival: str, wanted: Collection[str], most: int
-    ) -> Iterator[tuple[list[DataFile], list[str]]]:
-        """Cut images of a period into chunks along the data files that hold them, so that each file
-        is read by one chunk; in order of file, so that a rerun cuts alike.
+    ) -> Iterator[pa.RecordBatch]:
+        """Cut images of a period into chunks that say where their thumbnails lie.
+
+        They follow the rows of the data files, as packs do, so that a chunk reads long parts of
+        few packs; a rerun cuts alike.
 
         Args:
             wanted: image_ids, of which those that are not in the period are left out.
             most: images in a chunk.
+
+        Returns:
+            image_id and the columns of `PLACE`.
         """
-        files: list[DataFile] = []
-        ids: list[str] = []
-        for file in self.files(arrival=arrival) if wanted else ():
-            column = self.read(["image_id"], files=[file])["image_id"]
-            here = [i for i in column.to_pylist() if i in wanted]
-            for start in range(0, len(here), most):
-                part = here[start : start + most]
-                if len(ids) + len(part) > most:
-                    yield files, ids
-                    files, ids = [], []
-                files.append(file)
-                ids += part
-        if ids:
-            yield files, ids
+        chunk: list[pa.RecordBatch] = []
+        files = self.files(arrival=arrival) if wanted else ()
+        for batch in self.scan(["image_id", *PLACE], files=files):
+            here = batch.filter(pa.array([i in wanted for i in batch["image_id"].to_pylist()]))
+            while here.num_rows:
+                part = here.slice(0, most - sum(b.num_rows for b in chunk))
+                here = here.slice(part.num_rows)
+                chunk.append(part)
+                if sum(b.num_rows for b in chunk) == most:
+                    yield pa.concat_batches(chunk)
+                    chunk = []
+        if chunk:
+            yield pa.concat_batches(chunk)
 
     @property
     def rows(self) -> int:
@@ -152,7 +157,12 @@ class Lake(Store):
     """The files of one collection, and the tables among them."""
 
     def snapshot(self, name: str, version: int | None = None) -> Snapshot:
-        """Pin a table's newest version, or a given one; the table is created when it is missing."""
+        """Pin a table's newest version, or a given one; the table is created when it is missing.
+
+        Raises:
+            OtherFormat: the lake was written by a release that lays it out in another way.
+        """
+        self.refuse_format(self.stated_format)
         definition = TABLES[name]
         location = f"{self.uri}/{name}"
         try:
@@ -173,6 +183,9 @@ class Lake(Store):
                 if not DeltaTable.is_deltatable(location):
                     raise
             table = DeltaTable(location, version=version)
+        # A first run that was cut off states no format.
+        if {field.name for field in table.schema().fields} != {*definition.schema.names}:
+            self.refuse_format(1)
         return Snapshot(self, definition, table)
 
     def commit(self, name: str, version: int) -> Commit | None:
@@ -219,7 +232,13 @@ class Lake(Store):
         count = 0
         with (
             self.create(f"{name}/{relative}", replace=file_name is None) as stream,
-            pq.ParquetWriter(stream, schema, compression="zstd", write_page_index=True) as writer,
+            pq.ParquetWriter(
+                stream,
+                schema,
+                compression="zstd",
+                write_page_index=True,
+                write_page_checksum=True,
+            ) as writer,
         ):
             for batch in batches:
                 selected = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
@@ -230,15 +249,16 @@ class Lake(Store):
     def written(self, name: str, partition: Mapping[str, str], file_name: str) -> DataFile | None:
         """A data file written earlier under a chosen name, or None if there is none.
 
-        Its `rows` are -1 when it is damaged.
+        Its `rows` are -1 when it is damaged: it is read whole, which is less than making it anew.
         """
         relative = self.data_path(name, partition, file_name)
         if not self.exists(f"{name}/{relative}"):
             return None
         with self.open(f"{name}/{relative}") as stream:
             try:
-                rows = pq.ParquetFile(stream).metadata.num_rows
-            except pa.ArrowInvalid:
+                file = pq.ParquetFile(stream, page_checksum_verification=True)
+                rows = sum(batch.num_rows for batch in file.iter_batches())
+            except (pa.ArrowException, OSError):  # the latter is what a spoilt page raises
                 rows = -1
         return DataFile(relative, self.size(f"{name}/{relative}"), rows, dict(partition))
 
@@ -261,7 +281,7 @@ class Lake(Store):
                 format="parquet",
                 filesystem=self._fs,
             )
-            # A little read-ahead only: thumbnails are large, and memory is bounded.
+            # A little read-ahead only: vectors are large, and memory is bounded.
             scanner = dataset.scanner(
                 columns=names,
                 filter=where,

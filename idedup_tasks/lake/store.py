@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,12 +19,20 @@ from typing import IO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from idedup_tasks.errors import TerminalError
 from idedup_tasks.extras import require_protocol
 from idedup_tasks.settings import local_folder
 
 log = logging.getLogger(__name__)
 
 _LAKE_FILE = "lake.json"
+# What the files of a lake are and say: raised when an older release could not read them, or this
+# one those of an older.
+_FORMAT = 2
+
+
+class OtherFormat(TerminalError, RuntimeError):
+    """A lake was written by a release that lays out its files in another way."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,25 @@ class Store:
     def open(self, relative: str) -> IO[bytes]:
         stream: IO[bytes] = self._fs.open(self.path(relative), "rb")
         return stream
+
+    def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+        """Parts of files (path, start, end in bytes), one request each, many at once on a store.
+
+        A part is shorter where its file ends before it does, and empty where there is no file.
+        """
+        paths, starts, ends = zip(*ranges, strict=True) if ranges else ((), (), ())
+        found = self._fs.cat_ranges(
+            [self.path(p) for p in paths], [*starts], [*ends], on_error="return"
+        )
+        for position, content in enumerate(found):
+            if isinstance(content, FileNotFoundError):
+                found[position] = b""
+            elif isinstance(content, Exception):
+                # A store refuses what begins beyond the end.
+                if self.size(paths[position]) > starts[position]:
+                    raise content
+                found[position] = b""
+        return [bytes(content) for content in found]
 
     def read_text(self, relative: str) -> str:
         with self.open(relative) as stream:
@@ -142,11 +169,26 @@ class Store:
         A UUID in `lake.json`, written once; of processes that write it at the same moment, one
         does. Who copies a lake copies its id; who removes the file has another lake.
         """
-        for _ in range(2):
-            if self.exists(_LAKE_FILE):
-                return str(json.loads(self.read_text(_LAKE_FILE))["lake_id"])
-            self._create_once(_LAKE_FILE, json.dumps({"lake_id": str(uuid.uuid4())}).encode())
+        if not self.exists(_LAKE_FILE):
+            stated = {"lake_id": str(uuid.uuid4()), "format": _FORMAT}
+            self._create_once(_LAKE_FILE, json.dumps(stated).encode())
         return str(json.loads(self.read_text(_LAKE_FILE))["lake_id"])
+
+    @cached_property
+    def stated_format(self) -> int:
+        """The number that `lake.json` states; what has none is new, or of the first format."""
+        if not self.exists(_LAKE_FILE):
+            return _FORMAT
+        return int(json.loads(self.read_text(_LAKE_FILE)).get("format", 1))
+
+    def refuse_format(self, found: int) -> None:
+        """Raise `OtherFormat` unless this is the format that this release reads and writes."""
+        if found != _FORMAT:
+            raise OtherFormat(
+                f"The lake {self.uri} is of format {found}, and this release reads and writes "
+                f"format {_FORMAT}: scan or ingest anew into another home (--output, IDEDUP_HOME "
+                "or IDEDUP_LAKE)."
+            )
 
     def _create_once(self, relative: str, content: bytes) -> None:
         """Write a small file whole unless it is there already; whoever comes first, wins."""

@@ -29,7 +29,11 @@ IMAGES = pa.schema(
         pa.field("reason_code", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("low_information", pa.bool_()),
-        pa.field("thumbnail", pa.binary()),
+        # Where its thumbnail lies; null when rejected.
+        pa.field("pack", pa.string()),  # path relative to the collection's folder
+        pa.field("offset", pa.int64()),
+        pa.field("length", pa.int32()),
+        pa.field("checksum", pa.int64()),  # of the thumbnail, see `packs.checksum`
     ]
 )
 FINGERPRINTS = pa.schema(

@@ -1,6 +1,7 @@
 """Compaction: the same rows in fewer files, the same vectors in fewer shards.
 
 A run leaves a file or more in each partition it touches, and each file costs a request to open.
+Packs stay as they are: the rows point where they did.
 Compaction writes the rows of small files into one and publishes that in a commit which says that no
 data changed and repeats what the newest version says of itself, so that it is not a difference to
 anybody. A run under way whose table was compacted prepares its stage again, as after any conflict.
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 TARGET_BYTES = 128 * 2**20
 # Published at once: each commit makes a run under way prepare its stage again.
 _BYTES_A_COMMIT = 8 * 2**30
-# Rows with thumbnails are read so many at a time.
+# Rows with vectors are read so many at a time.
 _BATCH_ROWS = 1_000
 _ATTEMPTS = 10
 

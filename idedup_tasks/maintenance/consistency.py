@@ -7,7 +7,7 @@ is between two of its stages may be that run's own work in progress: check when 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,11 +18,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from idedup_tasks.lake import (
+    PLACE,
     TABLES,
     DataFile,
     Lake,
     Snapshot,
     TableChange,
+    find_thumbnails,
     stored_schema,
 )
 from idedup_tasks.maintenance.source import bring_up
@@ -33,6 +35,7 @@ from idedup_tasks.settings import STAGES
 log = logging.getLogger(__name__)
 
 _EXAMPLES = 3
+_THUMBNAILS = 1_000  # read at once
 _MADE_BY = {
     "images": "ingest",
     "fingerprints": "prefilter",
@@ -53,7 +56,8 @@ class Difference:
         place: where: the lake, the index or the warehouse.
         what: one sentence that names it.
         stage: the first stage that must run to mend it.
-        table, file: the data file that is missing or damaged.
+        table, file: the data file that is missing or damaged, or rows of which are.
+        images: the image_ids of these rows; empty: all of the file.
         stale: vectors of images that are gone: no fault, they stay until somebody asks.
         restored: the lake is older than the warehouse, and counts as another one from now on.
     """
@@ -63,6 +67,7 @@ class Difference:
     stage: str
     table: str | None = None
     file: DataFile | None = None
+    images: tuple[str, ...] = ()
     stale: bool = False
     restored: bool = False
 
@@ -73,15 +78,16 @@ class Difference:
 def check(run: Run) -> list[Difference]:
     """Compare what the tables, the index and the warehouse say; nothing is written.
 
-    Every data file is opened and read (thumbnails aside), every shard against its checksum. Rows
-    are compared by 64-bit hashes of their keys, eight bytes a row.
+    Every page of every data file, every thumbnail and every shard is read against its checksum.
+    Rows are compared by 64-bit hashes of their keys, eight bytes a row.
 
     Returns:
         The differences, what cannot be read first: while there is any, rows are not compared.
     """
     lake = run.lake
     unreadable = [*_damaged_files(run), *_origins(lake)]
-    others = [*_damaged_shards(run), *_restored(run)]
+    lost = _damaged_packs(run, {d.file.path for d in unreadable if d.file is not None})
+    others = [*lost, *_damaged_shards(run), *_restored(run)]
     if unreadable:
         return unreadable + others
     return [*others, *_rows(run, lake), *_warehouse(run, lake)]
@@ -112,17 +118,41 @@ def _fault(lake: Lake, snapshot: Snapshot, file: DataFile) -> str | None:
     if (size := lake.size(relative)) != file.bytes:
         return f"has {size:,} bytes instead of {file.bytes:,}"
     wanted = stored_schema(snapshot.definition)
-    columns = [c for c in wanted.names if c != "thumbnail"]
     try:
         with lake.open(relative) as stream:
-            parquet = pq.ParquetFile(stream)
-            rows = sum(b.num_rows for b in parquet.iter_batches(columns=columns))
+            parquet = pq.ParquetFile(stream, page_checksum_verification=True)
+            rows = sum(b.num_rows for b in parquet.iter_batches())
             names = parquet.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError) as error:
         return f"cannot be read ({' '.join(str(error).split())[:200]})"
     if rows != file.rows:
         return f"holds {rows:,} rows instead of {file.rows:,}"
     return None if names == wanted.names else f"has the columns {', '.join(names)}"
+
+
+def _damaged_packs(run: Run, unreadable: Collection[str]) -> Iterator[Difference]:
+    """By data file and pack, the thumbnails that are missing or not what was written."""
+    lake = run.lake
+    if not lake.exists("images/_delta_log"):
+        return
+    snapshot, checked = lake.snapshot("images"), 0
+    for file in snapshot.files():
+        if file.path in unreadable:
+            continue
+        lost: dict[str, list[str]] = {}
+        columns = ["image_id", *PLACE]
+        for batch in snapshot.scan(columns, _DECODED, batch_rows=_THUMBNAILS, files=[file]):
+            for row, found in enumerate(find_thumbnails(lake, batch)):
+                if found is None:
+                    image = batch["image_id"][row].as_py()
+                    lost.setdefault(batch["pack"][row].as_py(), []).append(image)
+            checked += batch.num_rows
+            run.progress("reading thumbnails", checked, snapshot.rows)
+        for pack, images in lost.items():
+            what = _named(
+                (len(images), images[:_EXAMPLES]), f"thumbnails in {pack} are missing or damaged"
+            )
+            yield Difference("lake", what, "ingest", "images", file, tuple(images))
 
 
 def _damaged_shards(run: Run) -> Iterator[Difference]:
@@ -311,8 +341,9 @@ def _restored(run: Run) -> Iterator[Difference]:
 def repair(run: Run, differences: Sequence[Difference]) -> list[Difference]:
     """Make up differences by the stages themselves, and check again.
 
-    A damaged file leaves its table first, so that its stage sees what is lacking. Images of such
-    files are read again from the source: what has vanished there is gone.
+    A damaged file, or the rows whose thumbnails are, leave their table first, so that its stage
+    sees what is lacking. These images are read again from the source: what has vanished there is
+    gone.
 
     Args:
         run: a run without a window.
@@ -335,20 +366,31 @@ def repair(run: Run, differences: Sequence[Difference]) -> list[Difference]:
 
 
 def _drop(run: Run, damaged: Sequence[Difference]) -> set[str]:
-    """Take damaged files out of their tables; return the periods whose images must be read."""
+    """Take what is damaged out of its tables; return the periods whose images must be read."""
     lake = run.lake
     arrivals: set[str] = set()
     for name in dict.fromkeys(d.table for d in damaged if d.table):
-        files = [d.file for d in damaged if d.table == name and d.file]
+        files = {d.file.path: d.file for d in damaged if d.table == name and d.file}
         snapshot = lake.snapshot(name)
         metadata = snapshot.metadata
         if name in ("pairs", "groups"):
             # Without the name of what was compared, everything is compared anew.
             metadata = {"reads": metadata.get("reads", {})}
-        lake.publish(TableChange(name, snapshot.version, remove=files, metadata=metadata))
+        change = TableChange(name, snapshot.version, metadata=metadata)
+        for path, file in files.items():
+            here = [d for d in damaged if d.table == name and d.file and d.file.path == path]
+            gone = pa.array([image for d in here for image in d.images], pa.string())
+            change.remove.append(file)
+            if all(d.images for d in here) and len(gone) < file.rows:
+                kept = (
+                    batch.filter(pc.invert(pc.is_in(batch["image_id"], gone)))
+                    for batch in snapshot.scan(files=[file])
+                )
+                change.add.append(lake.write_rows(name, file.partition, kept))
+        lake.publish(change)
         log.warning("%d damaged files left %s", len(files), name)
         if name == "images":
-            arrivals |= {f.partition["arrival"] for f in files}
+            arrivals |= {f.partition["arrival"] for f in files.values()}
     return arrivals
 
 

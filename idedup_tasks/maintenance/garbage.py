@@ -7,16 +7,22 @@ cite, and older states of a table can be read for as long as the retention says.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from idedup_tasks.errors import TerminalError
 from idedup_tasks.lake import TABLES, DataFile, Lake, Snapshot, StoredFile
 from idedup_tasks.run import Run
 from idedup_tasks.shards import ids_path
+
+log = logging.getLogger(__name__)
 
 RETENTION = timedelta(days=7)
 # A task may run for a day, and its gate after it: what they have written nobody refers to yet.
@@ -49,6 +55,8 @@ def vacuum(
     """Find what is no longer needed; delete it when asked to.
 
     - data files of tables, and index shards, of versions older than the retention
+    - packs of thumbnails to which no row of a data file that stays points; a pack goes or stays as
+      a whole, however few of its thumbnails are still needed
     - data files that a killed run left, `*.partial` files
     - candidates, with the results they hold
     - reports, and Airflow's task logs, of runs older than `logs_retention`
@@ -76,8 +84,10 @@ def vacuum(
     stored = {name: _old_data_files(lake, name, since) for name in TABLES}
     shards = [f for f in lake.files_under("shards") if f.written_at < since]
     kept = kept_versions(lake, since)
+    unneeded = {name: _data_files(lake, name, stored[name], kept, since) for name in TABLES}
     found = [
-        *(_data_files(lake, name, files, kept, since) for name, files in stored.items()),
+        *((f"data files of {name}", files) for name, files in unneeded.items()),
+        _packs(lake, since, unneeded["images"]),
         _shards(lake, shards, kept),
         _partial_files(lake, since),
         _candidates(lake, since),
@@ -101,13 +111,11 @@ def _take(lake: Lake, kind: str, files: Iterable[StoredFile], delete: bool) -> G
 
 
 def _old_data_files(lake: Lake, name: str, since: datetime) -> list[StoredFile]:
-    return [
-        file
-        for file in lake.files_under(name)
-        if file.path.endswith(".parquet")
-        and "/_delta_log/" not in file.path
-        and file.written_at < since
-    ]
+    return [file for file in lake.files_under(name) if _is_data(file) and file.written_at < since]
+
+
+def _is_data(file: StoredFile) -> bool:
+    return file.path.endswith(".parquet") and "/_delta_log/" not in file.path
 
 
 def _data_files(
@@ -116,10 +124,9 @@ def _data_files(
     stored: list[StoredFile],
     kept: Mapping[str, set[int]],
     since: datetime,
-) -> tuple[str, list[StoredFile]]:
-    kind = f"data files of {name}"
+) -> list[StoredFile]:
     if not stored:
-        return kind, []
+        return []
     needed: set[str] = set()
     versions = kept.get(name, set())
     for version in versions:
@@ -129,7 +136,7 @@ def _data_files(
         else:
             needed |= {f.path for f in lake.snapshot(name, version).files()}
     needed = {f"{name}/{path}" for path in needed} | _named_by_candidates(lake, name, since)
-    return kind, [f for f in stored if f.path not in needed]
+    return [f for f in stored if f.path not in needed]
 
 
 def kept_versions(lake: Lake, since: datetime) -> dict[str, set[int]]:
@@ -172,6 +179,23 @@ def _named_by_candidates(lake: Lake, name: str, since: datetime) -> set[str]:
                 if change.table == name:
                     named |= {f"{name}/{added.path}" for added in change.add}
     return named
+
+
+def _packs(lake: Lake, since: datetime, unneeded: list[StoredFile]) -> tuple[str, list[StoredFile]]:
+    """Packs to which nothing points: not only of tables, for a rerun takes up what a kill left."""
+    kind = "packs of thumbnails"
+    gone, needed = {f.path for f in unneeded}, set[str]()
+    for file in lake.files_under("images"):
+        if _is_data(file) and file.path not in gone:
+            try:
+                with lake.open(file.path) as stream:
+                    needed |= {*pq.read_table(stream, columns=["pack"])["pack"].to_pylist()}
+            except (pa.ArrowException, OSError) as error:
+                log.warning("%s cannot be read, so no pack is deleted: %s", file.path, error)
+                return kind, []
+    # Listed last: a run that makes an old pack anew meanwhile has written it again.
+    packs = (f for f in lake.files_under("packs") if f.path.endswith(".pack"))
+    return kind, [f for f in packs if f.written_at < since and f.path not in needed]
 
 
 def _shards(

@@ -1,7 +1,6 @@
 """The rows that a gate looks at, as Arrow tables of bounded size.
 
-Thumbnails and vectors are not handed on: thumbnails are not read at all, and of a vector only its
-norm, its length and whether all its values are finite.
+Vectors are not handed on: of one only its norm, its length and whether all its values are finite.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from idedup_tasks.run import Run
 from idedup_tasks.shards import ids_path
 
 BATCH_ROWS = 100_000
-_UNREAD = ("thumbnail", "variants")
+_UNREAD = ("variants",)
 
 
 def frames(run: Run, candidate: Candidate, frame: str) -> Iterator[pa.Table]:
@@ -87,19 +86,31 @@ def _derived(run: Run, rows: pa.Table, table: str) -> pa.Table:
         hours = pc.floor_temporal(rows["arrived_at"], unit="hour").combine_chunks()
         coded = hours.dictionary_encode()
         names = [period_of(hour, period) for hour in coded.dictionary.to_pylist()]
-        return rows.append_column(
+        rows = rows.append_column(
             "arrival_of_moment", pa.array(names, pa.string()).take(coded.indices)
         )
+        packs = rows["pack"].combine_chunks().dictionary_encode()
+        sizes = [stored_size(run.lake, path) for path in packs.dictionary.to_pylist()]
+        rows = rows.append_column("pack_bytes", pa.array(sizes, pa.int64()).take(packs.indices))
+        return rows.append_column("thumbnail_end", pc.add(rows["offset"], rows["length"]))
     if table == "index":
         found = [_shard_bytes(run.lake, path) for path in rows["path"].to_pylist()]
         return rows.append_column("bytes_found", pa.array(found, pa.int64()))
     return rows
 
 
+def stored_size(lake: Lake, path: str) -> int | None:
+    """Bytes of a file of the lake; None when it is missing."""
+    try:
+        return lake.size(path)
+    except FileNotFoundError:
+        return None
+
+
 def _shard_bytes(lake: Lake, path: str) -> int | None:
     """What a shard's two files hold together; None when one is missing."""
-    paths = (path, ids_path(path))
-    return sum(lake.size(p) for p in paths) if all(map(lake.exists, paths)) else None
+    index, ids = stored_size(lake, path), stored_size(lake, ids_path(path))
+    return None if index is None or ids is None else index + ids
 
 
 def _files(run: Run, candidate: Candidate) -> pa.Table:

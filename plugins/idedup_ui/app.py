@@ -183,18 +183,19 @@ def thumbnail(dag_id: DagId, image_id: ImageId) -> Response:
     """An image's thumbnail (JPEG) from the lake, found by its id."""
     import pyarrow.dataset as ds
 
-    from idedup_tasks.lake import Lake
+    from idedup_tasks.lake import PLACE, Lake, find_thumbnails
 
     collection = dag_id.removeprefix(_DAG_PREFIX)
     rows = _warehouse().query("image", collection=collection, image_id=image_id)
     if rows:
-        images = Lake(Places.from_environment().lake, collection).snapshot("images")
+        lake = Lake(Places.from_environment().lake, collection)
+        images = lake.snapshot("images")
         files = [f for f in images.files() if f.partition["arrival"] == rows[0]["arrival"]]
-        found = images.read(["thumbnail"], ds.field("image_id") == image_id, files=files)
-        content = found["thumbnail"][0].as_py() if found.num_rows else None
-        if content is not None:
-            headers = {"Cache-Control": "private, max-age=3600"}
-            return Response(content, media_type="image/jpeg", headers=headers)
+        found = images.read([*PLACE], ds.field("image_id") == image_id, files=files)
+        headers = {"Cache-Control": "private, max-age=3600"}
+        for content in find_thumbnails(lake, found):
+            if content is not None:
+                return Response(content, media_type="image/jpeg", headers=headers)
     raise HTTPException(404, "There is no thumbnail of this image.")
 
 

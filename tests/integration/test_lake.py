@@ -434,7 +434,7 @@ def test_a_stage_and_its_gate_each_end_in_one_line(
     # Few objects: that half of them cannot be read only warns.
     own = [r.getMessage() for r in caplog.records if r.name == "idedup_tasks.pipeline"]
     assert own[-1] == (
-        "ingest: 12 rules hold, 1 warns (reject_ratio: found 0.5, expected at most "
+        "ingest: 14 rules hold, 1 warns (reject_ratio: found 0.5, expected at most "
         "20% of the objects rejected); published as images version 1."
     )
     # This one does not heed the level of its parents.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import builders
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from builders import Bench, Picture, current_state, differences, walk
@@ -395,6 +396,26 @@ def _scribble(name: str) -> Callable[[Run], str]:
     return damage
 
 
+def _flip(name: str, column: str) -> Callable[[Run], str]:
+    """One bit of a column's last page."""
+
+    def damage(run: Run) -> str:
+        path = _a_file(run, name)
+        content = bytearray(path.read_bytes())
+        group = pq.ParquetFile(path).metadata.row_group(0)
+        [found] = [
+            chunk
+            for chunk in map(group.column, range(group.num_columns))
+            if chunk.path_in_schema.partition(".")[0] == column
+        ]
+        start = found.dictionary_page_offset or found.data_page_offset
+        content[start + found.total_compressed_size - 1] ^= 1
+        path.write_bytes(content)
+        return f"{path.name} cannot be read"
+
+    return damage
+
+
 def _spoil_shard(run: Run) -> str:
     row = run.lake.snapshot("index").read().to_pylist()[0]
     path = Path(run.lake.path(row["path"]))
@@ -438,6 +459,11 @@ def _lose_rows(name: str, said: str) -> Callable[[Run], str]:
 _DAMAGES: dict[str, Callable[[Run], str]] = {
     **{f"{name} removed": _remove(name) for name in TABLES},
     "images cut short": _shorten("images"),
+    "images scribbled on": _scribble("images"),
+    "sha256 flipped": _flip("images", "sha256"),
+    "vector flipped": _flip("embeddings", "vector"),
+    "hash flipped": _flip("fingerprints", "hash"),
+    "score flipped": _flip("pairs", "score"),
     "groups scribbled on": _scribble("groups"),
     "embeddings scribbled on": _scribble("embeddings"),
     "shard spoilt": _spoil_shard,
@@ -507,7 +533,16 @@ def _back_up_lake(bench: Bench, folder: Path) -> None:
     """In the order of docs/operations.md: what was made first, last; a table's log before files."""
     held, copy = bench.home / "lake/drawn", folder / "lake/drawn"
     copy.mkdir(parents=True)
-    for name in ("groups", "pairs", "index", "shards", "embeddings", "fingerprints", "images"):
+    for name in (
+        "groups",
+        "pairs",
+        "index",
+        "shards",
+        "embeddings",
+        "fingerprints",
+        "images",
+        "packs",
+    ):
         if (held / name / "_delta_log").is_dir():
             shutil.copytree(held / name / "_delta_log", copy / name / "_delta_log")
         shutil.copytree(held / name, copy / name, dirs_exist_ok=True)

@@ -27,7 +27,15 @@ from botocore.config import Config
 from builders import Bench, Picture, current_state, differences, walk
 
 from idedup_tasks import maintenance, pipeline
-from idedup_tasks.lake import Conflict, Lake, TableChange
+from idedup_tasks.lake import (
+    PLACE,
+    Conflict,
+    DamagedPack,
+    Lake,
+    TableChange,
+    find_thumbnails,
+    read_thumbnails,
+)
 from idedup_tasks.run import Run
 
 KEY, SECRET = "AKIAEXAMPLEIDEDUP", "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"
@@ -173,6 +181,30 @@ def test_a_store_is_maintained_as_a_folder_is(
     run.lake.remove(f"groups/{run.lake.snapshot('groups').files()[0].path}")
     found = maintenance.check(run)
     assert ["is missing" in str(d) for d in found] == [True]
+    assert maintenance.repair(run, found) == []
+    assert differences(current_state(run), expected) == {}
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty"])
+def test_damaged_packs_of_a_store_are_named_and_mended(
+    stored: Bench, drawn: None, unguarded: None, damage: str
+) -> None:
+    run = stored.run()
+    walk(run)
+    expected, lake = current_state(run), run.lake
+    rows = lake.snapshot("images").read([*PLACE]).drop_null()
+    assert None not in find_thumbnails(lake, rows)
+    pack = rows["pack"][0].as_py()
+    with lake.open(pack) as stream:
+        content = stream.read()
+    lake.remove(pack)
+    if damage != "gone":
+        with lake.create(pack) as stream:
+            stream.write(content[:-1] if damage == "cut" else b"")
+    with pytest.raises(DamagedPack, match=pack):
+        read_thumbnails(lake, rows)
+    found = maintenance.check(run)
+    assert [pack in str(d) for d in found] == [True]
     assert maintenance.repair(run, found) == []
     assert differences(current_state(run), expected) == {}
 

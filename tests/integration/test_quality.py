@@ -43,6 +43,7 @@ WRITES = {
     "report": [],
 }
 SHARD, IDS = "shards/0.faiss", "shards/0.ids.parquet"
+PACK = "packs/0.pack"
 Row = dict[str, Any]
 
 
@@ -69,7 +70,7 @@ class World:
         self.run = Run(Collection.model_validate(collection), "by-hand", None, places)
         self.rows: dict[str, list[Row]] = {table: [] for table in TABLES}
         self.results: list[Row] = []
-        self.shards: dict[str, bytes] = {SHARD: b"vectors", IDS: b"ids"}
+        self.shards: dict[str, bytes] = {SHARD: b"vectors", IDS: b"ids", PACK: b"jpeg" * 11}
         self.counts: dict[str, Row] = {}
         self.extra: dict[str, pa.Array] = {}  # columns that no schema declares
         self._fill()
@@ -84,7 +85,7 @@ class World:
             facts_of = {
                 "sha256": content(original), "width": 40, "height": 30, "format": "JPEG",
                 "mode": "RGB", "exif_orientation": 1, "low_information": original == 5,
-                "thumbnail": b"jpeg",
+                "pack": PACK, "offset": 4 * i, "length": 4, "checksum": 1,
             }  # fmt: skip
             refused = {"reason_code": "not-an-image", "reason": "starts with no known signature"}
             listed = {"key": f"{i}.jpg", "uri": f"/nowhere/{i}.jpg", "arrived_at": moment}
@@ -338,6 +339,11 @@ FAULTS: list[tuple[str, str, Fault]] = [
     ("ingest", "image_ids", setting("images", 4, image_id="4.jpg")),
     ("ingest", "image_digests", setting("images", 4, sha256="0" * 63 + "g")),
     ("ingest", "image_sizes", setting("images", 4, width=0)),
+    ("ingest", "images_filled", setting("images", 4, checksum=None)),
+    ("ingest", "thumbnails_in_packs", setting("images", 4, pack="packs/lost.pack")),
+    ("ingest", "thumbnails_in_packs", setting("images", 10, offset=41)),
+    ("ingest", "thumbnails_in_packs", setting("images", 4, offset=-1)),
+    ("ingest", "packs_reconcile", lambda world: world.shards.update({PACK: b"jpeg" * 12})),
     ("ingest", "arrival_periods", setting("images", 4, arrival="2026-01-02")),
     (
         "ingest",
@@ -353,8 +359,8 @@ FAULTS: list[tuple[str, str, Fault]] = [
         "reject_ratio",
         every(
             *(
-                setting("images", i, status="rejected", reason_code="x", reason="x")
-                for i in (8, 9, 10)
+                setting("images", i, status="rejected", reason_code="x", reason="x", pack=None)
+                for i in (7, 8, 9)
             ),
             counted("ingest", decoded=8, rejected=4),
         ),
@@ -445,6 +451,7 @@ FAULTS: list[tuple[str, str, Fault]] = [
 
 # A status that does not exist, or a row too many, cannot be counted or compared rightly either.
 ALSO = {
+    "thumbnails_in_packs": "packs_reconcile",
     "fingerprint_statuses": "prefilter_in_lake",
     "fingerprints_unique": "prefilter_reconciles",
     "embeddings_filled": "embeddings_complete",

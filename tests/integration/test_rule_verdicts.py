@@ -39,6 +39,8 @@ from idedup_tasks.settings import STAGES
 DERIVED = {
     "arrival_of_moment": pa.string(),
     "bytes_found": pa.int64(),
+    "pack_bytes": pa.int64(),
+    "thumbnail_end": pa.int64(),
     "norm": pa.float64(),
     "dim": pa.int32(),
     "broken": pa.bool_(),

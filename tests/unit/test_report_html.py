@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from result_rows import a_candidate, a_run, batches, counts_in, duplicate, image, keeper, rejected
 
-from idedup_tasks.lake import EMBEDDINGS, IMAGES, PAIRS, TableChange
+from idedup_tasks.lake import EMBEDDINGS, IMAGES, PAIRS, PackWriter, TableChange
 from idedup_tasks.pages import charts
 from idedup_tasks.pages.charts import Chart
 from idedup_tasks.pages.templates import visible
@@ -100,16 +100,19 @@ def fill_lake(run: Run, results: list[dict[str, Any]], damaged: tuple[str, ...] 
     base = rng.normal(size=256)
     for arrival in sorted({row["arrival"] for row in results}):
         rows = [row for row in results if row["arrival"] == arrival]
-        content = []
+        content, pack = [], PackWriter()
         for number, row in enumerate(rows):
             stored = dict.fromkeys(IMAGES.names) | {n: row.get(n) for n in IMAGES.names}
             stored["status"] = "rejected" if row["status"] == "rejected" else "decoded"
             stored["etag"] = "1"
+            if row["status"] != "rejected":
+                stored |= pack.add(a_thumbnail(number * 20))
             if row["image_id"] in damaged:
-                stored["thumbnail"] = b"\xff\xd8 no picture"
-            elif row["status"] != "rejected":
-                stored["thumbnail"] = a_thumbnail(number * 20)
+                stored["checksum"] ^= 1
             content.append(stored)
+        path = pack.store(run.lake)
+        for stored in content:
+            stored["pack"] = path if stored["length"] else None
         table = pa.Table.from_pylist(content, schema=IMAGES)
         publish(run, "images", {"arrival": arrival}, table)
         vectors = []

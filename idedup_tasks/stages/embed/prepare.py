@@ -22,12 +22,12 @@ from idedup_tasks.descriptors.card import resolve_device
 from idedup_tasks.images import open_thumbnail
 from idedup_tasks.lake import (
     EMBEDDINGS,
-    TABLES,
     Candidate,
     DataFile,
     Lake,
     Snapshot,
     TableChange,
+    stream_thumbnails,
 )
 from idedup_tasks.run import ModelMismatch, Run, publish_changes
 from idedup_tasks.stages.embed.counts import Counts
@@ -73,9 +73,9 @@ def prepare(run: Run) -> Candidate:
             lacking = _lacking(target, fingerprints, model_id, arrival)
             embedded += len(lacking)
             advance(_active_count(fingerprints, arrival=arrival) - len(lacking))
-            for files, ids in images.along_files(arrival, lacking, CHUNK):
-                rows = {i: lacking[i] for i in ids}
-                yield None, _Encoding(lake, encoder, arrival, files, rows)
+            for places in images.along_packs(arrival, lacking, CHUNK):
+                sha256_of = {i: lacking[i] for i in places["image_id"].to_pylist()}
+                yield None, _Encoding(lake, encoder, arrival, places, sha256_of)
 
     for _, file in compute.run_jobs(encode_chunk, chunks(), advance, gpu=device == "cuda"):
         change.add.append(file)
@@ -142,12 +142,12 @@ class _Encoder:
 
 @dataclass(frozen=True)
 class _Encoding:
-    """Thumbnails, by the data files that hold them, that become one data file of vectors."""
+    """Images that become one data file of vectors: image_id, and where their thumbnails lie."""
 
     lake: Lake
     encoder: _Encoder
     arrival: str
-    files: list[DataFile]
+    images: pa.RecordBatch
     sha256_of: dict[str, str]
 
 
@@ -169,20 +169,16 @@ def encode_chunk(chunk: _Encoding) -> DataFile:
 def _vectors(chunk: _Encoding) -> Iterator[pa.RecordBatch]:
     """The next batch is decoded while one is encoded."""
     descriptor = chunk.encoder.load()
-    where = ds.field("image_id").isin(pa.array(list(chunk.sha256_of)))
-    batches = chunk.lake.scan_files(
-        TABLES["images"], chunk.files, ["image_id", "thumbnail"], where, batch_rows=_ENCODE
-    )
+    parts = stream_thumbnails(chunk.lake, chunk.images, _ENCODE)
     with ThreadPoolExecutor(compute.cores_of_job()) as threads:
-
-        def decode(batch: pa.RecordBatch) -> list[Any]:
-            return [threads.submit(open_thumbnail, t) for t in batch["thumbnail"].to_pylist()]
-
+        batches = (
+            (part, [threads.submit(open_thumbnail, t) for t in stored]) for part, stored in parts
+        )
         # One batch ahead: it decodes in threads while the network works on the one before.
         ahead: deque[tuple[pa.RecordBatch, list[Any]]] = deque()
         for following in chain(batches, [None]):
             if following is not None:
-                ahead.append((following, decode(following)))
+                ahead.append(following)
                 if len(ahead) < 2:
                     continue
             if not ahead:

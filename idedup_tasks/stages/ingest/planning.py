@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import pyarrow.compute as pc
+
 from idedup_tasks import compute
 from idedup_tasks.connections import Access
-from idedup_tasks.lake import DataFile, Lake, Snapshot
+from idedup_tasks.lake import PLACE, DataFile, Lake, Snapshot, find_thumbnails
 from idedup_tasks.run import Run
 from idedup_tasks.settings import Limits, digest
 from idedup_tasks.sources import SourceObject
@@ -173,11 +175,17 @@ def _chunk_digest(chunk: list[Listed], limits: Limits) -> str:
 
 
 def _whole(lake: Lake, snapshot: Snapshot, file: DataFile, rows: int) -> bool:
-    """Whether a chunk written earlier will do: nothing in it was rejected for a passing reason."""
+    """Whether a chunk written earlier will do: each thumbnail is in its pack, and nothing was
+    rejected for a passing reason."""
     if file.rows != rows:
         return False
-    codes = lake.scan_files(snapshot.definition, [file], ["reason_code"])
-    return not any(_PASSING & set(batch["reason_code"].to_pylist()) for batch in codes)
+    columns = ["status", "reason_code", *PLACE]
+    for batch in lake.scan_files(snapshot.definition, [file], columns):
+        if _PASSING & set(batch["reason_code"].to_pylist()):
+            return False
+        if None in find_thumbnails(lake, batch.filter(pc.field("status") == "decoded")):
+            return False
+    return True
 
 
 def _settled(row: dict[str, Any], entry: SourceObject, limits: Limits) -> bool:

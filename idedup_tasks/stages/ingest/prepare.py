@@ -1,7 +1,7 @@
 """Ingest: make the `images` partitions of a window equal to what the source lists.
 
-Each object is read once, decoded once, and reduced to a row with a thumbnail; everything after
-works from those rows. Objects whose key, size and etag are unchanged are not read again. What is
+Each object is read once, decoded once, and reduced to a row and a thumbnail in a pack; everything
+after works from those. Objects whose key, size and etag are unchanged are not read again. What is
 new is written in chunks named after their content, so that a killed run, repeated, goes on where
 it was.
 """

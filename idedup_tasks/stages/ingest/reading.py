@@ -1,4 +1,4 @@
-"""Reading: objects of the source become rows of `images`, in data files that this writes itself.
+"""Reading: objects of the source become rows of `images` and thumbnails in packs, written here.
 
 What `read_batch` needs fits into a message, and so does what it returns, so it runs wherever
 `compute.run_jobs` puts it.
@@ -20,11 +20,9 @@ import pyarrow.dataset as ds
 from idedup_tasks import compute, images
 from idedup_tasks.connections import Access
 from idedup_tasks.isolation import Crew
-from idedup_tasks.lake import IMAGES, TABLES, DataFile, Lake
+from idedup_tasks.lake import IMAGES, TABLES, DataFile, Lake, PackWriter
 from idedup_tasks.settings import Limits
 from idedup_tasks.stages.ingest.listing import Listed
-
-_WRITE_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ def read_batch(batch: Batch) -> list[Outcome]:
     )
     with contextlib.closing(outcomes):
         return [
-            _written(batch.lake, reading, _rows(reading, outcomes)) for reading in batch.readings
+            _written(batch.lake, reading, islice(outcomes, len(reading.objects)))
+            for reading in batch.readings
         ]
 
 
@@ -90,13 +89,46 @@ def _crew(processes: int, thread: int) -> Crew:
     return images.decoding_crew(processes)
 
 
-def _written(lake: Lake, reading: Reading, rows: Iterator[pa.RecordBatch]) -> Outcome:
-    partition = {"arrival": reading.arrival}
-    if reading.known is not None:
-        return _differing(lake, partition, reading.known, pa.Table.from_batches(rows, IMAGES))
-    file = lake.write_rows("images", partition, rows, reading.name)
-    # What is there, for another run may have been faster.
-    return counted(lake, file)
+def _written(lake: Lake, reading: Reading, outcomes: Iterator[Any]) -> Outcome:
+    """Write a pack and then the rows that point into it, so that none ever points at nothing.
+
+    What was rejected for a passing reason is read again; when nothing came of it, the row stays, so
+    that repeating a run changes nothing.
+    """
+    held = _held(lake, reading)
+    rows: list[dict[str, Any]] = []
+    same: list[dict[str, Any]] = []
+    with PackWriter() as pack:
+        for listed, (_, outcome) in zip(reading.objects, outcomes, strict=True):
+            row = _row(listed, outcome)
+            if held.get(listed.image_id) == row:
+                same.append(row)
+            else:
+                if isinstance(outcome, images.ImageFacts):
+                    row |= pack.add(outcome.thumbnail)
+                rows.append(row)
+            compute.advance(1)
+        path = pack.store(lake)
+    for row in rows:
+        row["pack"] = None if row["checksum"] is None else path
+    file = None
+    if rows or reading.known is None:
+        table = pa.Table.from_pylist(rows, IMAGES)
+        file = lake.write_rows("images", {"arrival": reading.arrival}, table, reading.name)
+    if file is not None and reading.known is None:
+        # What is there, for another run may have been faster.
+        return counted(lake, file)
+    unchanged = frozenset(row["image_id"] for row in same)
+    return _counts(file, unchanged, pa.Table.from_pylist([*rows, *same], IMAGES))
+
+
+def _held(lake: Lake, reading: Reading) -> dict[str, dict[str, Any]]:
+    """The rows, by image_id, of objects that have been read before."""
+    if reading.known is None:
+        return {}
+    where = ds.field("image_id").isin(pa.array([o.image_id for o in reading.objects]))
+    batches = lake.scan_files(TABLES["images"], reading.known, IMAGES.names, where=where)
+    return {row["image_id"]: row for batch in batches for row in batch.to_pylist()}
 
 
 def counted(lake: Lake, file: DataFile) -> Outcome:
@@ -114,33 +146,9 @@ def _counts(file: DataFile | None, same: frozenset[str], rows: pa.Table) -> Outc
     return Outcome(file, same, decoded, rows.num_rows - decoded, size)
 
 
-def _differing(
-    lake: Lake, partition: dict[str, str], known: list[DataFile], rows: pa.Table
-) -> Outcome:
-    """What was rejected for a passing reason is read again; when nothing came of it, the row
-    stays, so that repeating a run changes nothing."""
-    where = ds.field("image_id").isin(rows["image_id"].combine_chunks())
-    old = lake.scan_files(TABLES["images"], known, IMAGES.names, where=where)
-    held = {row["image_id"]: row for batch in old for row in batch.to_pylist()}
-    same = frozenset(
-        row["image_id"] for row in rows.to_pylist() if held.get(row["image_id"]) == row
-    )
-    unlike = rows.filter(pc.invert(pc.is_in(rows["image_id"], pa.array(sorted(same), pa.string()))))
-    file = lake.write_rows("images", partition, unlike) if unlike.num_rows else None
-    return _counts(file, same, rows)
-
-
-def _rows(reading: Reading, outcomes: Iterator[Any]) -> Iterator[pa.RecordBatch]:
-    """Rows of `images` in the order of the objects, in small batches."""
-    for start in range(0, len(reading.objects), _WRITE_ROWS):
-        part = reading.objects[start : start + _WRITE_ROWS]
-        pairs = zip(part, islice(outcomes, len(part)), strict=True)
-        yield pa.RecordBatch.from_pylist([_row(e, outcome) for e, (_, outcome) in pairs], IMAGES)
-        compute.advance(len(part))
-
-
 def _row(listed: Listed, outcome: images.ImageFacts | images.Rejected) -> dict[str, Any]:
-    row: dict[str, Any] = {
+    """A row of `images`, but for where its thumbnail lies."""
+    row: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
         "arrival": listed.arrival,
         "image_id": listed.image_id,
         "key": listed.entry.key,
@@ -165,5 +173,4 @@ def _row(listed: Listed, outcome: images.ImageFacts | images.Rejected) -> dict[s
         "exif_orientation": outcome.exif_orientation,
         "taken_at": outcome.taken_at,
         "low_information": outcome.low_information,
-        "thumbnail": outcome.thumbnail,
     }

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from idedup_tasks.quality.rules import (
     ID,
     SHA256,
+    AtLeast,
     Between,
     Equal,
     Matches,
     Rule,
     Where,
     as_declared,
+    empty,
     filled,
     one_of,
     zero,
@@ -44,6 +46,7 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             (
                 *filled("image_id", "key", "uri", "arrived_at", "bytes", "etag", "status"),
                 *filled("sha256", "width", "height", "format", where=_DECODED),
+                *filled("pack", "offset", "length", "checksum", where=_DECODED),
                 *filled("reason_code", "reason", where=_REJECTED),
             ),
         ),
@@ -66,6 +69,18 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             ),
         ),
         Rule(
+            "thumbnails_in_packs",
+            "images",
+            "each thumbnail's pack is there and reaches as far as the row says",
+            (
+                *empty("pack", where=_REJECTED),
+                *filled("pack_bytes", where=_DECODED),
+                Between("offset", 0, None),
+                Between("length", 1, None),
+                AtLeast("pack_bytes", "thumbnail_end"),
+            ),
+        ),
+        Rule(
             "arrival_periods",
             "images",
             "the period that holds arrived_at",
@@ -84,6 +99,12 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             "counts",
             "each image once, over all partitions",
             (zero("images_repeated"),),
+        ),
+        Rule(
+            "packs_reconcile",
+            "counts",
+            "new packs hold as many bytes as their rows say",
+            (Equal("pack_bytes_stated", "pack_bytes_found"),),
         ),
         Rule(
             "ingest_reconciles",

@@ -21,13 +21,12 @@ from idedup_tasks.hashes import dihedral_variants, perceptual_hash
 from idedup_tasks.images import open_thumbnail
 from idedup_tasks.lake import (
     FINGERPRINTS,
-    TABLES,
     Candidate,
-    DataFile,
     Lake,
     Snapshot,
     TableChange,
     reconcile_partition,
+    stream_thumbnails,
 )
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import Prefilter, digest
@@ -169,9 +168,9 @@ def _hashed(
             partition, missing = _partition(source, known, named["arrival"], settings)
             partitions.append(partition)
             advance(len(partition.ids) - len(missing))
-            for files, ids in source.along_files(named["arrival"], missing, CHUNK):
-                rows = [missing[i] for i in ids]
-                yield (partition, rows), _Hashing(run.lake, files, ids, settings)
+            for images in source.along_packs(named["arrival"], missing, CHUNK):
+                rows = [missing[i] for i in images["image_id"].to_pylist()]
+                yield (partition, rows), _Hashing(run.lake, images, settings)
 
     for (partition, rows), hashes in compute.run_jobs(hash_chunk, chunks(), advance):
         partition.hashes[rows] = hashes
@@ -213,30 +212,26 @@ def _partition(
 
 @dataclass(frozen=True)
 class _Hashing:
-    """Images to hash, and the data files that hold their thumbnails."""
+    """Images to hash: image_id, and where their thumbnails lie."""
 
     lake: Lake
-    files: list[DataFile]
-    ids: list[str]
+    images: pa.RecordBatch
     settings: Prefilter
 
 
 def hash_chunk(chunk: _Hashing) -> np.ndarray:
     """(n, 1) uint64 for the n images of a chunk, or (n, 8) with rotations and mirrors."""
-    settings = chunk.settings
-    position = {image: i for i, image in enumerate(chunk.ids)}
-    hashes = np.empty((len(position), 8 if settings.mirrored else 1), dtype=np.uint64)
-    where = ds.field("image_id").isin(pa.array(chunk.ids))
-    batches = chunk.lake.scan_files(
-        TABLES["images"], chunk.files, ["image_id", "thumbnail"], where, batch_rows=_HASH_BATCH
-    )
+    settings, images = chunk.settings, chunk.images
+    hashes = np.empty((images.num_rows, 8 if settings.mirrored else 1), dtype=np.uint64)
     with ThreadPoolExecutor(compute.cores_of_job()) as threads:
-        for batch in batches:
-            thumbnails = list(threads.map(open_thumbnail, batch["thumbnail"].to_pylist()))
+        done = 0
+        for _, stored in stream_thumbnails(chunk.lake, images, _HASH_BATCH):
+            thumbnails = list(threads.map(open_thumbnail, stored))
             if settings.mirrored:
                 computed = dihedral_variants(thumbnails, settings.hash)
             else:
                 computed = perceptual_hash(thumbnails, settings.hash)[:, None]
-            hashes[[position[i] for i in batch["image_id"].to_pylist()]] = computed
+            hashes[done : done + len(thumbnails)] = computed
+            done += len(thumbnails)
             compute.advance(len(thumbnails))
     return hashes

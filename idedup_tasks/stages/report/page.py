@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from idedup_tasks.commands import command
+from idedup_tasks.lake import PLACE, find_thumbnails
 from idedup_tasks.linkage import merge_tree
 from idedup_tasks.pages import charts
 from idedup_tasks.pages.charts import Chart
@@ -349,17 +350,18 @@ def _doubts(run: Run, warehouse: Warehouse) -> tuple[list[Doubt], int]:
 
 
 def _read_thumbnails(run: Run, shown: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Small pictures by image_id, from the partitions that hold them."""
+    """Small pictures by image_id; where one is lost or damaged, the page is without it."""
     pictures: dict[str, str] = {}
     arrivals = {image["arrival"] for image in shown}
     images = run.lake.snapshot("images")
     files = [f for f in images.files() if f.partition["arrival"] in arrivals]
     where = pc.field("image_id").isin([image["image_id"] for image in shown])
-    for batch in images.scan(["image_id", "thumbnail"], where, batch_rows=256, files=files):
-        for row in batch.to_pylist():
-            picture = _thumbnail(row["thumbnail"])
-            if picture is not None:
-                pictures[row["image_id"]] = picture
+    rows = images.read(["image_id", *PLACE], where, files=files)
+    found = zip(rows["image_id"].to_pylist(), find_thumbnails(run.lake, rows), strict=True)
+    for image_id, stored in found:
+        picture = _thumbnail(stored)
+        if picture is not None:
+            pictures[image_id] = picture
     return pictures
 
 
