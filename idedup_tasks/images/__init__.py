@@ -9,12 +9,13 @@ so collections are read through `read_objects`, which does the work in expendabl
 from idedup_tasks.images.formats import FORMATS
 from idedup_tasks.images.image import ImageFacts, read_image
 from idedup_tasks.images.objects import decoding_crew, read_objects
-from idedup_tasks.images.refusal import Rejected
+from idedup_tasks.images.refusal import Rejected, too_large
 from idedup_tasks.images.thumbnail import (
     THUMBNAIL_LONG_SIDE,
     THUMBNAIL_SHORT_SIDE,
     is_low_information,
     open_thumbnail,
+    thumbnail_size,
 )
 
 __all__ = [
@@ -28,4 +29,6 @@ __all__ = [
     "open_thumbnail",
     "read_image",
     "read_objects",
+    "thumbnail_size",
+    "too_large",
 ]

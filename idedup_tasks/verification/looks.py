@@ -15,12 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from idedup_tasks.images import (
-    THUMBNAIL_LONG_SIDE,
-    THUMBNAIL_SHORT_SIDE,
-    Rejected,
-    read_image,
-)
+from idedup_tasks.images import Rejected, read_image, thumbnail_size, too_large
 from idedup_tasks.settings import Limits
 from idedup_tasks.verification import geometry
 from idedup_tasks.verification.agreement import agreement, align
@@ -144,7 +139,12 @@ def compare(
         OSError: a path that cannot be read.
     """
     limits = limits or Limits.model_validate({})
-    return look(open_picture(a, limits), open_picture(b, limits))
+    # The reader sets Pillow's guard to the limits; whoever calls this has a guard of their own.
+    guard = Image.MAX_IMAGE_PIXELS
+    try:
+        return look(open_picture(a, limits), open_picture(b, limits))
+    finally:
+        Image.MAX_IMAGE_PIXELS = guard
 
 
 def open_picture(image: str | os.PathLike[str] | bytes | Image.Image, limits: Limits) -> Picture:
@@ -155,10 +155,7 @@ def open_picture(image: str | os.PathLike[str] | bytes | Image.Image, limits: Li
         path = Path(image)
         size = path.stat().st_size
         if size > limits.max_bytes:
-            raise Rejected(
-                "too-large",
-                f"The file has {size:,} bytes, more than the limit of {limits.max_bytes:,}.",
-            )
+            raise too_large(size, limits)
         image = path.read_bytes()
     facts = read_image(image, limits)
     picture = Picture.of_thumbnail(
@@ -188,10 +185,7 @@ def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
         )
     whole = _on_white(image).convert("RGB")
     digest = hashlib.sha256(f"{width}x{height}".encode() + whole.tobytes()).hexdigest()
-    shrink = min(
-        1.0, THUMBNAIL_SHORT_SIDE / min(width, height), THUMBNAIL_LONG_SIDE / max(width, height)
-    )
-    small = _shrunk(whole, shrink)
+    small = whole.resize(thumbnail_size(width, height), Image.Resampling.LANCZOS)
     picture = Picture(np.asarray(small), width=width, height=height, sha256=digest)
     if _hides_print(picture):
         picture.fine = _fine(whole)
@@ -213,14 +207,9 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _fine(image: Image.Image) -> Array:
     """uint8 (height, width): the grey picture with a short side of at most `_FINE_SIDE`."""
     grey = _on_white(image).convert("L")
-    return np.asarray(_shrunk(grey, min(1.0, _FINE_SIDE / min(image.size))))
-
-
-def _shrunk(image: Image.Image, factor: float) -> Image.Image:
-    if factor == 1:
-        return image
+    factor = min(1.0, _FINE_SIDE / min(image.size))
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(grey.resize(size, Image.Resampling.LANCZOS))
 
 
 @cache

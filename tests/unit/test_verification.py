@@ -366,6 +366,7 @@ def test_transparency_lies_on_white_and_sixteen_bits_are_shrunk() -> None:
 def test_what_may_not_be_decoded_is_refused_with_the_reason(tmp_path: Path) -> None:
     file = tmp_path / "photo.png"
     PHOTO.save(file)
+    guard = Image.MAX_IMAGE_PIXELS
     with pytest.raises(Rejected, match=r"97200 pixels"):
         compare(file, PHOTO, limits=Limits(max_pixels=10_000))
     with pytest.raises(Rejected, match=r"360 x 270 pixels"):
@@ -376,6 +377,7 @@ def test_what_may_not_be_decoded_is_refused_with_the_reason(tmp_path: Path) -> N
         compare(b"no image", PHOTO)
     with pytest.raises(FileNotFoundError):
         compare(tmp_path / "none.jpg", PHOTO)
+    assert guard == Image.MAX_IMAGE_PIXELS, "Pillow's, of the caller's process"
 
 
 def test_a_picture_is_rgb_in_bytes() -> None:
