@@ -31,15 +31,20 @@ from idedup_tasks.addresses import secret_in, split_address
 from idedup_tasks.errors import TerminalError
 from idedup_tasks.periods import Period
 
-# Of a duplicate to what it is a duplicate of, the surest first.
-RELATIONS = ("exact", "perceptual", "near")
+# Of a member of a group to its keeper, the surest first: duplicates, then variants, which stay in
+# their group and are not reclaimable. `docs/verification.md` says what each means.
+DUPLICATES = ("exact", "same", "crop")
+VARIANTS = ("inside", "edited")
+RELATIONS = DUPLICATES + VARIANTS
 # Here and not in `pipeline`, so that a DAG file can name them without importing the lake.
-STAGES = ("ingest", "prefilter", "embed", "index", "group", "report")
+STAGES = ("ingest", "prefilter", "embed", "index", "match", "group", "report")
 
 Linkage = Literal["average", "ward", "complete", "single"]
 HashKind = Literal["phash", "dhash", "ahash", "whash"]
 AlertKind = Literal["failure", "quality", "deadline", "jump"]
-KeeperCriterion = Literal["resolution", "format", "bytes", "earliest", "path"]
+KeeperCriterion = Literal[
+    "whole", "unedited", "detail", "resolution", "format", "exif", "bytes", "earliest", "path"
+]
 
 
 class SettingsError(TerminalError, ValueError):
@@ -77,13 +82,13 @@ class Arrival(_Strict):
 
 
 class Thresholds(_Strict):
-    """Similarities (cosine, 0 to 1) and the perceptual distance (bits of 64) of one descriptor."""
+    """From where on two images are looked at: of one descriptor, and of the perceptual hash."""
 
-    pair: float = Field(ge=0, le=1, description="Two images compared alone: near duplicates.")
-    candidate: float = Field(ge=0, le=1, description="Pairs at or above become edges.")
-    cut: float = Field(ge=0, le=1, description="Where the hierarchical clustering is cut.")
+    candidate: float = Field(
+        ge=0, le=1, description="Cosine similarity from which two images are looked at."
+    )
     phash_distance: int = Field(
-        ge=0, le=16, description="Hamming distance up to which perceptual hashes collapse."
+        ge=0, le=16, description="Bits of 64 up to which two perceptual hashes are looked at."
     )
 
 
@@ -100,36 +105,53 @@ class Prefilter(_Strict):
     )
 
 
-class Grouping(_Strict):
-    """How candidate pairs become groups."""
+class Matching(_Strict):
+    """Which pairs of images are looked at."""
 
-    linkage: Linkage = Field("average", description="Linkage of the hierarchical clustering.")
-    linkage_limit: int = Field(
-        5_000,
-        ge=2,
-        description="Components larger than this fall back to average linkage when another "
-        "linkage is chosen (those need a full matrix); the fallback is reported.",
+    candidates: int = Field(
+        10,
+        ge=1,
+        le=100,
+        description="Most similar images that each image is looked at with, at most. One with more "
+        "is crowded: counted, and shown.",
+    )
+    thorough: bool = Field(
+        False,
+        description="Also see each image in overlapping windows, which finds more of what was cut "
+        "out, framed or pasted, at about ten times the cost of embedding.",
     )
     exact_limit: int = Field(
         150_000,
         ge=0,
-        description="Up to this many active images all pairs are compared; beyond it, those that "
-        "share a cell of the descriptor's quantiser.",
+        description="Up to this many active images all are compared with all by their vectors; "
+        "beyond it, those that share a cell of the descriptor's quantiser.",
     )
     cells_per_image: int = Field(
         4, ge=1, le=16, description="Nearest cells each image is put in beyond `exact_limit`."
     )
-    pairs_per_image: int = Field(
-        50,
-        ge=1,
-        description="Best matches kept per image in the lake; components are made from all.",
+
+
+class Grouping(_Strict):
+    """How pairs that were looked at become groups."""
+
+    linkage: Linkage = Field("average", description="Linkage of the hierarchical clustering.")
+    linkage_limit: int = Field(
+        64,
+        ge=2,
+        le=256,
+        description="In components of up to so many images all pairs are looked at, and the "
+        "linkage cuts that matrix; a larger one is cut into stars around keepers.",
     )
-    uncertain_margin: float = Field(
-        0.05,
+    cut: float = Field(
+        0.5,
         ge=0,
         le=1,
-        description="A near duplicate is shown as uncertain whose similarity is less than this "
-        "above what it had to reach. It marks members, and changes no group.",
+        description="Score, of a look, at which the hierarchical clustering is cut.",
+    )
+    variants_reclaimable: bool = Field(
+        False,
+        description="Whether variants (a screenshot of the keeper, an edited one) count as "
+        "reclaimable, as duplicates do.",
     )
 
 
@@ -231,9 +253,10 @@ class Collection(_Strict):
         None, description="Empty: those calibrated for the descriptor."
     )
     prefilter: Prefilter = Field(default_factory=lambda: Prefilter.model_validate({}))
+    matching: Matching = Field(default_factory=lambda: Matching.model_validate({}))
     grouping: Grouping = Field(default_factory=lambda: Grouping.model_validate({}))
     keeper: tuple[KeeperCriterion, ...] = Field(
-        ("resolution", "format", "bytes", "earliest"),
+        ("whole", "unedited", "detail", "format", "exif", "earliest", "path"),
         description="Ordered criteria for the image to keep; the image id breaks ties.",
     )
     preferred_paths: tuple[str, ...] = Field(
@@ -281,8 +304,6 @@ class Collection(_Strict):
                 f"`prefilter.hash` {self.prefilter.hash} needs `thresholds` with a "
                 "`phash_distance` of its own: a descriptor's is calibrated for phash"
             )
-        if "path" in self.keeper and not self.preferred_paths:
-            raise ValueError("keeper criterion `path` needs `preferred_paths`")
         if len(set(self.keeper)) != len(self.keeper):
             raise ValueError("`keeper` names a criterion twice")
         return self

@@ -22,7 +22,7 @@ from idedup_tasks.lake.packs import (
     read_thumbnails,
     stream_thumbnails,
 )
-from idedup_tasks.lake.results import RESULTS, uncertain
+from idedup_tasks.lake.results import PAIR_RESULTS, RESULTS
 from idedup_tasks.lake.store import OtherFormat, StoredFile
 from idedup_tasks.lake.tables import (
     EMBEDDINGS,
@@ -30,7 +30,9 @@ from idedup_tasks.lake.tables import (
     GROUPS,
     IMAGES,
     INDEX,
-    PAIRS,
+    LOOK,
+    LOOKS,
+    MATCHES,
     TABLES,
     TIMESTAMP,
     TableDefinition,
@@ -43,7 +45,10 @@ __all__ = [
     "GROUPS",
     "IMAGES",
     "INDEX",
-    "PAIRS",
+    "LOOK",
+    "LOOKS",
+    "MATCHES",
+    "PAIR_RESULTS",
     "PLACE",
     "RESULTS",
     "TABLES",
@@ -69,5 +74,4 @@ __all__ = [
     "share_arrays",
     "stored_schema",
     "stream_thumbnails",
-    "uncertain",
 ]

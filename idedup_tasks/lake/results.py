@@ -1,13 +1,12 @@
 """The columns of a collection's result: one row per object ever listed.
 
-The report stage writes them as one Parquet file; the warehouse, `images.parquet` and `groups.csv`
-are made from it.
+The report stage writes them as one Parquet file, and the pairs that were looked at as another; the
+warehouse, `images.parquet`, `groups.csv` and `pairs.csv` are made from them.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from idedup_tasks.lake.tables import TIMESTAMP
 
@@ -28,32 +27,29 @@ RESULTS = pa.schema(
         pa.field("status", pa.string(), nullable=False),  # active | collapsed | rejected
         pa.field("reason_code", pa.string()),
         pa.field("reason", pa.string()),
-        pa.field("verdict", pa.string()),  # unique | keeper | duplicate; null when rejected
+        pa.field("verdict", pa.string()),  # unique | keeper | duplicate | variant; null: rejected
         pa.field("group_id", pa.string()),  # image_id of the group's earliest member
-        pa.field("relation", pa.string()),  # exact | perceptual | near; duplicates only
+        pa.field("relation", pa.string()),  # to its keeper; see `tables.GROUPS`
         pa.field("method", pa.string()),
-        pa.field("matched_id", pa.string()),
-        pa.field("score", pa.float64()),
-        pa.field("threshold", pa.float64()),
         pa.field("keeper_id", pa.string()),
-        pa.field("score_to_keeper", pa.float64()),
+        pa.field("score", pa.float64()),
+        pa.field("overlap", pa.float64()),
+        pa.field("keeper_overlap", pa.float64()),
+        pa.field("changed", pa.float64()),
+        pa.field("place", pa.string()),
+        pa.field("why", pa.string()),
     ]
 )
-
-
-def uncertain(rows: pa.Table, margin: float) -> pa.ChunkedArray:
-    """Which near duplicates to look at first: those whose similarity to the image they matched, or
-    to the keeper, is less than `margin` above the threshold that their match reached.
-
-    The same as in sql/views/33_member_evidence.sql. Scores have four decimals: half of the last one
-    stands for how binary fractions are rounded.
-
-    Args:
-        rows: relation, score, score_to_keeper and threshold of results, one row per image.
-
-    Returns:
-        bool for each row, never null.
-    """
-    least = pc.min_element_wise(rows["score"], rows["score_to_keeper"])
-    close = pc.less(pc.subtract(least, rows["threshold"]), margin - 0.00005)
-    return pc.fill_null(pc.and_(pc.equal(rows["relation"], "near"), close), False)
+# Every pair of images that are there which was looked at: the candidates, and each member of a
+# group with its keeper. `image_a` < `image_b`.
+PAIR_RESULTS = pa.schema(
+    [
+        pa.field("image_a", pa.string(), nullable=False),
+        pa.field("image_b", pa.string(), nullable=False),
+        pa.field("relation", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("overlap_a", pa.float64(), nullable=False),
+        pa.field("overlap_b", pa.float64(), nullable=False),
+        pa.field("changed", pa.float64(), nullable=False),
+    ]
+)

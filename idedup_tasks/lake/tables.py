@@ -34,6 +34,12 @@ IMAGES = pa.schema(
         pa.field("offset", pa.int64()),
         pa.field("length", pa.int32()),
         pa.field("checksum", pa.int64()),  # of the thumbnail, see `packs.checksum`
+        # Of a page-like picture that the thumbnail shrank: the finer grey one, in the same pack.
+        pa.field("fine_offset", pa.int64()),
+        pa.field("fine_length", pa.int32()),
+        pa.field("fine_checksum", pa.int64()),
+        pa.field("detail", pa.float64()),  # megapixels that its real detail needs
+        pa.field("exif_fields", pa.int32()),  # how many EXIF fields the file has
     ]
 )
 FINGERPRINTS = pa.schema(
@@ -46,7 +52,7 @@ FINGERPRINTS = pa.schema(
         pa.field("low_information", pa.bool_(), nullable=False),
         pa.field("status", pa.string(), nullable=False),  # active | collapsed
         pa.field("onto", pa.string()),  # image_id it collapsed onto
-        pa.field("relation", pa.string()),  # exact | perceptual
+        pa.field("relation", pa.string()),  # exact | same
         pa.field("distance", pa.int32()),  # bits; 0 for exact
     ]
 )
@@ -69,11 +75,35 @@ INDEX = pa.schema(
         pa.field("vectors", pa.int64(), nullable=False),
     ]
 )
-PAIRS = pa.schema(
+# What a look at a pair says (`verification.Look`), of the first to the second.
+LOOK = (
+    pa.field("relation", pa.string(), nullable=False),  # exact … undecided, in all eight words
+    pa.field("score", pa.float64(), nullable=False),  # 0 to 1, 4 decimals
+    pa.field("overlap_a", pa.float64(), nullable=False),
+    pa.field("overlap_b", pa.float64(), nullable=False),
+    pa.field("changed", pa.float64(), nullable=False),
+    pa.field("place", pa.string()),  # where most of what differs is, in the first: "top left"
+    pa.field("blur", pa.float64(), nullable=False),  # over 0: the second is the sharper
+    pa.field("transform", pa.list_(pa.float64()), nullable=False),  # nine numbers, row by row
+    pa.field("way", pa.string(), nullable=False),  # bytes | frames | features | none
+)
+# A cache: looks by content, whoever asked for them. Rows are only added.
+LOOKS = pa.schema(
+    [
+        pa.field("verifier", pa.string(), nullable=False),
+        pa.field("sha256_a", pa.string(), nullable=False),  # sha256_a < sha256_b
+        pa.field("sha256_b", pa.string(), nullable=False),
+        *LOOK,
+    ]
+)
+# Pairs of the images that are there now, each the earliest with its bytes; all were looked at.
+MATCHES = pa.schema(
     [
         pa.field("image_a", pa.string(), nullable=False),  # image_a < image_b
         pa.field("image_b", pa.string(), nullable=False),
-        pa.field("score", pa.float64(), nullable=False),  # cosine, 4 decimals
+        pa.field("proposed_by", pa.string(), nullable=False),  # hash | vector | component
+        pa.field("cosine", pa.float64()),  # 4 decimals; null where vectors were not asked
+        *LOOK,
     ]
 )
 GROUPS = pa.schema(
@@ -82,16 +112,20 @@ GROUPS = pa.schema(
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),  # active | collapsed
-        pa.field("verdict", pa.string(), nullable=False),  # unique | keeper | duplicate
+        pa.field("verdict", pa.string(), nullable=False),  # unique | keeper | duplicate | variant
         pa.field("group_id", pa.string()),
-        pa.field("relation", pa.string()),  # exact | perceptual | near; null for a keeper
-        pa.field("method", pa.string()),  # sha256 | the hash | the model_id
-        pa.field("matched_id", pa.string()),
-        pa.field("score", pa.float64()),
-        pa.field("threshold", pa.float64()),
+        # Of a member to its keeper, and null for the keeper itself.
+        pa.field("relation", pa.string()),  # exact | same | crop | inside | edited
+        pa.field("method", pa.string()),  # sha256 | the verifier's version
         pa.field("keeper_id", pa.string()),
-        pa.field("score_to_keeper", pa.float64()),
-        pa.field("pairs_capped", pa.bool_(), nullable=False),  # had more matches than are kept
+        pa.field("score", pa.float64()),
+        pa.field("overlap", pa.float64()),  # share of its area that lies on the keeper
+        pa.field("keeper_overlap", pa.float64()),  # share of the keeper's area that lies on it
+        pa.field("changed", pa.float64()),
+        pa.field("place", pa.string()),  # where, in it
+        pa.field("transform", pa.list_(pa.float64())),  # from it to the keeper
+        pa.field("why", pa.string()),  # a sentence; of a keeper, why it is kept
+        pa.field("crowded", pa.bool_(), nullable=False),  # had more candidates than were looked at
     ]
 )
 
@@ -113,7 +147,8 @@ TABLES: Mapping[str, TableDefinition] = {
         TableDefinition("fingerprints", FINGERPRINTS, ("arrival",), ("image_id",)),
         TableDefinition("embeddings", EMBEDDINGS, ("model_id", "arrival"), ("image_id",)),
         TableDefinition("index", INDEX, ("model_id",), ("shard_id",)),
-        TableDefinition("pairs", PAIRS, (), ("image_a", "image_b")),
+        TableDefinition("looks", LOOKS, ("verifier",), ("sha256_a", "sha256_b")),
+        TableDefinition("matches", MATCHES, (), ("image_a", "image_b")),
         TableDefinition("groups", GROUPS, ("arrival",), ("image_id",)),
     )
 }

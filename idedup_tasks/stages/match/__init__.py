@@ -1,0 +1,1 @@
+"""Match: candidate pairs of active images by hash and vectors, each one looked at."""
