@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from idedup_tasks.api.reading import UsageError, open_collection, read_image, thumbnail_of
+from idedup_tasks.api.reading import UsageError, open_collection, read_image
 from idedup_tasks.settings import RELATIONS, Collection, Thresholds
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from idedup_tasks.explanation import Explanation
     from idedup_tasks.images import ImageFacts
     from idedup_tasks.run import Run
@@ -27,7 +25,6 @@ class _Compared:
     """One of the two images to explain; image_id only where it was named by it."""
 
     name: str
-    thumbnail: Image
     picture: Picture
     low_information: bool
     image_id: str | None = None
@@ -64,6 +61,7 @@ def explain(
     files = {name: read_image(settings, name) for name in given if not _is_image_id(name)}
 
     import numpy as np
+    from PIL import Image
 
     from idedup_tasks import explanation, verification
     from idedup_tasks.descriptors import load_card, load_descriptor
@@ -83,12 +81,13 @@ def explain(
     pair = explanation.draw(first.picture, second.picture, placed)
     network = PlaceNetwork(load_card(settings.descriptor))
 
-    vectors = descriptor.encode([first.thumbnail, second.thumbnail])
-    cosine = round(float(np.float64(vectors[0]) @ np.float64(vectors[1])), 4)
-    hashes = dihedral_variants([second.thumbnail], settings.prefilter.hash)[0]
+    one, other = (Image.fromarray(image.picture.pixels) for image in (first, second))
+    vectors = descriptor.encode([one, other])
+    cosine = round(float(np.dot(*vectors.astype(np.float64))), 4)
+    hashes = dihedral_variants([other], settings.prefilter.hash)[0]
     if not settings.prefilter.mirrored:
         hashes = hashes[:1]
-    own = perceptual_hash([first.thumbnail], settings.prefilter.hash)
+    own = perceptual_hash([one], settings.prefilter.hash)
     distance = int(np.bitwise_count(hashes ^ own).min())
     return explanation.Explanation(
         a=first.name,
@@ -111,7 +110,7 @@ def explain(
         hash_distance=distance,
         thresholds=thresholds,
         pair=pair,
-        where=explanation.find_where(network, first.thumbnail, second.thumbnail, pair),
+        where=explanation.find_where(network, one, other, pair),
     )
 
 
@@ -132,23 +131,18 @@ def _file(path: str, facts: ImageFacts) -> _Compared:
     from idedup_tasks.verification import Picture
 
     picture = Picture.of_thumbnail(
-        facts.thumbnail,
-        width=facts.width,
-        height=facts.height,
-        sha256=facts.sha256,
+        facts.thumbnail, width=facts.width, height=facts.height, sha256=facts.sha256
     )
-    return _Compared(path, thumbnail_of(facts), picture, facts.low_information)
+    return _Compared(path, picture, facts.low_information)
 
 
 def _named_image(run: Run, image_id: str) -> _Compared:
     """An image of the collection, by its id."""
     import pyarrow.dataset as ds
 
-    from idedup_tasks.images import open_thumbnail
-    from idedup_tasks.lake import PLACE, read_thumbnails
-    from idedup_tasks.verification import Picture
+    from idedup_tasks.explanation.stored import read_pictures
 
-    columns = ["uri", "sha256", "width", "height", "low_information", "reason", *PLACE]
+    columns = ["image_id", "arrival", "uri", "low_information", "status", "reason"]
     found = run.lake.snapshot("images").read(columns, ds.field("image_id") == image_id)
     name = run.collection.name
     if not found.num_rows:
@@ -157,13 +151,15 @@ def _named_image(run: Run, image_id: str) -> _Compared:
             "views, or give the path of a file."
         )
     [row] = found.to_pylist()
-    if row["pack"] is None:
+    if row["status"] == "rejected":
         raise UsageError(f"Image {image_id} of {name} was rejected: {row['reason']}.")
-    [stored] = read_thumbnails(run.lake, found)
-    picture = Picture.of_thumbnail(
-        stored, width=row["width"], height=row["height"], sha256=row["sha256"]
-    )
-    return _Compared(row["uri"], open_thumbnail(stored), picture, row["low_information"], image_id)
+    pictures = read_pictures(run.lake, [row])
+    if not pictures:
+        raise UsageError(
+            f"The thumbnail of image {image_id} of {name} is missing or damaged: idedup maintain "
+            "check --repair makes it anew."
+        )
+    return _Compared(row["uri"], pictures[image_id], row["low_information"], image_id)
 
 
 def _decided(
