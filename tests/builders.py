@@ -4,8 +4,8 @@ A `Picture` is drawn as two boards of 8 x 8 black and white fields: on the left 
 on the right the plane (`family`) and direction (`degrees`) of its vector. `doubles` are the four
 functions that read them back, and stand in for
 
-- the perceptual hash, the descriptor and the look at a pair, so that chains, ties and collapses come
-  about where the test puts them, and not where a network happens to see them;
+- the perceptual hash, the descriptor and the look at a pair, so that chains, ties and collapses
+  come about where the test puts them, and not where a network happens to see them;
 - the worker processes that decode (one process does it), since starting them takes longer than
   everything else that a small walk does.
 
@@ -304,7 +304,8 @@ def current_state(run: Run) -> dict[str, list[tuple[Any, ...]]]:
         rows = rows.sort_by([(c, "ascending") for c in TABLES[name].key])
         if name == "images":
             thumbnails = pa.array(find_thumbnails(lake, rows), pa.binary())
-            rows = rows.drop_columns(["pack", "offset", "fine_offset"]).append_column("thumbnail", thumbnails)
+            rows = rows.drop_columns(["pack", "offset", "fine_offset"])
+            rows = rows.append_column("thumbnail", thumbnails)
         state[name] = [tuple(map(_shown, row.values())) for row in rows.to_pylist()]
     prints = lake.snapshot("fingerprints").read(["arrival", "image_id", "sha256", "status"])
     active = {tuple(r.values())[:3] for r in prints.to_pylist() if r["status"] == "active"}
