@@ -112,6 +112,7 @@ def render(run: Run, warehouse: Warehouse) -> str:
     page = _template().render(
         run=run,
         totals=totals,
+        cost=float(totals["savable_per_month"]),
         duplicate_relations=DUPLICATES,
         variant_relations=VARIANTS,
         counted=_COUNTED,
@@ -270,8 +271,8 @@ def _groups(run: Run, warehouse: Warehouse) -> list[GroupCard]:
     cards = []
     for row, members in zip(rows, shown, strict=True):
         drawn = 0
-        for number, member in enumerate(members, 1):
-            member["number"], member["drawing"] = number, None
+        for member in members:
+            member["drawing"] = None
             image_id, keeper_id = member["image_id"], member["keeper_id"]
             member["thumbnail"] = _thumbnail(pictures.get(image_id))
             if member["relation"] not in _DRAWN_RELATIONS or drawn == _DRAWN:
@@ -283,6 +284,8 @@ def _groups(run: Run, warehouse: Warehouse) -> list[GroupCard]:
                 drawn += 1
         variants = [member for member in members if member["verdict"] == "variant"]
         others = [member for member in members if member["verdict"] != "variant"]
+        # The keeper, then the surest; of those one picture is enough.
+        others.sort(key=lambda m: m["relation"] is not None and RELATIONS.index(m["relation"]) + 1)
         cards.append(GroupCard(row, others, variants, row["size"] - len(members)))
     return cards
 
