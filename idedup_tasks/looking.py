@@ -19,7 +19,7 @@ import pyarrow as pa
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from idedup_tasks import compute
+from idedup_tasks import compute, verification
 from idedup_tasks.lake import (
     LOOK,
     LOOKS,
@@ -32,7 +32,7 @@ from idedup_tasks.lake import (
     read_thumbnails,
 )
 from idedup_tasks.run import ModelMismatch, Run
-from idedup_tasks.verification import Picture, look, turned_row, verifier_version
+from idedup_tasks.verification import Picture, turned_row, verifier_version
 
 _FINE = ("fine_offset", "fine_length", "fine_checksum")
 #: What `images` has to say of a picture that is looked at.
@@ -308,7 +308,7 @@ def _seen(chunk: _Chunk) -> Iterator[dict[str, Any]]:
             for i in pair:
                 if i not in pictures:
                     pictures[i] = open_picture(i)
-            found.append(look(*(pictures[i] for i in pair)).row())
+            found.append(verification.look(*(pictures[i] for i in pair)).row())
             for i in pair:
                 if last[i] == at:
                     del pictures[i]

@@ -42,6 +42,7 @@ def facts(run: Run, candidate: Candidate) -> dict[str, Any]:
         "hash_pairs_in_lake": proposed[("hash",)],
         "component_pairs_in_lake": proposed[("component",)],
         **{f"{word}_in_lake": seen[(word,)] for word in WORDS},
+        "recall": 1.0 if counts.sampled_recall is None else counts.sampled_recall,
         "crowded_in_lake": _crowded(matches, run.collection.matching.candidates),
         "matched_unknown": _unknown(matches, prints),
         "matches_repeated": repeated(matches.scan, ("image_a", "image_b"), matches.stored),

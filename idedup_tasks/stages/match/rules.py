@@ -126,7 +126,7 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             "candidate_recall",
             "counts",
             f"{_RECALL:.0%} or more of the candidates of a sample found by cells",
-            (Between("sampled_recall", _RECALL, None),),
+            (Between("recall", _RECALL, None),),
             severity="warn",
         ),
     ]
