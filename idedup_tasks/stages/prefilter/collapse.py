@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import faiss
@@ -146,10 +147,16 @@ class _ActiveHashes:
         else:
             self._index = faiss.IndexBinaryFlat(64)
         self._positions = [np.empty(0, dtype=np.int64)]
+        self._times: Counter[int] = Counter()
 
     def add(self, hashes: np.ndarray, positions: np.ndarray) -> None:
-        self._index.add(hashes.view(np.uint8).reshape(-1, 8))
-        self._positions.append(positions)
+        """Of images with one hash only the earliest can be among anybody's nearest."""
+        early = np.zeros(len(hashes), dtype=bool)
+        for i, own in enumerate(hashes.tolist()):
+            early[i] = self._times[own] < LOOKS
+            self._times[own] += 1
+        self._index.add(hashes[early].view(np.uint8).reshape(-1, 8))
+        self._positions.append(positions[early])
 
     def nearest(self, asked: np.ndarray) -> np.ndarray:
         """(m, LOOKS) int64 for (m, k) uint64 queries: the least of `distance << 32 | position`, in
