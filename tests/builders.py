@@ -39,7 +39,7 @@ from idedup_tasks.settings import STAGES, Collection, Limits, Places, Thresholds
 from idedup_tasks.warehouse import Warehouse
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
-THRESHOLDS = Thresholds(pair=0.85, candidate=0.8, cut=0.75, phash_distance=4)
+THRESHOLDS = Thresholds(candidate=0.8, phash_distance=4)
 # Degrees between two vectors of one plane: 30 is an edge (0.866), 60 is none (0.5).
 _FIELD = 8
 
