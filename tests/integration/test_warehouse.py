@@ -590,5 +590,6 @@ def test_state_depends_on_the_last_results_only(
     for table in STATE:
         held = [row[1:] for row in found[table] if row[0] == "photos"]
         assert held == [row[1:] for row in found[table] if row[0] == "fresh"], table
-    about = (batches(history[-1]), batches(pairs, schema=PAIR_RESULTS))
+    seen = [*keeper_pairs(history[-1]), *pairs]
+    about = (batches(history[-1]), batches(seen, schema=PAIR_RESULTS))
     assert warehouse.compare(run, a_candidate(run).reads, *about) == {}
