@@ -1,0 +1,226 @@
+"""Groups and keepers of photographs and their edits, by looks alone: what is kept, and is it right?
+
+    python -m idedup_tasks.benchmarks.keepers --photos FOLDER --output keepers.csv
+
+Each photograph is edited in `WAYS`, and arrives somewhere among its copies. All pairs of one
+photograph are looked at, and as many images of others beside it; what was seen is grouped, and the
+keeper chosen, by the functions of the group stage. Nothing is retrieved: what the descriptor would
+not have proposed is looked at here as well. Prints how many groups keep their photograph, which
+images are kept instead, and how right the groups are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+
+from idedup_tasks.benchmarks.datasets import SUFFIXES, evenly
+from idedup_tasks.lake.tables import LOOK
+from idedup_tasks.settings import Limits
+from idedup_tasks.verification import Look, look, open_picture, verifier_version
+
+Way = Callable[[Image.Image, Image.Image, np.random.Generator], Image.Image]
+PHOTO_SIDE = 1024
+
+
+def _resized(factor: float) -> Way:
+    def way(image: Image.Image, _: Image.Image, __: np.random.Generator) -> Image.Image:
+        size = round(image.width * factor), round(image.height * factor)
+        return image.resize(size, Image.Resampling.BICUBIC)
+
+    return way
+
+
+def _crop(share: float) -> Way:
+    """A window of the photograph's proportions with that share of its area."""
+
+    def way(image: Image.Image, _: Image.Image, rng: np.random.Generator) -> Image.Image:
+        wide, high = (round(side * share**0.5) for side in image.size)
+        left = int(rng.integers(0, image.width - wide + 1))
+        top = int(rng.integers(0, image.height - high + 1))
+        return image.crop((left, top, left + wide, top + high))
+
+    return way
+
+
+def _framed(colour: str) -> Way:
+    def way(image: Image.Image, _: Image.Image, __: np.random.Generator) -> Image.Image:
+        return ImageOps.expand(image, max(4, image.width // 16), colour)
+
+    return way
+
+
+def _screenshot(image: Image.Image, _: Image.Image, __: np.random.Generator) -> Image.Image:
+    """Shown smaller by a phone: bars with text above and below, black around."""
+    shown = image.resize((image.width * 3 // 4, image.height * 3 // 4))
+    bar = max(16, shown.height // 8)
+    frame = Image.new("RGB", (shown.width, shown.height + 4 * bar), "black")
+    frame.paste(shown, (0, 2 * bar))
+    draw = ImageDraw.Draw(frame)
+    draw.rectangle((0, 0, frame.width, bar), (32, 33, 36))
+    font = ImageFont.load_default(bar * 0.6)
+    draw.text((bar, bar * 0.1), "12:41   album", "white", font)
+    draw.text((bar, frame.height - 1.2 * bar), "128 likes · share", (200, 200, 200), font)
+    return frame
+
+
+def _text(image: Image.Image, _: Image.Image, rng: np.random.Generator) -> Image.Image:
+    copy = image.copy()
+    font = ImageFont.load_default(image.height * 0.1)
+    at = image.width * 0.05, image.height * float(rng.choice([0.05, 0.8]))
+    ImageDraw.Draw(copy).text(at, "ONE DAY ALL THIS", "white", font, stroke_width=2,
+                              stroke_fill="black")
+    return copy
+
+
+def _logo(image: Image.Image, _: Image.Image, __: np.random.Generator) -> Image.Image:
+    copy = image.copy()
+    side = min(image.size) // 6
+    right, low = image.width - side // 4, image.height - side // 4
+    draw = ImageDraw.Draw(copy)
+    draw.ellipse((right - side, low - side, right, low), (210, 30, 60))
+    draw.text((right - 0.75 * side, low - 0.8 * side), "K", "white", ImageFont.load_default(side / 2))
+    return copy
+
+
+def _noise(image: Image.Image, _: Image.Image, rng: np.random.Generator) -> Image.Image:
+    pixels = np.asarray(image, np.float32)
+    pixels = pixels + 20 * rng.standard_normal(pixels.shape, np.float32)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def _pasted(image: Image.Image, other: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """On an unrelated photograph, as half of its width and height."""
+    ground = other.resize((image.width * 3 // 2, image.height * 3 // 2))
+    small = image.resize((image.width * 4 // 5, image.height * 4 // 5))
+    left = int(rng.integers(0, ground.width - small.width))
+    ground.paste(small, (left, int(rng.integers(0, ground.height - small.height))))
+    return ground
+
+
+def _cast(image: Image.Image, _: Image.Image, __: np.random.Generator) -> Image.Image:
+    pixels = np.asarray(image, np.float32) * np.array([1.15, 1.0, 0.8], np.float32)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def _as_it_is(image: Image.Image, _: Image.Image, __: np.random.Generator) -> Image.Image:
+    return image
+
+
+# What is done, and how it is stored: PNG, or JPEG of this quality.
+WAYS: dict[str, tuple[Way, int | None]] = {
+    "half": (_resized(0.5), 90),
+    "double": (_resized(2), 90),
+    "JPEG 30": (_as_it_is, 30),
+    "JPEG 60": (_as_it_is, 60),
+    "crop 60 %": (_crop(0.6), 90),
+    "crop 80 %": (_crop(0.8), 90),
+    "border white": (_framed("white"), 90),
+    "border black": (_framed("black"), 90),
+    "screenshot": (_screenshot, 90),
+    "text": (_text, 90),
+    "logo": (_logo, 90),
+    "blur": (lambda i, *_: i.filter(ImageFilter.GaussianBlur(i.width * 0.004)), 90),
+    "noise": (_noise, 90),
+    "brightness": (lambda i, *_: ImageEnhance.Brightness(i).enhance(1.3), 90),
+    "contrast": (lambda i, *_: ImageEnhance.Contrast(i).enhance(1.4), 90),
+    "grey": (lambda i, *_: ImageOps.grayscale(i).convert("RGB"), 90),
+    "quarter turn": (lambda i, *_: i.transpose(Image.Transpose.ROTATE_90), 90),
+    "mirror": (lambda i, *_: ImageOps.mirror(i), 90),
+    "rotation 3°": (lambda i, *_: i.rotate(3, Image.Resampling.BICUBIC), 90),
+    "pasted": (_pasted, 90),
+    "PNG": (_as_it_is, None),
+    "colour cast": (_cast, 90),
+}
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Photographs and their edits, image by image in the order in which they arrive.
+
+    photo: int64 (n,), which photograph it is, or was made from. kind: (n,) ORIGINAL or a way.
+    content: the bytes of its file.
+    """
+
+    photo: np.ndarray
+    kind: np.ndarray
+    content: list[bytes]
+
+
+def edited(photos: Sequence[Image.Image], seed: int = 0) -> Edited:
+    """Each photograph, with a file of its own, and its edits, in an order drawn for all."""
+    images: list[tuple[int, str, bytes]] = []
+    for row, photo in enumerate(photos):
+        images.append((row, ORIGINAL, _stored(photo, 95)))
+        # The edits are of what the file shows.
+        with Image.open(io.BytesIO(images[-1][2])) as file:
+            photo = file.convert("RGB")
+        rng = np.random.default_rng([seed, row])
+        other = photos[(row + 1) % len(photos)]
+        for kind, (way, quality) in WAYS.items():
+            images.append((row, kind, _stored(way(photo, other, rng), quality)))
+    order = np.random.default_rng(seed).permutation(len(images))
+    photo_of, kinds, contents = zip(*(images[i] for i in order), strict=True)
+    return Edited(np.array(photo_of), np.array(kinds), list(contents))
+
+
+def _stored(image: Image.Image, quality: int | None) -> bytes:
+    stream = io.BytesIO()
+    if quality is None:
+        image.save(stream, "PNG")
+    else:
+        image.save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def proposed(photo: np.ndarray, others: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) rows each: all pairs of one photograph, and `others` of each image with any others."""
+    n = len(photo)
+    first, second = np.triu_indices(n, 1)
+    same = photo[first] == photo[second]
+    rng = np.random.default_rng(seed)
+    a, b = np.repeat(np.arange(n), others), rng.integers(0, n, n * others)
+    apart = photo[a] != photo[b]
+    pairs = np.concatenate(
+        [np.stack([first[same], second[same]], axis=1), np.sort(np.stack([a, b], axis=1)[apart])]
+    )
+    pairs = np.unique(pairs, axis=0)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def look_at(images: Edited, first: np.ndarray, second: np.ndarray) -> pa.Table:
+    """What the first of each pair is to the second; columns of `lake.LOOK`."""
+    limits = Limits.model_validate({})
+    pictures = [open_picture(content, limits) for content in images.content]
+    looks = []
+    for done, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        looks.append(_row(look(pictures[a], pictures[b])))
+        if done % 500 == 0:
+            print(f"looking: {done:,} of {len(first):,}", flush=True)
+    return pa.Table.from_pylist(looks, pa.schema(LOOK))
+
+
+def _row(seen: Look) -> dict[str, object]:
+    return {
+        "relation": seen.relation,
+        "score": seen.score,
+        "overlap_a": seen.overlap_a,
+        "overlap_b": seen.overlap_b,
+        "changed": seen.changed,
+        "place": None,
+        "blur": seen.evidence.agreement.blur,
+        "transform": seen.transform.ravel().tolist(),
+        "way": seen.evidence.way,
+    }
