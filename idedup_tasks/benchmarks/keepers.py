@@ -18,6 +18,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-from idedup_tasks.benchmarks.datasets import SUFFIXES, evenly
-from idedup_tasks.lake.tables import LOOK
-from idedup_tasks.settings import Limits
+from idedup_tasks.benchmarks.datasets import SUFFIXES, BenchmarkError, evenly, read_photo
+from idedup_tasks.benchmarks.measures import grouping_quality
+from idedup_tasks.images import read_image
+from idedup_tasks.lake import LOOK
+from idedup_tasks.settings import Collection, Grouping, KeeperCriterion, Limits
+from idedup_tasks.stages.group.keepers import Facts
+from idedup_tasks.stages.group.seen import Seen
+from idedup_tasks.stages.group.settling import sentences, settle
 from idedup_tasks.verification import Look, look, open_picture, verifier_version
 
 Way = Callable[[Image.Image, Image.Image, np.random.Generator], Image.Image]
@@ -159,8 +165,14 @@ class Edited:
     content: list[bytes]
 
 
-def edited(photos: Sequence[Image.Image], seed: int = 0) -> Edited:
-    """Each photograph, with a file of its own, and its edits, in an order drawn for all."""
+def edited(
+    photos: Sequence[Image.Image], grounds: Sequence[Image.Image], seed: int = 0
+) -> Edited:
+    """Each photograph, with a file of its own, and its edits, in an order drawn for all.
+
+    Args:
+        grounds: as many others, which some are pasted on, and which show up nowhere else.
+    """
     images: list[tuple[int, str, bytes]] = []
     for row, photo in enumerate(photos):
         images.append((row, ORIGINAL, _stored(photo, 95)))
@@ -168,9 +180,8 @@ def edited(photos: Sequence[Image.Image], seed: int = 0) -> Edited:
         with Image.open(io.BytesIO(images[-1][2])) as file:
             photo = file.convert("RGB")
         rng = np.random.default_rng([seed, row])
-        other = photos[(row + 1) % len(photos)]
         for kind, (way, quality) in WAYS.items():
-            images.append((row, kind, _stored(way(photo, other, rng), quality)))
+            images.append((row, kind, _stored(way(photo, grounds[row], rng), quality)))
     order = np.random.default_rng(seed).permutation(len(images))
     photo_of, kinds, contents = zip(*(images[i] for i in order), strict=True)
     return Edited(np.array(photo_of), np.array(kinds), list(contents))
@@ -203,12 +214,15 @@ def proposed(photo: np.ndarray, others: int, seed: int = 0) -> tuple[np.ndarray,
 def look_at(images: Edited, first: np.ndarray, second: np.ndarray) -> pa.Table:
     """What the first of each pair is to the second; columns of `lake.LOOK`."""
     limits = Limits.model_validate({})
-    pictures = [open_picture(content, limits) for content in images.content]
+    pictures = {
+        i: open_picture(images.content[i], limits)
+        for i in np.unique(np.concatenate([first, second])).tolist()
+    }
     looks = []
     for done, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
         looks.append(_row(look(pictures[a], pictures[b])))
-        if done % 500 == 0:
-            print(f"looking: {done:,} of {len(first):,}", flush=True)
+        if done % 500 == 499:
+            print(f"looking: {done + 1:,} of {len(first):,}", flush=True)
     return pa.Table.from_pylist(looks, pa.schema(LOOK))
 
 
@@ -224,3 +238,127 @@ def _row(seen: Look) -> dict[str, object]:
         "transform": seen.transform.ravel().tolist(),
         "way": seen.evidence.way,
     }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the images, in their order.
+
+    keeper: int64 (n,), the keeper of each one's group, -1 of an image alone. why: (n,) sentences.
+    """
+
+    keeper: np.ndarray
+    why: list[str]
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.where(self.keeper >= 0, self.keeper, np.arange(len(self.keeper)))
+
+
+def group(
+    images: Edited,
+    first: np.ndarray,
+    second: np.ndarray,
+    looks: pa.Table,
+    settings: Grouping,
+    policy: Sequence[KeeperCriterion],
+) -> Outcome:
+    """Group the images by what was seen of them, as the group stage does."""
+    ask = partial(look_at, images)
+    seen = Seen(len(images.content), first, second, looks, ask)
+    facts = facts_of(images)
+    settled = settle(seen, facts, policy, settings)
+    return Outcome(settled.keeper, sentences(settled, seen, facts, policy))
+
+
+def facts_of(images: Edited) -> Facts:
+    """What the keeper policy knows of the images: none has EXIF, for that would tell."""
+    read = [read_image(content) for content in images.content]
+    n = len(read)
+    return Facts(
+        width=np.array([facts.width for facts in read]),
+        height=np.array([facts.height for facts in read]),
+        detail=np.array([facts.detail for facts in read]),
+        bytes=np.array([facts.bytes for facts in read]),
+        exif_fields=np.zeros(n, np.int64),
+        format=np.array([facts.format for facts in read]),
+        path=np.zeros(n, np.int64),
+        earliest=np.arange(n),
+        image_id=np.array([hashlib.md5(content).hexdigest() for content in images.content]),
+    )
+
+
+def report(images: Edited, found: Outcome) -> Iterator[str]:
+    """The lines of the table."""
+    original = np.full(int(images.photo.max()) + 1, -1)
+    originals = np.flatnonzero(images.kind == ORIGINAL)
+    original[images.photo[originals]] = originals
+    kept = found.keeper[originals] == originals
+    precision, recall, f1 = grouping_quality(found.labels, images.photo)
+    members = np.flatnonzero(found.keeper >= 0)
+    wrong = int((images.photo[members] != images.photo[found.keeper[members]]).sum())
+    yield f"{len(originals):,} photographs, {len(WAYS)} edits each; {verifier_version()}"
+    yield f"the original is the keeper: {kept.sum():,} of {len(originals):,} ({kept.mean():.1%})"
+    yield f"groups: precision {precision:.4f}, recall {recall:.4f}, F1 {f1:.4f}"
+    yield f"members of another photograph's group: {wrong}"
+    instead = Counter(
+        "alone" if keeper < 0 else str(images.kind[keeper])
+        for keeper in found.keeper[originals[~kept]].tolist()
+    )
+    for kind, count in instead.most_common():
+        yield f"  kept instead: {kind:<14} {count:>4}"
+    yield f"  {'edit':<14} {'in the group of its original':>30}"
+    for kind in WAYS:
+        rows = np.flatnonzero(images.kind == kind)
+        its = original[images.photo[rows]]
+        together = found.labels[rows] == found.labels[its]
+        yield f"  {kind:<14} {together.sum():>25} of {len(rows):>3}"
+
+
+def _open(folder: Path, count: int) -> list[Image.Image]:
+    """Twice as many photographs: each other one is a ground."""
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+    if len(files) < 4:
+        raise BenchmarkError(f"{folder} holds {len(files)} photographs: expected four or more")
+    photos = []
+    for file in evenly(files, 2 * count):
+        photo = read_photo(file)
+        photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+        photos.append(photo)
+    return photos
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
+    parser.add_argument("--limit", type=int, default=30, help="so many of them, evenly chosen")
+    parser.add_argument("--others", type=int, default=3, help="unrelated images looked at with each")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--looks", type=Path, help="Parquet file to keep looks in, and take from")
+    parser.add_argument("--output", type=Path, help="CSV file with a row for each image")
+    given = parser.parse_args()
+    photos = _open(given.photos, given.limit)
+    even = len(photos) // 2 * 2
+    images = edited(photos[:even:2], photos[1:even:2], given.seed)
+    first, second = proposed(images.photo, given.others, given.seed)
+    if given.looks is not None and given.looks.is_file():
+        looks = pq.read_table(given.looks)
+    else:
+        looks = look_at(images, first, second)
+        if given.looks is not None:
+            pq.write_table(looks, given.looks)
+    collection = Collection(name="keepers", source="/")
+    found = group(images, first, second, looks, collection.grouping, collection.keeper)
+    for line in report(images, found):
+        print(line)
+    if given.output is not None:
+        with given.output.open("w", newline="", encoding="utf-8") as stream:
+            rows = csv.writer(stream)
+            rows.writerow(("photo", "kind", "kept_photo", "kept_kind", "why"))
+            for i, keeper in enumerate(found.keeper.tolist()):
+                kept = ("", "") if keeper < 0 else (images.photo[keeper], images.kind[keeper])
+                rows.writerow((images.photo[i], images.kind[i], *kept, found.why[i]))
+
+
+if __name__ == "__main__":
+    main()

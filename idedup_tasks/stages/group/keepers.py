@@ -195,18 +195,19 @@ def _formats(group: np.ndarray, facts: Facts) -> np.ndarray:
     ranks = np.array([FORMAT_RANK.get(str(name).upper(), worst) for name in names] or [0])
     found = ranks[inverse.ravel()] if len(names) else np.zeros(0, np.int64)
     lossless, lossy = np.isin(found, list(_LOSSLESS)), np.isin(found, list(_LOSSY))
-    # Equal pixels have equal detail; a lossy copy's differs in its last digits.
     members = np.flatnonzero((group >= 0) & (lossless | lossy))
-    keys = np.stack(
-        [group[members], facts.width[members], facts.height[members], facts.detail[members]], axis=1
-    ).astype(np.float64)
     if not len(members):
         return found
-    _, same = np.unique(keys, axis=0, return_inverse=True)
-    same = same.ravel()
-    source = np.full(int(same.max()) + 1, worst)
-    np.minimum.at(source, same, np.where(lossy[members], found[members], worst))
-    decoded = lossless[members] & (source[same] < worst)
+    sizes = np.stack([group[members], facts.width[members], facts.height[members]], axis=1)
+    _, size = np.unique(sizes, axis=0, return_inverse=True)
+    # Equal pixels have equal detail; a lossy copy's differs in its last digits. And what a camera
+    # has described in a lossy file was not lossless before.
+    size, fields = size.ravel(), facts.exif_fields[members]
+    exact = np.stack([size, facts.detail[members].round(9)], axis=1)
+    _, same = np.unique(exact, axis=0, return_inverse=True)
+    source = lossy[members]
+    decoded = lossless[members] & np.isin(same.ravel(), same.ravel()[source])
+    decoded |= lossless[members] & (fields == 0) & np.isin(size, size[source & (fields > 0)])
     result = found.copy()
     result[members[decoded]] = worst
     return result

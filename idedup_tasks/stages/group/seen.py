@@ -101,6 +101,10 @@ class Seen:
         own = np.where(is_first, self.overlap_first[rows], self.overlap_second[rows])
         return own, np.where(is_first, self.overlap_second[rows], self.overlap_first[rows])
 
+    def place_in(self, row: int, content: int) -> str | None:
+        """Where most of what differs is in one of the two; None where that is not known."""
+        return self.places[self.place[row]] if self.first[row] == content else None
+
     def within(self, members: np.ndarray) -> np.ndarray:
         """Rows of pairs both of which are among some contents, (n,) bool."""
         return np.flatnonzero(members[self.first] & members[self.second])

@@ -19,7 +19,14 @@ import numpy as np
 
 from idedup_tasks.settings import Grouping, KeeperCriterion
 from idedup_tasks.stages.group.cutting import components, cut_matrix, cut_stars, members_of
-from idedup_tasks.stages.group.keepers import Facts, Ranks, keepers, rank
+from idedup_tasks.stages.group.keepers import (
+    Facts,
+    Ranks,
+    keepers,
+    rank,
+    why_kept,
+    why_member,
+)
 from idedup_tasks.stages.group.seen import Seen
 
 PASSES = 4
@@ -144,3 +151,33 @@ def _settle(
         before = np.where(unsettled >= 0, chosen, -1)
         changes += 1
     return gone
+
+
+def sentences(
+    settled: Settled, seen: Seen, facts: Facts, policy: Sequence[KeeperCriterion]
+) -> list[str]:
+    """(n,) why each member belongs to its group, and why its keeper is kept; "" of others."""
+    said = [""] * seen.n
+    ranks, keeper = settled.ranks, settled.keeper
+    order = ranks.order
+    starts = np.flatnonzero(np.diff(keeper[order], prepend=-1))
+    for members in np.split(order, starts[1:]) if len(order) else ():
+        kept = int(keeper[members[0]])
+        # A group too large for another choice keeps the centre of its star.
+        chosen = kept == members[0]
+        said[kept] = why_kept(members, ranks, facts, policy) if chosen else "tied to all the others"
+    member = np.flatnonzero(settled.look >= 0)
+    rows = settled.look[member]
+    overlap, keeper_overlap = seen.overlaps(rows, member)
+    detail = facts.detail[member] / np.maximum(facts.detail[keeper[member]], 1e-9)
+    for i, row in enumerate(rows.tolist()):
+        said[member[i]] = why_member(
+            int(seen.relation[row]),
+            float(overlap[i]),
+            float(keeper_overlap[i]),
+            float(seen.changed[row]),
+            seen.place_in(row, int(member[i])),
+            float(detail[i]),
+            bool(ranks.doubtful[member[i]] and ranks.doubtful[keeper[member[i]]]),
+        )
+    return said
