@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from idedup_tasks.verification.geometry import inverse, shares_to_pixels
+from idedup_tasks.verification.geometry import inverse, place, shares_to_pixels
 
 Array = np.ndarray[Any, Any]
 
@@ -71,7 +71,8 @@ class Agreement:
     large. unlike: share of the structured area whose structure does not correlate, in windows of
     some 16 pixels: what was put over a copy, or most of another shot. blur: deviation in pixels of
     the blur that the first (negative) or second picture (positive) needed to become as soft as the
-    other. noise, contrast: levels. side: short side of the grid.
+    other. noise, contrast: levels. side: short side of the grid. place: where on the grid most of
+    what disagrees lies, see `geometry.place`.
     """
 
     changed: float
@@ -85,6 +86,7 @@ class Agreement:
     noise: float
     contrast: float
     side: int
+    place: str = ""
 
 
 NOTHING = Agreement(1.0, 1e6, 0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0)
@@ -222,6 +224,7 @@ def _compared(a: Array, b: Array, mask: Array, blur: float, page: bool) -> tuple
             noise=noise,
             contrast=min(float(p[::2, ::2][inside[::2, ::2]].std()) for p in (a, b)),
             side=min(a.shape),
+            place=place(shown),
         ),
         shown * 255,
     )

@@ -51,6 +51,7 @@ class Evidence:
     way: "frames" if the frames register, "features" if local features agree on a transform, "none".
     transform: a to b, in shares, rounded. inliers, matches: of the local features, 0 where they
     were not asked. agreement: of the pixels.
+    agreement.place: in what both show, as the first picture lies.
     seam_a, seam_b: of the border of a, as far as it lies within b, the share along which a straight
     edge or a flat surround runs, 0 to 1; and of b within a. frame_correlation: of the coarse
     frames.
@@ -89,7 +90,11 @@ class Evidence:
             overlap_b=self.overlap_a,
             seam_a=self.seam_b,
             seam_b=self.seam_a,
-            agreement=replace(agreed, blur=-agreed.blur),
+            agreement=replace(
+                agreed,
+                blur=0.0 - agreed.blur,
+                place=geometry.turned_place(agreed.place, self.transform),
+            ),
         )
 
 
@@ -240,6 +245,9 @@ def _compared(
     if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
         transform, pair = _finer(a.fine, b.fine, transform, pair)
         seen, _ = agreement(pair, page)
+    if pair.swapped:
+        there = geometry.turned_place(seen.place, geometry.inverse(transform))
+        seen = replace(seen, place=there)
     overlap_a, overlap_b = geometry.overlap(transform)
     seam_a = seam_b = 0.0
     if seen.changed < _REGISTERED and min(overlap_a, overlap_b) < _WHOLE:
