@@ -34,7 +34,7 @@ from idedup_tasks.settings import Collection, Grouping, KeeperCriterion, Limits
 from idedup_tasks.stages.group.keepers import Facts
 from idedup_tasks.stages.group.seen import Seen
 from idedup_tasks.stages.group.settling import sentences, settle
-from idedup_tasks.verification import Look, look, open_picture, verifier_version
+from idedup_tasks.verification import look, open_picture, verifier_version
 
 Way = Callable[[Image.Image, Image.Image, np.random.Generator], Image.Image]
 PHOTO_SIDE = 1024
@@ -85,8 +85,9 @@ def _text(image: Image.Image, _: Image.Image, rng: np.random.Generator) -> Image
     copy = image.copy()
     font = ImageFont.load_default(image.height * 0.1)
     at = image.width * 0.05, image.height * float(rng.choice([0.05, 0.8]))
-    ImageDraw.Draw(copy).text(at, "ONE DAY ALL THIS", "white", font, stroke_width=2,
-                              stroke_fill="black")
+    ImageDraw.Draw(copy).text(
+        at, "ONE DAY ALL THIS", "white", font, stroke_width=2, stroke_fill="black"
+    )
     return copy
 
 
@@ -96,7 +97,9 @@ def _logo(image: Image.Image, _: Image.Image, __: np.random.Generator) -> Image.
     right, low = image.width - side // 4, image.height - side // 4
     draw = ImageDraw.Draw(copy)
     draw.ellipse((right - side, low - side, right, low), (210, 30, 60))
-    draw.text((right - 0.75 * side, low - 0.8 * side), "K", "white", ImageFont.load_default(side / 2))
+    draw.text(
+        (right - 0.75 * side, low - 0.8 * side), "K", "white", ImageFont.load_default(side / 2)
+    )
     return copy
 
 
@@ -165,9 +168,7 @@ class Edited:
     content: list[bytes]
 
 
-def edited(
-    photos: Sequence[Image.Image], grounds: Sequence[Image.Image], seed: int = 0
-) -> Edited:
+def edited(photos: Sequence[Image.Image], grounds: Sequence[Image.Image], seed: int = 0) -> Edited:
     """Each photograph, with a file of its own, and its edits, in an order drawn for all.
 
     Args:
@@ -220,24 +221,10 @@ def look_at(images: Edited, first: np.ndarray, second: np.ndarray) -> pa.Table:
     }
     looks = []
     for done, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
-        looks.append(_row(look(pictures[a], pictures[b])))
+        looks.append(look(pictures[a], pictures[b]).row())
         if done % 500 == 499:
             print(f"looking: {done + 1:,} of {len(first):,}", flush=True)
     return pa.Table.from_pylist(looks, pa.schema(LOOK))
-
-
-def _row(seen: Look) -> dict[str, object]:
-    return {
-        "relation": seen.relation,
-        "score": seen.score,
-        "overlap_a": seen.overlap_a,
-        "overlap_b": seen.overlap_b,
-        "changed": seen.changed,
-        "place": None,
-        "blur": seen.evidence.agreement.blur,
-        "transform": seen.transform.ravel().tolist(),
-        "way": seen.evidence.way,
-    }
 
 
 @dataclass(frozen=True)
@@ -332,7 +319,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--limit", type=int, default=30, help="so many of them, evenly chosen")
-    parser.add_argument("--others", type=int, default=3, help="unrelated images looked at with each")
+    parser.add_argument(
+        "--others", type=int, default=3, help="unrelated images looked at with each"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--looks", type=Path, help="Parquet file to keep looks in, and take from")
     parser.add_argument("--output", type=Path, help="CSV file with a row for each image")

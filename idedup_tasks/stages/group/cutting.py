@@ -82,14 +82,11 @@ def _parts_of_one_whole(
     k = len(members)
     boxes: dict[int, dict[int, np.ndarray]] = {}  # whole -> part -> left, top, right, bottom
     parts = tied & np.isin(seen.relation[rows], (CROP, INSIDE))
-    for x, y, row in zip(a[parts], b[parts], rows[parts], strict=True):
-        part, whole = (x, y) if seen.overlap_first[row] >= seen.overlap_second[row] else (y, x)
-        transform = seen.transform[row].reshape(3, 3)
-        if part != x:
-            if abs(np.linalg.det(transform)) < 1e-9:
-                continue
-            transform = np.linalg.inv(transform)
-        boxes.setdefault(int(whole), {})[int(part)] = _box(transform)
+    first_is_part = seen.overlap_first[rows] >= seen.overlap_second[rows]
+    part, whole = np.where(first_is_part, a, b)[parts], np.where(first_is_part, b, a)[parts]
+    transforms = seen.said(rows[parts], members[part])["transform"].to_pylist()
+    for x, y, transform in zip(part.tolist(), whole.tolist(), transforms, strict=True):
+        boxes.setdefault(y, {})[x] = _box(np.array(transform).reshape(3, 3))
     loose = np.zeros((k, k), bool)
     loose[a[~tied], b[~tied]] = True
     weaker = similar.copy()
@@ -170,9 +167,7 @@ def cut_stars(members: np.ndarray, order: np.ndarray, seen: Seen, ask: bool) -> 
     return centre[members]
 
 
-def _stars(
-    order: np.ndarray, a: np.ndarray, b: np.ndarray, rank: np.ndarray, n: int
-) -> np.ndarray:
+def _stars(order: np.ndarray, a: np.ndarray, b: np.ndarray, rank: np.ndarray, n: int) -> np.ndarray:
     """(n,) int64: each one's centre; who is free in order of rank takes its free neighbours."""
     ends, others = np.concatenate([a, b]), np.concatenate([b, a])
     by_end = np.argsort(ends, kind="stable")

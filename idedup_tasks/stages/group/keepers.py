@@ -19,13 +19,14 @@ path        by `preferred_paths`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from idedup_tasks.settings import KeeperCriterion
-from idedup_tasks.stages.group.seen import ALIKE, CROP, EDITED, EXACT, INSIDE, SAME, Seen
+from idedup_tasks.stages.group.seen import ALIKE, CROP, EDITED, INSIDE, Seen
 
 # Of the same picture in two formats the earlier here is the better original: what a camera wrote,
 # then lossless, then lossy by how little is usually lost.
@@ -87,9 +88,7 @@ def path_ranks(keys: Sequence[str], preferred_paths: Sequence[str]) -> np.ndarra
     return np.array([rank(key) for key in keys], np.int64)
 
 
-def rank(
-    group: np.ndarray, seen: Seen, facts: Facts, policy: Sequence[KeeperCriterion]
-) -> Ranks:
+def rank(group: np.ndarray, seen: Seen, facts: Facts, policy: Sequence[KeeperCriterion]) -> Ranks:
     """Rank the members of groups.
 
     Args:
@@ -267,38 +266,30 @@ def _better(criterion: str, keeper: int, second: int, facts: Facts) -> str:
     return "in a preferred path" if criterion == "path" else ""
 
 
-def why_member(
-    relation: int,
-    overlap: float,
-    keeper_overlap: float,
-    changed: float,
-    place: str | None,
-    detail: float,
-    doubtful: bool,
-) -> str:
+def why_member(look: Mapping[str, Any], detail: float, doubtful: bool) -> str:
     """What a member is to its keeper.
 
     Args:
-        relation: its number. overlap: share of the member that lies on the keeper; keeper_overlap:
-            of the keeper that lies on the member. changed: share that differs, place: where.
-        detail: times the keeper's. doubtful: whether the keeper may be the edited one.
+        look: columns of `lake.LOOK`, of the member to the keeper.
+        detail: times the keeper's. doubtful: whether the keeper may as well be the edited one.
     """
-    if relation == EXACT:
+    relation, overlap, keeper_overlap = look["relation"], look["overlap_a"], look["overlap_b"]
+    if relation == "exact":
         return "the same bytes"
-    if relation == SAME:
+    if relation == "same":
         less = "" if 0.8 < detail < 1.25 else f", {times_of(detail)} times the detail"
         return f"the same picture{less}"
-    if relation == CROP:
+    if relation == "crop":
         if overlap >= keeper_overlap:
             return f"a crop: shows {percent(keeper_overlap)} of the keeper"
         return f"the whole: the keeper is a crop, {percent(overlap)} of it"
-    if relation == INSIDE:
+    if relation == "inside":
         if overlap < keeper_overlap:
             return f"a screenshot or frame around it: the keeper is {percent(overlap)} of it"
         return f"a part that was enlarged: shows {percent(keeper_overlap)} of the keeper"
-    where = f", {place}" if place else ""
+    where = f", {look['place']}" if look["place"] else ""
     who = "this or the keeper is edited" if doubtful else "edited"
-    return f"{who}: {percent(changed)} differs{where}"
+    return f"{who}: {percent(look['changed'])} differs{where}"
 
 
 def percent(share: float) -> str:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from idedup_tasks.lake import LOOK
 from idedup_tasks.settings import RELATIONS
+from idedup_tasks.verification import turned_row
 
 # By their number; what is less than `LINKED` ties two contents to each other.
 WORDS = (*RELATIONS, "alike", "different", "undecided")
@@ -21,17 +22,14 @@ NOT_SEEN = len(WORDS)
 # which says what the first content of the pair is to the second. `looking.Looks.at` is one.
 Ask = Callable[[np.ndarray, np.ndarray], pa.Table]
 
-_TURNED = {"overlap_a": "overlap_b", "overlap_b": "overlap_a"}
-
 
 class Seen:
     """Looks at pairs of n contents, which have positions in order of (arrived_at, key).
 
     A pair is a row, whose first position is the smaller. `first`, `second`: (m,) int64.
     `relation`: (m,) int8, numbers in `WORDS`. `score`, `overlap_first`, `overlap_second` (share of
-    the area of each that lies on the other), `changed`, `blur` (over 0: the second is the sharper):
-    (m,) float64. `transform`: (m, 9) float64, of the first to the second. `place`: (m,) int16,
-    numbers in `places`, where most of what differs is in the first.
+    the area of each that lies on the other), `blur` (over 0: the second is the sharper): (m,)
+    float64. `said` has the rest, from the side of either.
 
     Args:
         first, second: (m,) positions, in either order, each pair once.
@@ -44,13 +42,11 @@ class Seen:
     ) -> None:
         self.n, self._ask = n, ask
         self.asked = 0
-        self.places: list[str | None] = [None]
         self.first = self.second = np.empty(0, np.int64)
         self.relation = np.empty(0, np.int8)
-        self.place = np.empty(0, np.int16)
-        empty = np.empty(0)
-        self.score = self.overlap_first = self.overlap_second = self.changed = self.blur = empty
-        self.transform = np.empty((0, 9))
+        self.score = self.overlap_first = self.overlap_second = self.blur = np.empty(0)
+        self._looks = no_looks()
+        self._of = np.empty(0, np.int64)  # the content that a row of `_looks` speaks of
         self._add(first, second, looks)
         # What was known, and what was asked since: sorted keys, and the rows that they are of.
         nothing = np.empty(0, np.int64)
@@ -94,16 +90,17 @@ class Seen:
         tied[known] = self.relation[rows[known]] < LINKED
         return tied
 
-    def overlaps(self, rows: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(m,) each: the share of the area of one of the two that lies on the other, and of that
-        other's area that lies on it."""
-        is_first = self.first[rows] == of
-        own = np.where(is_first, self.overlap_first[rows], self.overlap_second[rows])
-        return own, np.where(is_first, self.overlap_second[rows], self.overlap_first[rows])
-
-    def place_in(self, row: int, content: int) -> str | None:
-        """Where most of what differs is in one of the two; None where that is not known."""
-        return self.places[self.place[row]] if self.first[row] == content else None
+    def said(self, rows: np.ndarray, of: np.ndarray) -> pa.Table:
+        """Columns of `lake.LOOK`: what (m,) contents, each one of the pair, are to the other."""
+        looks = self._looks.take(pa.array(rows))
+        turned = np.flatnonzero(self._of[rows] != of)
+        if not len(turned):
+            return looks
+        others = [turned_row(row) for row in looks.take(pa.array(turned)).to_pylist()]
+        place = np.arange(len(rows))
+        place[turned] = len(rows) + np.arange(len(turned))
+        both = pa.concat_tables([looks, pa.Table.from_pylist(others, looks.schema)])
+        return both.take(pa.array(place))
 
     def within(self, members: np.ndarray) -> np.ndarray:
         """Rows of pairs both of which are among some contents, (n,) bool."""
@@ -116,58 +113,27 @@ class Seen:
         return keys[order], order + start
 
     def _add(self, first: np.ndarray, second: np.ndarray, looks: pa.Table) -> None:
+        order = np.lexsort((np.maximum(first, second), np.minimum(first, second)))
+        first, second, looks = first[order], second[order], looks.take(pa.array(order))
         turned = first > second
-        low, high = np.minimum(first, second), np.maximum(first, second)
-        order = np.lexsort((high, low))
-        looks = looks.take(pa.array(order))
-        turned = turned[order]
-
-        def column(name: str) -> np.ndarray:
-            values = looks[name].to_numpy().astype(np.float64)
-            if name in _TURNED:
-                values = np.where(turned, looks[_TURNED[name]].to_numpy(), values)
-            return values
-
-        words = pc.index_in(looks["relation"], pa.array(WORDS)).to_numpy().astype(np.int8)
-        flat = pc.list_flatten(looks["transform"]).to_numpy().astype(np.float64)
-        transform = flat.reshape(-1, 9).copy()
-        transform[turned] = inverse(transform[turned])
-        blur = column("blur")
-        for name, new in (
-            ("first", low[order].astype(np.int64)),
-            ("second", high[order].astype(np.int64)),
-            ("relation", words),
-            ("score", column("score")),
-            ("overlap_first", column("overlap_a")),
-            ("overlap_second", column("overlap_b")),
-            ("changed", column("changed")),
-            ("blur", np.where(turned, -blur, blur)),
-            ("transform", transform),
-            ("place", self._places(looks["place"], turned)),
-        ):
-            setattr(self, name, np.concatenate([getattr(self, name), new]))
-
-    def _places(self, said: pa.ChunkedArray, turned: np.ndarray) -> np.ndarray:
-        """Numbers of places; one in the second picture is not where it is in the first."""
-        for place in pc.unique(said).to_pylist():
-            if place not in self.places:
-                self.places.append(place)
-        number = {place: i for i, place in enumerate(self.places)}
-        found = np.array([number[place] for place in said.to_pylist()], np.int16)
-        return np.where(turned, np.int16(0), found)
+        words = pc.index_in(looks["relation"], pa.array(WORDS)).to_numpy()
+        overlaps = looks["overlap_a"].to_numpy(), looks["overlap_b"].to_numpy()
+        blur = looks["blur"].to_numpy()
+        new = {
+            "first": np.minimum(first, second).astype(np.int64),
+            "second": np.maximum(first, second).astype(np.int64),
+            "relation": words.astype(np.int8),
+            "score": looks["score"].to_numpy(),
+            "overlap_first": np.where(turned, overlaps[1], overlaps[0]),
+            "overlap_second": np.where(turned, overlaps[0], overlaps[1]),
+            "blur": np.where(turned, -blur, blur),
+            "_of": first.astype(np.int64),
+        }
+        for name, values in new.items():
+            setattr(self, name, np.concatenate([getattr(self, name), values]))
+        self._looks = pa.concat_tables([self._looks, looks.select(self._looks.column_names)])
 
 
 def no_looks() -> pa.Table:
     """Nothing that was seen, with the columns of `lake.LOOK`."""
     return pa.schema(LOOK).empty_table()
-
-
-def inverse(transforms: np.ndarray) -> np.ndarray:
-    """(m, 9) float64: the transforms turned round, rounded to 5 decimals; as they are if flat."""
-    matrices = transforms.reshape(-1, 3, 3)
-    sound = np.abs(np.linalg.det(matrices)) > 1e-9
-    turned = matrices.copy()
-    turned[sound] = np.linalg.inv(matrices[sound])
-    scale = np.where(np.abs(turned[:, 2, 2]) > 1e-9, turned[:, 2, 2], 1.0)
-    rounded: np.ndarray = np.round(turned / scale[:, None, None], 5).reshape(-1, 9)
-    return rounded

@@ -167,17 +167,11 @@ def sentences(
         chosen = kept == members[0]
         said[kept] = why_kept(members, ranks, facts, policy) if chosen else "tied to all the others"
     member = np.flatnonzero(settled.look >= 0)
-    rows = settled.look[member]
-    overlap, keeper_overlap = seen.overlaps(rows, member)
+    looks = seen.said(settled.look[member], member).to_pylist()
     detail = facts.detail[member] / np.maximum(facts.detail[keeper[member]], 1e-9)
-    for i, row in enumerate(rows.tolist()):
-        said[member[i]] = why_member(
-            int(seen.relation[row]),
-            float(overlap[i]),
-            float(keeper_overlap[i]),
-            float(seen.changed[row]),
-            seen.place_in(row, int(member[i])),
-            float(detail[i]),
-            bool(ranks.doubtful[member[i]] and ranks.doubtful[keeper[member[i]]]),
-        )
+    either = ranks.doubtful[member] & ranks.doubtful[keeper[member]]
+    for i, look, times, doubtful in zip(
+        member.tolist(), looks, detail.tolist(), either.tolist(), strict=True
+    ):
+        said[i] = why_member(look, times, doubtful)
     return said
