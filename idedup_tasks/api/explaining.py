@@ -131,7 +131,11 @@ def _file(path: str, facts: ImageFacts) -> _Compared:
     from idedup_tasks.verification import Picture
 
     picture = Picture.of_thumbnail(
-        facts.thumbnail, width=facts.width, height=facts.height, sha256=facts.sha256
+        facts.thumbnail,
+        width=facts.width,
+        height=facts.height,
+        sha256=facts.sha256,
+        fine=facts.fine,
     )
     return _Compared(path, picture, facts.low_information)
 
@@ -153,7 +157,7 @@ def _named_image(run: Run, image_id: str) -> _Compared:
     [row] = found.to_pylist()
     if row["status"] == "rejected":
         raise UsageError(f"Image {image_id} of {name} was rejected: {row['reason']}.")
-    pictures = read_pictures(run.lake, [row])
+    pictures = read_pictures(run.lake, [row], fine=True)
     if not pictures:
         raise UsageError(
             f"The thumbnail of image {image_id} of {name} is missing or damaged: idedup maintain "

@@ -6,39 +6,47 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from idedup_tasks.explanation.drawing import Pair, draw
-from idedup_tasks.lake import PLACE, DataFile, Lake, Snapshot, find_thumbnails
+from idedup_tasks.lake import (
+    FINE_PLACE,
+    PLACE,
+    DataFile,
+    Lake,
+    Snapshot,
+    find_pictures,
+    find_thumbnails,
+)
 from idedup_tasks.verification import Picture
 
 Array = np.ndarray[Any, Any]
 
-_FINE = ("fine_offset", "fine_length", "fine_checksum")
 
-
-def read_pictures(lake: Lake, images: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
+def read_pictures(
+    lake: Lake, images: Sequence[Mapping[str, Any]], fine: bool = False
+) -> dict[str, Picture]:
     """Pictures by image_id; those that are lost or damaged, or no pictures, are not there.
 
     Args:
         images: `image_id` and `arrival` of each.
+        fine: with the finer pictures of pages, which are a megabyte each.
     """
     snapshot = lake.snapshot("images")
-    columns = ["image_id", "sha256", "width", "height", *PLACE, *_FINE]
+    columns = ["image_id", "sha256", "width", "height", *PLACE, *(FINE_PLACE if fine else ())]
     rows = snapshot.read(columns, _among(images), files=_files(snapshot, images))
-    pages = pc.if_else(rows["fine_length"].is_valid(), rows["pack"], None)
-    finer = pa.table([pages, *(rows[name] for name in _FINE)], [*PLACE])
+    found = (
+        find_pictures(lake, rows)
+        if fine
+        else [None if small is None else (small, None) for small in find_thumbnails(lake, rows)]
+    )
     pictures = {}
-    for row, stored, fine in zip(
-        rows.to_pylist(), find_thumbnails(lake, rows), find_thumbnails(lake, finer), strict=True
-    ):
-        if not stored:
+    for row, stored in zip(rows.to_pylist(), found, strict=True):
+        if stored is None:
             continue
+        about = {name: row[name] for name in ("width", "height", "sha256")}
         try:
-            pictures[row["image_id"]] = Picture.of_thumbnail(
-                stored, fine=fine, **{n: row[n] for n in ("width", "height", "sha256")}
-            )
+            pictures[row["image_id"]] = Picture.of_thumbnail(stored[0], fine=stored[1], **about)
         except OSError:  # bytes that are whole, and no JPEG
             continue
     return pictures
@@ -98,7 +106,7 @@ def draw_stored(lake: Lake, a: Mapping[str, Any], b: Mapping[str, Any]) -> Pair 
         transform = matched[low, high]
         if transform is not None and one != low:
             transform = np.linalg.inv(transform)
-    pictures = read_pictures(lake, [a, b])
+    pictures = read_pictures(lake, [a, b], fine=True)
     if len(pictures) < 2:
         return None
     return draw(pictures[one], pictures[other], transform)

@@ -302,7 +302,7 @@ def _alike(run: Run, warehouse: Warehouse) -> tuple[list[AlikePair], int]:
         for end in sorted(ends)
         for image in warehouse.query("image", collection=name, image_id=end)
     ]
-    pictures = read_pictures(run.lake, images)
+    pictures = read_pictures(run.lake, images, fine=True)
     matched = read_matched(run.lake, [(row["image_a"], row["image_b"]) for row in rows])
     pairs = []
     for row in rows:
