@@ -79,7 +79,8 @@ def _spectrum(levels: Array) -> Array | None:
     if not structured.any():
         return None
     mean = structured @ energy / np.count_nonzero(structured)
-    return np.maximum(mean - 2 * _NOISE**2 / length, 0.0)
+    energy = np.maximum(mean - 2 * _NOISE**2 / length, 0.0)
+    return energy
 
 
 @lru_cache(maxsize=256)
@@ -92,7 +93,8 @@ def _window(length: int) -> tuple[Array, Array]:
 
 
 def _gradient(energy: Array) -> Array:
-    return energy * np.arange(1.0, len(energy) + 1) ** 2
+    gradient: Array = energy * np.arange(1.0, len(energy) + 1) ** 2
+    return gradient
 
 
 def _needed(energy: Array) -> float:
