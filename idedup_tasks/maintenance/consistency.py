@@ -303,10 +303,10 @@ def _warehouse(run: Run, lake: Lake) -> Iterator[Difference]:
 
     warehouse, name = Warehouse(run.places.warehouse), run.collection.name
     try:
-        reads, parts = report.results(run)
+        reads, parts, pairs = report.results(run)
         held = warehouse.held_versions(name)
         batches = (batch for part in parts for batch in part.to_batches())
-        different = warehouse.compare(run, {**reads, "lake_id": lake.id}, batches)
+        different = warehouse.compare(run, {**reads, "lake_id": lake.id}, batches, pairs)
     except Conflict as conflict:
         yield Difference("lake", f"a run has not come to its end: {conflict}", "group")
         return

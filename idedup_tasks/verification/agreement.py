@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from idedup_tasks.verification.geometry import inverse, shares_to_pixels
+from idedup_tasks.verification.geometry import inverse, place, shares_to_pixels
 
 Array = np.ndarray[Any, Any]
 
@@ -58,6 +58,19 @@ class Aligned:
     box: tuple[int, int, int, int]
     size: tuple[int, int]
 
+    @property
+    def cut(self) -> Array:
+        """(3, 3): from shares of the cut to shares of the picture whose grid it is."""
+        left, top, right, bottom = self.box
+        wide, high = self.size
+        return np.array(
+            [
+                [(right - left) / wide, 0, left / wide],
+                [0, (bottom - top) / high, top / high],
+                [0, 0, 1.0],
+            ]
+        )
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -71,7 +84,8 @@ class Agreement:
     large. unlike: share of the structured area whose structure does not correlate, in windows of
     some 16 pixels: what was put over a copy, or most of another shot. blur: deviation in pixels of
     the blur that the first (negative) or second picture (positive) needed to become as soft as the
-    other. noise, contrast: levels. side: short side of the grid.
+    other. noise, contrast: levels. side: short side of the grid. place: where on the grid most of
+    what disagrees lies, see `geometry.place`.
     """
 
     changed: float
@@ -85,6 +99,7 @@ class Agreement:
     noise: float
     contrast: float
     side: int
+    place: str = ""
 
 
 NOTHING = Agreement(1.0, 1e6, 0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0)
@@ -222,6 +237,7 @@ def _compared(a: Array, b: Array, mask: Array, blur: float, page: bool) -> tuple
             noise=noise,
             contrast=min(float(p[::2, ::2][inside[::2, ::2]].std()) for p in (a, b)),
             side=min(a.shape),
+            place=place(shown),
         ),
         shown * 255,
     )

@@ -29,6 +29,15 @@ FRAMES: tuple[Array, ...] = tuple(
     )
 )
 
+#: Where something lies, in words; by rows, from the top.
+_PLACES = (
+    ("top left", "top", "top right"),
+    ("left", "middle", "right"),
+    ("bottom left", "bottom", "bottom right"),
+)
+#: What lies in no third of a height and in no third of a width by more than half.
+_SPREAD = "all over"
+
 _CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 
 
@@ -70,6 +79,38 @@ def _counter(corners: Array) -> Array:
     x, y = corners.T
     area = (x * np.roll(y, -1) - np.roll(x, -1) * y).sum()
     return corners if area > 0 else corners[::-1]
+
+
+def place(mask: Array) -> str:
+    """Where most of a mask lies, in one of nine words; "all over" if it is spread, "" if empty.
+
+    In thirds of the height and of the width. What fills no third of the width by half but one of
+    the height is at the "top", in the "middle" or at the "bottom".
+    """
+    total = cv2.countNonZero(mask)
+    if total == 0:
+        return ""
+    thirds = []
+    for axis in (1, 0):
+        counts = (mask > 0).sum(axis)
+        third = np.arange(len(counts)) * 3 // len(counts)
+        shares = np.bincount(third, counts, minlength=3) / total
+        thirds.append(int(shares.argmax()) if shares.max() >= 0.5 else None)
+    row, column = thirds
+    if row is None and column is None:
+        return _SPREAD
+    return _PLACES[1 if row is None else row][1 if column is None else column]
+
+
+def turned_place(where: str, transform: Array) -> str:
+    """What is `where` in the first picture of a transform, in the second, as that one lies."""
+    spots = {_PLACES[r][c]: (c - 1, r - 1) for r in range(3) for c in range(3)}
+    if where not in spots:
+        return where
+    linear = transform[:2, :2]
+    way = max(FRAMES, key=lambda f: float((f[:2, :2] * linear).sum()))
+    x, y = np.rint(way[:2, :2] @ spots[where]).astype(int)
+    return _PLACES[y + 1][x + 1]
 
 
 def is_sound(transform: Array) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -18,8 +20,7 @@ from PIL import Image, ImageOps
 from idedup_tasks.images import Rejected, read_image, thumbnail_size, too_large
 from idedup_tasks.settings import Limits
 from idedup_tasks.verification import geometry
-from idedup_tasks.verification.agreement import agreement, align
-from idedup_tasks.verification.evidence import Evidence, see
+from idedup_tasks.verification.evidence import Evidence, differing, see
 from idedup_tasks.verification.picture import Picture
 from idedup_tasks.verification.verdict import Relation, relation, score
 
@@ -41,6 +42,10 @@ class Look:
         score: 0 to 1, the confidence that one was made from the other, or both from a third.
         overlap_a, overlap_b: share of the area of each that lies on the other.
         changed: disagreeing share of the informative area of the overlap.
+        place: where in what both show most of what differs lies, as the first picture lies: "top
+            left", "top" … "bottom right", or "all over"; "" if nothing differs.
+        blur: deviation, in pixels of what was compared, of the blur that makes the sharper as soft
+            as the other; above 0 the second is the sharper, below 0 the first.
         transform: float64 (3, 3), from the first to the second, in shares of width and height.
         evidence: all that it was decided from.
     """
@@ -50,8 +55,50 @@ class Look:
     overlap_a: float
     overlap_b: float
     changed: float
+    place: str
+    blur: float
     transform: Array
     evidence: Evidence
+
+    def turned(self) -> Look:
+        """What the second picture is to the first."""
+        seen = self.evidence.turned()
+        return replace(
+            self,
+            overlap_a=self.overlap_b,
+            overlap_b=self.overlap_a,
+            place=seen.agreement.place,
+            blur=seen.agreement.blur,
+            transform=seen.transform,
+            evidence=seen,
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Its columns in the lake, `lake.LOOK`; `turned_row` turns such a row round."""
+        return {
+            "relation": self.relation,
+            "score": self.score,
+            "overlap_a": self.overlap_a,
+            "overlap_b": self.overlap_b,
+            "changed": self.changed,
+            "place": self.place or None,
+            "blur": self.blur,
+            "transform": [float(v) for v in self.transform.ravel()],
+            "way": self.evidence.way,
+        }
+
+
+def turned_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `lake.LOOK` columns as of the same look the other way round."""
+    transform = np.array(row["transform"], np.float64).reshape(3, 3)
+    return {
+        **row,
+        "overlap_a": row["overlap_b"],
+        "overlap_b": row["overlap_a"],
+        "place": geometry.turned_place(row["place"] or "", transform) or None,
+        "blur": 0.0 - row["blur"],
+        "transform": [float(v) for v in geometry.inverse(transform).ravel()],
+    }
 
 
 def look(a: Picture, b: Picture) -> Look:
@@ -60,19 +107,37 @@ def look(a: Picture, b: Picture) -> Look:
     What is said does not depend on which comes first: it is seen in the order of their digests,
     and turned round where that is not the order given.
     """
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        seen = _look(a, b) if a.sha256 <= b.sha256 else _turned(_look(b, a))
-    finally:
-        cv2.setNumThreads(threads)
-    return seen
+    with _ONE_THREAD:
+        return _look(a, b) if a.sha256 <= b.sha256 else _look(b, a).turned()
+
+
+class _OneThread:
+    """OpenCV in one thread as long as anybody looks: its setting is one for the process."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                cv2.setNumThreads(self._before)
+
+
+_ONE_THREAD = _OneThread()
 
 
 def _look(a: Picture, b: Picture) -> Look:
     if a.sha256 == b.sha256:
         seen = Evidence.equal()
-        return Look("exact", 1.0, 1.0, 1.0, 0.0, seen.transform, seen)
+        return Look("exact", 1.0, 1.0, 1.0, 0.0, "", 0.0, seen.transform, seen)
     seen = see(a, b)
     confidence = score(seen)
     pixels_a = seen.overlap_a * a.width * a.height
@@ -83,18 +148,10 @@ def _look(a: Picture, b: Picture) -> Look:
         overlap_a=round(seen.overlap_a, 4),
         overlap_b=round(seen.overlap_b, 4),
         changed=round(seen.agreement.changed, 4),
+        place=seen.agreement.place,
+        blur=seen.agreement.blur,
         transform=seen.transform,
         evidence=seen,
-    )
-
-
-def _turned(seen: Look) -> Look:
-    return replace(
-        seen,
-        overlap_a=seen.overlap_b,
-        overlap_b=seen.overlap_a,
-        transform=geometry.inverse(seen.transform),
-        evidence=seen.evidence.turned(),
     )
 
 
@@ -102,24 +159,33 @@ def _turned(seen: Look) -> Look:
 class Laid:
     """Two pictures laid on each other, to be drawn.
 
-    a, b: uint8 (height, width, 3), what both show, on one grid. differs: uint8 (height, width),
-    255 where they disagree.
+    a, b: uint8 (height, width, channels), what both show, on one grid. differs: uint8 (height,
+    width), 255 where they disagree. to_a, to_b: float64 (3, 3), from shares of the grid to shares
+    of each picture.
     """
 
     a: Array
     b: Array
     differs: Array
+    to_a: Array
+    to_b: Array
 
 
-def lay(a: Picture, b: Picture, seen: Look) -> Laid | None:
-    """Lay the first picture of a look on the second; None where the look found no place for it."""
-    if seen.evidence.way == "none":
+def lay(a: Picture, b: Picture, transform: Array) -> Laid | None:
+    """Lay one picture on another as a look did, whose transform it is.
+
+    Returns:
+        None where too little of them overlaps.
+    """
+    found = differing(a, b, transform)
+    if found is None:
         return None
-    pair = align(a.pixels, b.pixels, seen.transform)
-    if pair is None:
-        return None
-    _, differs = agreement(pair, a.is_page and b.is_page)
-    return Laid(pair.a, pair.b, differs)
+    pair, differs = found
+    if pair.swapped:
+        to_a, to_b = geometry.inverse(transform) @ pair.cut, pair.cut
+    else:
+        to_a, to_b = pair.cut, transform @ pair.cut
+    return Laid(pair.a, pair.b, differs, to_a, to_b)
 
 
 def compare(
