@@ -79,8 +79,8 @@ def _spectrum(levels: Array) -> Array | None:
     if not structured.any():
         return None
     mean = structured @ energy / np.count_nonzero(structured)
-    energy = np.maximum(mean - 2 * _NOISE**2 / length, 0.0)
-    return energy
+    real: Array = np.maximum(mean - 2 * _NOISE**2 / length, 0.0)
+    return real
 
 
 @lru_cache(maxsize=256)

@@ -277,6 +277,26 @@ def test_a_chunk_with_a_spoilt_finer_picture_is_not_taken_up(bench: Bench) -> No
     assert rows.num_rows == len(read_pictures(run.lake, rows)) == 3
 
 
+def test_a_spoilt_finer_picture_is_named_and_mended(bench: Bench, unguarded: None) -> None:
+    """Real pages, which the doubles would not read: 256 pixels high, a thumbnail is still drawn."""
+    for number in range(3):
+        content = page(number)
+        builders.place(bench.source, f"page-{number}.png", content, 0, number)
+    run = bench.run()
+    walk(run)
+    assert maintenance.check(run) == []
+    expected = current_state(run)
+    [path] = packs(run.lake)
+    flip(Path(run.lake.path(path)))
+    [found] = maintenance.check(run)
+    assert f"lake: 1 pictures in {path} are missing or damaged: " in str(found)
+    assert maintenance.repair(run, [found]) == []
+    assert differences(current_state(run), expected) == {}
+    assert maintenance.vacuum(run, delete=True, now=LATER)
+    rows = run.lake.snapshot("images").read([*PLACE, *FINE_PLACE])
+    assert all(finer for _, finer in read_pictures(run.lake, rows))
+
+
 def test_what_stays_keeps_its_place_and_is_not_copied(filled: Bench) -> None:
     lake = filled.run().lake
     before, stored = places(lake).to_pylist(), packs(lake)
