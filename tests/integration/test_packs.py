@@ -277,11 +277,12 @@ def test_a_chunk_with_a_spoilt_finer_picture_is_not_taken_up(bench: Bench) -> No
     assert rows.num_rows == len(read_pictures(run.lake, rows)) == 3
 
 
-def test_a_spoilt_finer_picture_is_named_and_mended(bench: Bench, unguarded: None) -> None:
-    """Real pages, which the doubles would not read: 256 pixels high, a thumbnail is still drawn."""
+def test_a_spoilt_finer_picture_is_named_and_mended(tmp_path: Path, unguarded: None) -> None:
+    """Without doubles, which read drawn pictures only."""
+    settings = {"model_id": None, "thresholds": None}
+    bench = builders.bench(tmp_path / "home", tmp_path / "source", **settings)
     for number in range(3):
-        content = page(number)
-        builders.place(bench.source, f"page-{number}.png", content, 0, number)
+        builders.place(bench.source, f"page-{number}.png", page(number), 0, number)
     run = bench.run()
     walk(run)
     assert maintenance.check(run) == []
