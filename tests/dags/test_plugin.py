@@ -360,7 +360,7 @@ def test_a_collection_whose_dag_may_not_be_read_is_not_shown(
 
 
 @pytest.fixture(scope="module")
-def looked_at(finished_run: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+def looked_at(airflow_home: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A collection that holds a keeper, a crop and an edited one of it, and a look-alike."""
     import numpy as np
     from result_rows import a_run, fill, image, keeper, member, pair
