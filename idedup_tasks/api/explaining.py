@@ -217,10 +217,8 @@ def _decided(
 
 
 def _role(row: dict[str, Any]) -> str:
-    if row["verdict"] == "keeper":
-        return f"the keeper ({row['why']})" if row["why"] else "the keeper"
-    said = f"{row['verdict']}, {row['relation']}"
-    return f"a {said} of the keeper ({row['why']})" if row["why"] else f"a {said} of the keeper"
+    what = "the keeper" if row["verdict"] == "keeper" else f"a {row['verdict']} of the keeper"
+    return f"{what} ({row['why'] or row['relation'] or 'chosen'})"
 
 
 def _matched(run: Run, first: _Compared, second: _Compared) -> dict[str, Any] | None:

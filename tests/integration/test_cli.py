@@ -277,8 +277,9 @@ def test_explain_says_and_draws_why(
     drawn = tmp_path / "why.html"
     assert cli.main(["explain", ids["coffee.png"], twin, *scan, "-o", str(drawn)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("Exact duplicates: the two files have the same bytes.\n")
-    assert "In the collection: one group; " in said
+    assert said.startswith("Exact: the two files have the same bytes.\n")
+    assert "In the collection: one group: " in said
+    assert "of the keeper (" in said
     assert f"Drawn: {drawn}" in said
     assert drawn.read_text(encoding="utf-8").startswith("<!doctype html>")
 
@@ -286,10 +287,14 @@ def test_explain_says_and_draws_why(
     photo = str(truth["source"] / "chelsea.png")
     assert cli.main(["explain", photo, ids["coffee.png"], *scan, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["relation"] is None
+    assert found["relation"] == "different"
+    assert found["score"] == 0
     assert found["decided"] is None
-    assert found["common"] is None
-    assert found["verdict"].startswith("Not called duplicates: the cosine of ")
+    assert found["why"] == "Different pictures: nothing was found that both show."
+
+    # Two of the collection that stand apart, and why nobody looked at them.
+    assert cli.main(["explain", ids["chelsea.png"], ids["coffee.png"], *scan]) == 0
+    assert "In the collection: they stand apart; they were never" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

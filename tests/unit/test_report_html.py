@@ -221,7 +221,7 @@ def test_page_says_what_was_found(tmp_path: Path) -> None:
         "Duplicates 3 9 MB reclaimable",
         "1 exact, 1 same, 1 crop",
         "Variants 1 kept: not reclaimable 0 inside, 1 edited",
-        "Alike, apart 1 pairs that were looked at",
+        "Alike, apart 1 pair looked at, not one picture",
         "Cost a month < 0.01 EUR of duplicates, at 1.0 EUR a GB",
         " 1 rejected",
         "Group 1: 5 images 3 duplicates, 9 MB reclaimable 1 variant beside them",
