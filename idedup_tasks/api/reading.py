@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from idedup_tasks.images import ImageFacts
     from idedup_tasks.run import Run
+    from idedup_tasks.verification import Picture
 
 
 class UsageError(TerminalError, ValueError):
@@ -90,25 +91,41 @@ def _find_collection(places: Places, name: str | None) -> Collection:
 
 
 def read_image(collection: Collection, path: str) -> ImageFacts:
-    """An image as ingest would read it.
+    """An image as ingest would read it; raises as `read_picture` does."""
+    return _facts(collection, path, _read_file(collection, path))
+
+
+def read_picture(collection: Collection, path: str) -> tuple[ImageFacts, Picture]:
+    """An image as ingest would read it, and as a look sees it.
 
     Raises:
         UsageError: there is no file of that name.
         Rejected: it is no image that can be read; says which and why.
     """
-    from idedup_tasks import images, sources
+    from idedup_tasks.verification import open_picture
 
-    limits = collection.limits
+    data = _read_file(collection, path)
+    return _facts(collection, path, data), open_picture(data, collection.limits)
+
+
+def _read_file(collection: Collection, path: str) -> bytes:
+    from idedup_tasks import sources
+
     try:
         if sources.is_local(path) and Path(path.removeprefix("file://")).expanduser().is_dir():
             raise UsageError(f"{path} is a folder: name one image in it.")
-        data = sources.read_object(path, limits.max_bytes)
+        return sources.read_object(path, collection.limits.max_bytes)
     except sources.ObjectVanished:
         raise UsageError(f"{path} is not there: name an image file or its URL.") from None
     except ValueError as error:  # also: a password in the address, an unknown protocol
         raise UsageError(str(error)) from None
+
+
+def _facts(collection: Collection, path: str, data: bytes) -> ImageFacts:
+    from idedup_tasks import images
+
     try:
-        return images.read_image(data, limits)
+        return images.read_image(data, collection.limits)
     except images.Rejected as error:
         raise images.Rejected(error.code, f"{path} cannot be compared: {error.reason}") from error
 

@@ -66,7 +66,9 @@ def facts(run: Run, candidate: Candidate) -> dict[str, Any]:
         "images_in_lake": images.stored,
         "rows_in_results": rows,
         **{f"{s}_in_results": statuses[s] for s in ("active", "collapsed", "rejected")},
-        "duplicates_in_lake": sum(n for (verdict, _), n in verdicts.items() if verdict == "duplicate"),
+        "duplicates_in_lake": sum(
+            n for (verdict, _), n in verdicts.items() if verdict == "duplicate"
+        ),
         "variants_in_lake": sum(n for (verdict, _), n in verdicts.items() if verdict == "variant"),
         **{f"{name}_in_lake": count for name, count in (of_duplicates | of_variants).items()},
         **{f"reclaimable_{r}_in_results": reclaimable[r] for r in RELATIONS},
