@@ -51,8 +51,8 @@ class ScanResult:
             `pairs.parquet`, `images.parquet` and `summary.json`.
         summary: the content of `summary.json`.
 
-    `groups`, `pairs` and `images` are Arrow tables, read from their files each time they are asked for;
-    `.to_pandas()` makes a data frame of one.
+    `groups`, `pairs` and `images` are Arrow tables, read from their files each time they are asked
+    for; `.to_pandas()` makes a data frame of one.
     """
 
     output: Path

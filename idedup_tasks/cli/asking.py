@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.markup import escape
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from idedup_tasks import api, terminal
 from idedup_tasks.pages.units import human_bytes
+from idedup_tasks.settings import KeeperCriterion
 
 _CollectionOption = Annotated[
     str | None,
@@ -35,8 +36,8 @@ def query(
 ) -> None:
     """Show what a collection already holds of an image, best first.
 
-    What bytes, hashes and vectors propose is looked at, and called what was seen: exact, same, crop,
-    inside or edited. Images that are alike and no more are shown apart.
+    What bytes, hashes and vectors propose is looked at, and called what was seen: exact, same,
+    crop, inside or edited. Images that are alike and no more are shown apart.
 
     The collection is looked for where IDEDUP_HOME, IDEDUP_LAKE and IDEDUP_COLLECTIONS say.
 
@@ -140,8 +141,8 @@ def preview(
     keeper: Annotated[
         str | None,
         typer.Option(
-            help="Criteria of the image to keep, in order and separated by commas: whole, "
-            "unedited, detail, resolution, format, exif, bytes, earliest, path."
+            help="Criteria of the image to keep, in order and separated by commas: "
+            f"{', '.join(get_args(KeeperCriterion))}."
         ),
     ] = None,
     scan: _ScanOption = None,

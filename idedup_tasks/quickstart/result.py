@@ -79,7 +79,7 @@ def what_next(places: Places, collection: Collection) -> list[str]:
             lines.append(f"  {write('explain', image, other, '--output', 'why.html')}")
     return [
         *lines,
-        f"  {write('preview', '--cut', '0.9')}",
+        f"  {write('preview', '--cut', '0.8')}",
         f"Its settings: {places.collections}/{collection.name}.yaml. Put another YAML file there "
         "and it becomes a DAG.",
         "",
