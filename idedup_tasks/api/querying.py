@@ -7,19 +7,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from idedup_tasks.api.reading import UsageError, open_collection, read_picture, thumbnail_of
+from idedup_tasks.api.reading import (
+    UsageError,
+    open_collection,
+    picture_of,
+    read_image,
+    thumbnail_of,
+)
 from idedup_tasks.settings import RELATIONS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from idedup_tasks.images import ImageFacts
     from idedup_tasks.run import Run
     from idedup_tasks.verification import Look, Picture
 
 # What is worth showing of a look, best first.
 _SHOWN = (*RELATIONS, "alike")
-_FINE = ("fine_offset", "fine_length", "fine_checksum")
 
 
 @dataclass(frozen=True)
@@ -85,27 +88,20 @@ def query(
     import pyarrow.dataset as ds
 
     run = open_collection(collection, scan)
-    facts, picture = read_picture(run.collection, os.fspath(image))
+    facts = read_image(run.collection, os.fspath(image))
     # Of more candidates than are asked for, only the nearest are looked at.
     most = max(limit, run.collection.matching.candidates)
     proposed: set[str] = set()
     if not facts.low_information:
         proposed.update(_near_hashes(run, facts, most))
         proposed.update(_near_vectors(run, facts, most))
-    images = run.lake.snapshot("images")
-    columns = ["image_id", "uri", "sha256", "width", "height", "bytes", "arrived_at", *_places()]
+    columns = ["image_id", "arrival", "arrived_at", "uri", "sha256", "width", "height", "bytes"]
     near = ds.field("image_id").isin(pa.array(sorted(proposed), pa.string()))
     # The index knows nothing of low information.
     found = (ds.field("sha256") == facts.sha256) | (near & ~ds.field("low_information"))
-    rows = images.read(columns, (ds.field("status") == "decoded") & found)
-    looks = _looks(run, picture, rows)
-    return _matches(run, rows.select(columns[:7]).to_pylist(), looks)[:limit]
-
-
-def _places() -> tuple[str, ...]:
-    from idedup_tasks.lake import PLACE
-
-    return (*PLACE, *_FINE)
+    where = (ds.field("status") == "decoded") & found
+    rows = run.lake.snapshot("images").read(columns, where).to_pylist()
+    return _matches(run, rows, _looks(run, picture_of(facts), rows))[:limit]
 
 
 def _near_hashes(run: Run, facts: ImageFacts, most: int) -> Iterator[str]:
@@ -146,26 +142,22 @@ def _near_vectors(run: Run, facts: ImageFacts, most: int) -> Iterator[str]:
             yield name
 
 
-def _looks(run: Run, asked: Picture, rows: pa.Table) -> dict[str, Look]:
+def _looks(run: Run, asked: Picture, rows: list[dict[str, Any]]) -> dict[str, Look]:
     """A look at each content, by its sha256; equal bytes need no picture."""
-    import pyarrow.compute as pc
-
-    from idedup_tasks.lake import PLACE, read_thumbnails
-    from idedup_tasks.verification import Picture, look
+    from idedup_tasks.explanation.stored import read_pictures
+    from idedup_tasks.lake import DamagedPack
+    from idedup_tasks.verification import look
 
     found = {asked.sha256: look(asked, asked)}
-    first = pc.index_in(pc.unique(rows["sha256"]), value_set=rows["sha256"].combine_chunks())
-    others = rows.take(first).filter(pc.field("sha256") != asked.sha256)
-    has_fine = pc.is_valid(others["fine_offset"])
-    finer = others.filter(has_fine).select(["pack", *_FINE]).rename_columns([*PLACE])
-    fine = iter(read_thumbnails(run.lake, finer))
-    thumbnails = read_thumbnails(run.lake, others)
-    for row, thumbnail, page in zip(
-        others.to_pylist(), thumbnails, has_fine.to_pylist(), strict=True
-    ):
-        about: dict[str, Any] = {name: row[name] for name in ("width", "height", "sha256")}
-        stored = Picture.of_thumbnail(thumbnail, fine=next(fine) if page else None, **about)
-        found[row["sha256"]] = look(asked, stored)
+    others = {r["sha256"]: r for r in rows if r["sha256"] != asked.sha256}
+    pictures = read_pictures(run.lake, list(others.values()))
+    for sha256, row in others.items():
+        if row["image_id"] not in pictures:
+            raise DamagedPack(
+                f"The thumbnail of {row['uri']} is missing or damaged: `idedup maintain check "
+                "--repair` has it read again."
+            )
+        found[sha256] = look(asked, pictures[row["image_id"]])
     return found
 
 
@@ -215,13 +207,13 @@ def _why(seen: Look) -> str:
     said: dict[str, str] = {
         "exact": "the same bytes",
         "same": "the same picture",
-        "crop": f"a crop: shows {seen.overlap_a:.0%} of it"
+        "crop": f"a crop: shows {100 * seen.overlap_a:.0f} % of it"
         if part
-        else f"the whole: it is {seen.overlap_b:.0%} of this",
-        "inside": f"a part with more detail, or cut out of it: {seen.overlap_a:.0%} of it"
+        else f"the whole: it is {100 * seen.overlap_b:.0f} % of this",
+        "inside": f"a part with more detail, or cut out of it: {100 * seen.overlap_a:.0f} % of it"
         if part
-        else f"a screenshot, frame or collage: it is {seen.overlap_b:.0%} of this",
-        "edited": f"edited: {seen.changed:.0%} differs{where}",
+        else f"a screenshot, frame or collage: it is {100 * seen.overlap_b:.0f} % of this",
+        "edited": f"edited: {100 * seen.changed:.0f} % differs{where}",
         "alike": "similar, but not the same picture",
     }
     return said[seen.relation]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from idedup_tasks.errors import TerminalError
 from idedup_tasks.settings import Collection, Places, SettingsError, load_collection, sqlite_url
@@ -91,43 +91,35 @@ def _find_collection(places: Places, name: str | None) -> Collection:
 
 
 def read_image(collection: Collection, path: str) -> ImageFacts:
-    """An image as ingest would read it; raises as `read_picture` does."""
-    return _facts(collection, path, _read_file(collection, path))
-
-
-def read_picture(collection: Collection, path: str) -> tuple[ImageFacts, Picture]:
-    """An image as ingest would read it, and as a look sees it.
+    """An image as ingest would read it.
 
     Raises:
         UsageError: there is no file of that name.
         Rejected: it is no image that can be read; says which and why.
     """
-    from idedup_tasks.verification import open_picture
+    from idedup_tasks import images, sources
 
-    data = _read_file(collection, path)
-    return _facts(collection, path, data), open_picture(data, collection.limits)
-
-
-def _read_file(collection: Collection, path: str) -> bytes:
-    from idedup_tasks import sources
-
+    limits = collection.limits
     try:
         if sources.is_local(path) and Path(path.removeprefix("file://")).expanduser().is_dir():
             raise UsageError(f"{path} is a folder: name one image in it.")
-        return sources.read_object(path, collection.limits.max_bytes)
+        data = sources.read_object(path, limits.max_bytes)
     except sources.ObjectVanished:
         raise UsageError(f"{path} is not there: name an image file or its URL.") from None
     except ValueError as error:  # also: a password in the address, an unknown protocol
         raise UsageError(str(error)) from None
-
-
-def _facts(collection: Collection, path: str, data: bytes) -> ImageFacts:
-    from idedup_tasks import images
-
     try:
-        return images.read_image(data, collection.limits)
+        return images.read_image(data, limits)
     except images.Rejected as error:
         raise images.Rejected(error.code, f"{path} cannot be compared: {error.reason}") from error
+
+
+def picture_of(facts: ImageFacts) -> Picture:
+    """An image that was read as a look sees it."""
+    from idedup_tasks.verification import Picture
+
+    about: dict[str, Any] = {name: getattr(facts, name) for name in ("width", "height", "sha256")}
+    return Picture.of_thumbnail(facts.thumbnail, fine=facts.fine, **about)
 
 
 def thumbnail_of(facts: ImageFacts) -> Image:
