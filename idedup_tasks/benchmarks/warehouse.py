@@ -2,7 +2,7 @@
 
     python -m idedup_tasks.benchmarks.warehouse --rows 1000000 --url postgresql+psycopg://…
 
-Synthetic results, three images in twenty of them in groups and one pair in twenty alike, are applied to the collection
+Synthetic results, of twenty images three in a group and two alike, are applied to the collection
 `benchmark` of a warehouse that `idedup db upgrade` has prepared: first to an empty collection, then
 again unchanged, then with one image in a hundred changed. Making the rows is timed on its own and
 taken off. Then each view is read under EXPLAIN (ANALYZE), on PostgreSQL, as a dashboard reads it:
@@ -95,7 +95,7 @@ def results(rows: int, changed: float = 0.0, seed: int = 0) -> Iterator[pa.Recor
 
 
 def pairs(rows: int, seed: int = 0) -> Iterator[pa.RecordBatch]:
-    """Of each twenty images, the keeper with both others, and the next two images with each other."""
+    """Of each twenty images, the keeper with both others, and the next two with each other."""
     for start in range(0, rows, _BATCH):
         number = np.arange(start, min(start + _BATCH, rows))
         first = number[(number % 20 == 0) & (number + 4 < rows)]
