@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from idedup_tasks.api.reading import UsageError, open_collection, read_image
+from idedup_tasks.api.reading import UsageError, open_collection, picture_of, read_image
 from idedup_tasks.settings import RELATIONS, Collection, Thresholds
 
 if TYPE_CHECKING:
@@ -128,16 +128,7 @@ def _thresholds(collection: Collection) -> Thresholds:
 
 
 def _file(path: str, facts: ImageFacts) -> _Compared:
-    from idedup_tasks.verification import Picture
-
-    picture = Picture.of_thumbnail(
-        facts.thumbnail,
-        width=facts.width,
-        height=facts.height,
-        sha256=facts.sha256,
-        fine=facts.fine,
-    )
-    return _Compared(path, picture, facts.low_information)
+    return _Compared(path, picture_of(facts), facts.low_information)
 
 
 def _named_image(run: Run, image_id: str) -> _Compared:

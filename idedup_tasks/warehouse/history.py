@@ -11,9 +11,9 @@ from idedup_tasks.warehouse.database import Database
 from idedup_tasks.warehouse.values import json_text, storable, utc_text
 
 if TYPE_CHECKING:
+    from idedup_tasks.descriptors import DecisionLevels
     from idedup_tasks.lake import Candidate
     from idedup_tasks.run import Run
-    from idedup_tasks.descriptors import DecisionLevels
 
 
 class StageCounts(Protocol):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from idedup_tasks import cli
 from idedup_tasks.warehouse import Warehouse, WarehouseUnfit
 
-_SAID = r"^The warehouse \S+ has schema version 0005 of another release, which this one neither .*\.$"
+_SAID = r"^The warehouse \S+ has schema version 0005 of another release, which this one .*\.$"
 
 
 @pytest.fixture

@@ -46,8 +46,7 @@ def a_collection() -> list[dict[str, Any]]:
     return [
         keeper("01", bytes=3 * GB, key="a/one.jpg", **first),
         member("02", "01", "01", "exact", bytes=3 * GB, key="a/two.jpg", **first),
-        member("03", "01", "01", "same", bytes=2 * GB, key="b/3.png", **second)
-        | {"format": "PNG"},
+        member("03", "01", "01", "same", bytes=2 * GB, key="b/3.png", **second) | {"format": "PNG"},
         member("04", "01", "01", "crop", bytes=GB, key="b/4.png", **second) | {"format": "PNG"},
         member("04e", "01", "01", "edited", bytes=4 * GB, key="b/4e.jpg", **second),
         keeper("05", bytes=10, key="five.jpg", **second),

@@ -95,9 +95,9 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             "a row for each image of the lake, and no other",
             (zero("images_without_result"), zero("results_without_image")),
         ),
-        Rule("pairs_unique", "counts", "each pair once", (zero("pairs_repeated"),)),
+        Rule("result_pairs_unique", "counts", "each pair once", (zero("pairs_repeated"),)),
         Rule(
-            "pairs_complete",
+            "result_pairs_complete",
             "counts",
             "each pair that was looked at and each member's with its keeper, as the lake has them",
             (
