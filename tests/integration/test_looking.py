@@ -14,7 +14,7 @@ from builders import Bench, Picture
 
 from idedup_tasks import compute, looking, verification
 from idedup_tasks.images import read_image
-from idedup_tasks.lake import IMAGES, LOOK, Conflict, PackWriter
+from idedup_tasks.lake import IMAGES, LOOK, Conflict, PackWriter, read_thumbnails
 from idedup_tasks.looking import COLUMNS, Looks, pictures_of
 from idedup_tasks.pipeline import stage_module
 from idedup_tasks.settings import Limits
@@ -63,7 +63,7 @@ def every_pair(n: int) -> tuple[np.ndarray, np.ndarray]:
 def expected(pictures: pa.Table, bench: Bench, first: Any, second: Any) -> list[dict[str, Any]]:
     """Each look by itself."""
     rows = pictures.to_pylist()
-    thumbnails = looking.read_thumbnails(bench.run().lake, pictures)
+    thumbnails = read_thumbnails(bench.run().lake, pictures)
     found = []
     for ends in zip(first, second, strict=True):
         a, b = (
@@ -149,11 +149,10 @@ def test_a_finer_picture_is_looked_at_too(bench: Bench, monkeypatch: pytest.Monk
     pictures = store(bench, contents)
     fine = builders.scene(5, 300).convert("L")
     with PackWriter() as pack:
-        coarse = pack.add(read_image(contents[1], LIMITS).thumbnail)
-        finer = {f"fine_{n}": v for n, v in pack.add(builders.encoded(fine, "JPEG")).items()}
+        place = pack.add(read_image(contents[1], LIMITS).thumbnail, builders.encoded(fine, "JPEG"))
         path = pack.store(bench.run().lake)
     rows = pictures.to_pylist()
-    rows[1] |= {**coarse, **finer, "pack": path}
+    rows[1] |= {**place, "pack": path}
     seen: dict[str, Any] = {}
     double = verification.look
 
