@@ -21,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute, verification
 from idedup_tasks.lake import (
+    FINE_PLACE,
     LOOK,
     LOOKS,
     PLACE,
@@ -29,14 +30,13 @@ from idedup_tasks.lake import (
     Lake,
     Snapshot,
     TableChange,
-    read_thumbnails,
+    read_pictures,
 )
 from idedup_tasks.run import ModelMismatch, Run
 from idedup_tasks.verification import Picture, turned_row, verifier_version
 
-_FINE = ("fine_offset", "fine_length", "fine_checksum")
 #: What `images` has to say of a picture that is looked at.
-COLUMNS = ("sha256", "width", "height", *PLACE, *_FINE)
+COLUMNS = ("sha256", "width", "height", *PLACE, *FINE_PLACE)
 
 CHUNK = 500  # pairs: some seconds of work
 COMMIT_S = 20.0
@@ -286,28 +286,23 @@ def look_chunk(chunk: _Chunk) -> DataFile:
 
 def _seen(chunk: _Chunk) -> Iterator[dict[str, Any]]:
     """The looks of a chunk, in order, by as many threads as the job has cores."""
-    rows = chunk.pictures.to_pylist()
-    thumbnails = read_thumbnails(chunk.lake, chunk.pictures)
-    paged = [i for i, row in enumerate(rows) if row["fine_length"] is not None]
-    places = chunk.pictures.take(pa.array(paged, pa.int64())).select(["pack", *_FINE])
-    finer = read_thumbnails(chunk.lake, places.rename_columns([*PLACE]))
-    fine = dict(zip(paged, finer, strict=True))
-
-    def open_picture(i: int) -> Picture:
-        about = {name: rows[i][name] for name in ("width", "height", "sha256")}
-        return Picture.of_thumbnail(thumbnails[i], fine=fine.get(i), **about)
+    rows = chunk.pictures.select(["sha256", "width", "height"]).to_pylist()
 
     def look_at(part: np.ndarray) -> list[dict[str, Any]]:
+        pairs = [(int(chunk.first[i]), int(chunk.second[i])) for i in part]
+        named = np.unique(pairs)
+        stored = read_pictures(chunk.lake, chunk.pictures.take(pa.array(named)))
+        held = dict(zip(named.tolist(), stored, strict=True))
         # Not for two threads at once, and half a megabyte each: a picture is opened with the first
         # of its pairs and let go with the last.
         pictures: dict[int, Picture] = {}
-        pairs = [(int(chunk.first[i]), int(chunk.second[i])) for i in part]
         last = {i: at for at, pair in enumerate(pairs) for i in pair}
         found = []
         for at, pair in enumerate(pairs):
             for i in pair:
                 if i not in pictures:
-                    pictures[i] = open_picture(i)
+                    thumbnail, fine = held.pop(i)
+                    pictures[i] = Picture.of_thumbnail(thumbnail, fine=fine, **rows[i])
             found.append(verification.look(*(pictures[i] for i in pair)).row())
             for i in pair:
                 if last[i] == at:
@@ -329,11 +324,12 @@ def _parts(first: np.ndarray, second: np.ndarray, threads: int) -> list[np.ndarr
     reach = np.zeros(max(first.max(initial=0), second.max(initial=0)) + 1, np.int64)
     for side in (first, second):
         np.maximum.at(reach, side, np.arange(len(side)))
-    ends, start, open_until = [], 0, -1
+    ends: list[int] = []
+    start, open_until = 0, -1
     for at in range(len(first)):
         open_until = max(open_until, reach[first[at]], reach[second[at]])
         length = at + 1 - start
         if (length >= few and open_until == at) or length == share:
             ends.append(at + 1)
             start = at + 1
-    return np.split(np.arange(len(first)), ends) if ends else [np.arange(len(first))]
+    return [part for part in np.split(np.arange(len(first)), ends) if len(part)]

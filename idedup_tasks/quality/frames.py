@@ -96,6 +96,9 @@ def _derived(run: Run, rows: pa.Table, table: str) -> pa.Table:
             reaches = pc.add(rows[f"{start}offset"], rows[f"{start}length"])
             rows = rows.append_column(end, reaches)
         return rows
+    if table == "matches":
+        numbers = pc.list_value_length(rows["transform"])
+        return rows.drop_columns(["transform"]).append_column("transform_numbers", numbers)
     if table == "index":
         found = [_shard_bytes(run.lake, path) for path in rows["path"].to_pylist()]
         return rows.append_column("bytes_found", pa.array(found, pa.int64()))

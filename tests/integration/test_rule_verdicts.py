@@ -42,6 +42,7 @@ DERIVED = {
     "pack_bytes": pa.int64(),
     "thumbnail_end": pa.int64(),
     "fine_end": pa.int64(),
+    "transform_numbers": pa.int32(),
     "norm": pa.float64(),
     "dim": pa.int32(),
     "broken": pa.bool_(),

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from idedup_tasks.stages.group.pairs import FoundPairs
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from idedup_tasks.linkage import average_clusters, matrix_clusters, merge_tree
 from idedup_tasks.settings import Grouping
 from idedup_tasks.stages.group.clusters import cut_components
-from idedup_tasks.stages.group.pairs import FoundPairs
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

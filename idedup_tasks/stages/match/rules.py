@@ -47,7 +47,7 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
                 "overlap_b",
                 "changed",
                 "blur",
-                "transform",
+                "transform_numbers",
                 "way",
             ),
         ),
@@ -73,6 +73,7 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             "scores, overlaps and what changed from 0 to 1",
             tuple(Between(c, 0, 1) for c in ("score", "overlap_a", "overlap_b", "changed")),
         ),
+        Rule("match_transforms", "matches", "3 x 3", (Between("transform_numbers", 9, 9),)),
         Rule(
             "match_cosines",
             "matches",
