@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from idedup_tasks.settings import Grouping, KeeperCriterion
-from idedup_tasks.stages.group.cutting import components, cut_matrix, cut_stars, members_of
+from idedup_tasks.stages.group.components import components, members_of
+from idedup_tasks.stages.group.cutting import cut_matrix, cut_stars
 from idedup_tasks.stages.group.keepers import (
     Facts,
     Ranks,
