@@ -56,7 +56,9 @@ _LARGER_PART = 1.2  # pixels of a part, over those of its whole in its place
 # sharper; pixels from which one with as much detail was enlarged.
 _SMALLER, _BLURRED, _LARGER = 1.2, 1.8, 1.5
 _SAME_FRAME = 0.9
-_STEP = 0.004  # of a mean score, by which one of equal pixels may seem to agree less
+_LESS = 0.02  # of a score, that one other may say at most
+_DOUBT = 0.001  # of a mean score, that may be who came first
+_STEP = 0.001  # of a mean score, by which one of equal pixels may seem to agree less
 _PALE = 0.25  # of another's colours
 # Two pictures both of which lie so far on each other show the same, and can disagree.
 _IN_COMMON = 0.5
@@ -126,8 +128,6 @@ def rank(group: np.ndarray, seen: Seen, facts: Facts, policy: Sequence[KeeperCri
         by["detail"] = _less_detail(n, pairs, seen, facts)
     if "resolution" in needed:
         by["resolution"] = -facts.width * facts.height
-    if "central" in needed:
-        by["central"] = _off_centre(group, pairs, seen)
     if "format" in needed:
         by["format"] = _formats(group, facts)
     by |= {
@@ -136,6 +136,9 @@ def rank(group: np.ndarray, seen: Seen, facts: Facts, policy: Sequence[KeeperCri
         "earliest": facts.earliest,
         "path": facts.path,
     }
+    if "central" in needed:
+        before = [by[criterion] for criterion in policy[: list(policy).index("central")]]
+        by["central"] = _off_centre(group, pairs, seen, facts, before)
     members = np.flatnonzero(group >= 0)
     # lexsort takes its most significant key last.
     keys = [by[criterion][members] for criterion in reversed(policy)]
@@ -239,7 +242,9 @@ def _less_detail(n: int, pairs: np.ndarray, seen: Seen, facts: Facts) -> np.ndar
     return np.ceil(2 * loss - 1e-9).astype(np.int64)
 
 
-def _off_centre(group: np.ndarray, pairs: np.ndarray, seen: Seen) -> np.ndarray:
+def _off_centre(
+    group: np.ndarray, pairs: np.ndarray, seen: Seen, facts: Facts, before: list[np.ndarray]
+) -> np.ndarray:
     """(n,) int64: steps by which each agrees less with the others than the best of its group
     does; more than any for whoever is turned or mirrored against most.
     """
@@ -247,9 +252,21 @@ def _off_centre(group: np.ndarray, pairs: np.ndarray, seen: Seen) -> np.ndarray:
     known = pairs[seen.relation[pairs] < NOT_SEEN]
     ends = np.concatenate([seen.first[known], seen.second[known]])
     count = np.maximum(np.bincount(ends, minlength=n), 1)
-    mean = np.bincount(ends, weights=np.tile(seen.score[known], 2), minlength=n) / count
+    # Of each other it is asked how much less that agrees with it than with whom it agrees most.
+    others = np.concatenate([seen.second[known], seen.first[known]])
+    score = np.tile(seen.score[known], 2)
+    most = np.zeros(n)
+    np.maximum.at(most, others, score)
+    less = np.minimum(most[others] - score, _LESS)
+    mean = 1 - np.bincount(ends, weights=less, minlength=n) / count
     turned = np.bincount(ends, weights=np.tile(seen.turned[known], 2), minlength=n)
     members = np.flatnonzero(group >= 0)
+    # Who came first, of those that the criteria before leave, has the benefit of the doubt.
+    order = members[
+        np.lexsort([facts.earliest[members], *(b[members] for b in before[::-1]), group[members]])
+    ]
+    if len(order):
+        mean[order[np.flatnonzero(np.diff(group[order], prepend=-1))]] += _DOUBT
     best = np.zeros(n)
     np.maximum.at(best, group[members], mean[members])
     off = np.zeros(n, np.int64)
