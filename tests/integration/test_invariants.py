@@ -272,7 +272,7 @@ def test_a_rerun_reads_nothing_again(bench: Bench, unguarded: None) -> None:
     assert again["ingest"]["counts"]["read"] == 0
     assert again["embed"]["counts"]["embedded"] == 0
     assert again["match"]["counts"]["compared"] == 0
-    assert again["match"]["counts"]["looks_made"] == 0
+    assert again["match"]["counts"]["looks_new"] == 0
 
 
 def test_order_of_files_and_halves_do_not_matter(
