@@ -65,9 +65,9 @@ def preview(
 
     Args:
         collection: its name; the only one there is when left out.
-        cut: similarity at which the hierarchical clustering is cut, 0 to 1. Only images that pairs
-            from the candidate threshold on connect are ever together, however low the cut.
-        keeper: criteria in order: `resolution`, `format`, `bytes`, `earliest`, `path`.
+        cut: score at which the hierarchical clustering is cut, 0 to 1. Only images that looks tie
+            to each other are ever together, however low the cut.
+        keeper: criteria in order, of those that `keeper` of a collection may name.
         scan: output folder of an earlier `scan`, instead of the places of the environment.
 
     Raises:
@@ -78,10 +78,10 @@ def preview(
     run = open_collection(collection, scan)
     policy = _policy(run, keeper)
     if cut is not None and not 0 <= cut <= 1:
-        raise UsageError(f"A cut of {cut} is no similarity: expected 0 to 1.")
+        raise UsageError(f"A cut of {cut} is no score: expected 0 to 1.")
     if cut is None and keeper is None:
         raise UsageError("There is nothing to preview: give another cut or another keeper.")
-    after = group.regroup(run, run.thresholds.cut if cut is None else cut, policy)
+    after = group.regroup(run, cut, policy)
     groups = run.lake.snapshot("groups")
     before = groups.read(["image_id", "group_id", "keeper_id"])
     images = run.lake.snapshot("images", groups.reads("images")).read(["image_id", "uri", "bytes"])

@@ -272,7 +272,7 @@ def facts_of(images: Edited) -> Facts:
         format=np.array([facts.format for facts in read]),
         path=np.zeros(n, np.int64),
         earliest=np.arange(n),
-        image_id=np.array([hashlib.md5(content).hexdigest() for content in images.content]),
+        image_id=np.array([hashlib.sha256(content).hexdigest() for content in images.content]),
     )
 
 
@@ -327,9 +327,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--limit", type=int, default=30, help="so many of them, evenly chosen")
-    parser.add_argument(
-        "--others", type=int, default=3, help="unrelated images looked at with each"
-    )
+    parser.add_argument("--others", type=int, default=3, help="unrelated images to each image")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--looks", type=Path, help="Parquet file to keep looks in, and take from")
     parser.add_argument("--output", type=Path, help="CSV file with a row for each image")
@@ -344,7 +342,7 @@ def main() -> None:
         looks = look_at(images, first, second)
         if given.looks is not None:
             pq.write_table(looks, given.looks)
-    collection = Collection(name="keepers", source="/")
+    collection = Collection.model_validate({"name": "keepers", "source": "/"})
     found = group(images, first, second, looks, collection.grouping, collection.keeper)
     for line in report(images, found):
         print(line)

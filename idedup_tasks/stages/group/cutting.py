@@ -45,7 +45,8 @@ def cut_matrix(members: np.ndarray, seen: Seen, settings: Grouping) -> np.ndarra
     similar[a, b] = similar[b, a] = score.clip(0)
     if not tied.all():
         _parts_of_one_whole(members, seen, similar, a, b, rows, tied)
-    return members[matrix_clusters(similar, settings.cut, settings.linkage)]
+    clusters: np.ndarray = members[matrix_clusters(similar, settings.cut, settings.linkage)]
+    return clusters
 
 
 def _parts_of_one_whole(
@@ -59,7 +60,7 @@ def _parts_of_one_whole(
 ) -> None:
     """Put right, in a matrix of scores, pairs of parts that have too little in common to agree."""
     k = len(members)
-    boxes: dict[int, dict[int, np.ndarray]] = {}  # whole -> part -> left, top, right, bottom
+    boxes: dict[int, dict[int, np.ndarray]] = {}  # whole -> part -> where it lies
     parts = tied & np.isin(seen.relation[rows], (CROP, INSIDE))
     first_is_part = seen.overlap_first[rows] >= seen.overlap_second[rows]
     part, whole = np.where(first_is_part, a, b)[parts], np.where(first_is_part, b, a)[parts]
@@ -69,12 +70,12 @@ def _parts_of_one_whole(
     loose = np.zeros((k, k), bool)
     loose[a[~tied], b[~tied]] = True
     weaker = similar.copy()
-    for whole in sorted(boxes):
-        placed = sorted(boxes[whole])
+    for centre in sorted(boxes):
+        placed = sorted(boxes[centre])
         for i, x in enumerate(placed):
             for y in placed[i + 1 :]:
-                if loose[x, y] and _shared(boxes[whole][x], boxes[whole][y]) < _APART:
-                    near = min(similar[x, whole], similar[y, whole])
+                if loose[x, y] and _shared(boxes[centre][x], boxes[centre][y]) < _APART:
+                    near = min(similar[x, centre], similar[y, centre])
                     weaker[x, y] = weaker[y, x] = max(weaker[x, y], near)
     similar[:] = weaker
 
@@ -143,7 +144,8 @@ def cut_stars(members: np.ndarray, order: np.ndarray, seen: Seen, ask: bool) -> 
         centre[members] = top[centre[members]]
         if said.sum() < _WORTHWHILE * len(said):
             break
-    return centre[members]
+    found: np.ndarray = centre[members]
+    return found
 
 
 def _stars(order: np.ndarray, a: np.ndarray, b: np.ndarray, rank: np.ndarray, n: int) -> np.ndarray:
@@ -164,7 +166,7 @@ def _stars(order: np.ndarray, a: np.ndarray, b: np.ndarray, rank: np.ndarray, n:
 def _tops(under: np.ndarray) -> np.ndarray:
     """Follow each to the end; who comes under whom has no circles, for ranks only fall."""
     while True:
-        higher = under[under]
+        higher: np.ndarray = under[under]
         if np.array_equal(higher, under):
             return higher
         under = higher

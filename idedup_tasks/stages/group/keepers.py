@@ -69,8 +69,9 @@ class Facts:
     """What the policy knows of n contents, each by one of its images.
 
     width, height, bytes, exif_fields: (n,) int64. detail: (n,) float64, megapixels that its real
-    detail needs. colour: (n,) float64, how much of it there is, 0 for grey. format: (n,) names. path: (n,) int64, rank among the preferred paths. earliest:
-    (n,) int64, order of arrival. image_id: (n,) text.
+    detail needs. colour: (n,) float64, how much of it there is, 0 for
+    grey. format: (n,) names. path: (n,) int64, rank among the preferred paths. earliest: (n,)
+    int64, order of arrival. image_id: (n,) text.
     """
 
     width: np.ndarray
@@ -324,7 +325,10 @@ def why_kept(
         elif criterion == "unedited" and rank[keeper] == 0 and others.any():
             said.append("not edited")
         if rank[keeper] != rank[second]:
-            if words := _better(criterion, keeper, second, facts):
+            doubt = criterion == "central" and rank[second] - rank[keeper] <= _DOUBT / _STEP
+            first = facts.earliest[keeper] < facts.earliest[second]
+            words = _better("earliest" if doubt and first else criterion, keeper, second, facts)
+            if words:
                 said.append(words)
             break
     else:

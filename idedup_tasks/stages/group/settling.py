@@ -6,8 +6,9 @@ itself, until nobody leaves. Each pass settles a keeper in every cluster, so tha
 
 A component that stays larger than `linkage_limit` gets `PASSES` passes in which looks are asked.
 After that it is cut into stars of what was seen, whose centres are kept: nobody leaves those. So
-a component of n contents costs at most PASSES × (2 × ROUNDS + CHANGES + 1) looks a content (80), and
-mostly one or two; one of up to `linkage_limit` costs none that match has not made.
+it costs at most PASSES x (2 x ROUNDS + CHANGES + 1) looks a content (80), and half of
+`linkage_limit` more where it falls into small ones; mostly it is one or two. A component of up to
+`linkage_limit` costs none that match has not made.
 """
 
 from __future__ import annotations
