@@ -229,7 +229,8 @@ def _less_detail(n: int, pairs: np.ndarray, seen: Seen, facts: Facts) -> np.ndar
     detail = np.maximum(facts.detail, 1e-6)
     more_pixels, more_detail = pixels[other] / pixels[own], detail[other] / detail[own]
 
-    smaller = (more_pixels >= _SMALLER) & (more_detail >= _SMALLER)
+    smaller = more_pixels >= _SMALLER
+    smaller &= more_detail >= np.maximum(_SMALLER, np.sqrt(more_pixels))
     loss = np.zeros(n)
     np.maximum.at(loss, own[smaller], np.log2(np.minimum(more_pixels, more_detail)[smaller]))
     for says, knows, by in (
