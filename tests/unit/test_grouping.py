@@ -1,4 +1,4 @@
-"""Groups of what was seen: every member was looked at with its keeper, in whatever order it came."""
+"""Groups of what was seen: every member was looked at with its keeper, whatever came first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from idedup_tasks.lake import LOOK
 from idedup_tasks.settings import RELATIONS, Collection, Grouping
+from idedup_tasks.stages.group.cutting import ROUNDS
 from idedup_tasks.stages.group.keepers import Facts
 from idedup_tasks.stages.group.seen import Seen
 from idedup_tasks.stages.group.settling import CHANGES, PASSES, Settled, settle
-from idedup_tasks.stages.group.cutting import ROUNDS
 
 POLICY = Collection.model_validate({"name": "c", "source": "/"}).keeper
 Say = Callable[[int, int], str]  # what one content is to another

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_grouping import POLICY, facts, row, table
 
 from idedup_tasks.benchmarks.keepers import ORIGINAL, WAYS, edited, group, look_at, proposed
@@ -11,8 +12,6 @@ from idedup_tasks.settings import Grouping
 from idedup_tasks.stages.group.keepers import Facts, keepers, percent, rank, times_of
 from idedup_tasks.stages.group.seen import Seen
 from idedup_tasks.stages.group.settling import sentences, settle
-
-from builders import scene
 
 Looks = dict[tuple[int, int], dict[str, object]]
 
@@ -190,9 +189,20 @@ def test_numbers_are_rounded_for_people() -> None:
     assert [times_of(x) for x in (0.04, 0.42, 2.14, 17.3)] == ["0.04", "0.4", "2.1", "17"]
 
 
+def landscape(seed: int) -> Image.Image:
+    """Structure of all sizes and no straight edges, which would look like seams: 320 x 240."""
+    random = np.random.default_rng(seed)
+    picture = np.zeros((240, 320, 3))
+    for side in (3, 6, 12, 24, 48, 96):
+        coarse = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        grown = Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC)
+        picture += (np.asarray(grown) - 128.0) * 1.2 / side**0.45
+    return Image.fromarray((picture + 128).clip(0, 255).astype(np.uint8))
+
+
 def test_photographs_are_kept_and_not_their_edits() -> None:
-    """The verifier itself, on scenes that are drawn and edited in each of the benchmark's ways."""
-    photos = [scene(seed, 320, 240) for seed in range(4)]
+    """The verifier itself, on pictures that are drawn and edited in the benchmark's ways."""
+    photos = [landscape(seed) for seed in range(4)]
     images = edited(photos[:2], photos[2:])
     assert set(images.kind) == {ORIGINAL, *WAYS}
     first, second = proposed(images.photo, 1)
@@ -200,7 +210,6 @@ def test_photographs_are_kept_and_not_their_edits() -> None:
         images, first, second, look_at(images, first, second), Grouping.model_validate({}), POLICY
     )
     members = np.flatnonzero(found.keeper >= 0)
-    assert len(members) > 30
+    assert len(members) > 0.9 * len(images.photo)
     assert (images.photo[members] == images.photo[found.keeper[members]]).all()
-    for keeper in set(found.keeper[members].tolist()):
-        assert images.kind[keeper] not in ("crop 60 %", "crop 80 %", "border white", "half", "text")
+    assert [images.kind[keeper] for keeper in np.unique(found.keeper[members])] == [ORIGINAL] * 2

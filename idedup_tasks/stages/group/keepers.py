@@ -15,7 +15,8 @@ format      what a camera wrote, then formats by how little they lose; a lossles
 exif        most fields
 bytes       largest file
 central     agrees best with all the others, and lies as most of them do: what was made from one
-            picture agrees with that better than with each other
+            picture agrees with that better than with each other. What little parts two of them is
+            weighed with the bytes of their files and with who came first
 earliest    by arrival
 path        by `preferred_paths`
 """
@@ -57,6 +58,7 @@ _LARGER_PART = 1.2  # pixels of a part, over those of its whole in its place
 _SMALLER, _BLURRED, _LARGER = 1.2, 1.8, 1.5
 _SAME_FRAME = 0.9
 _LESS = 0.02  # of a score, that one other may say at most
+_BYTES = 0.002  # of a mean score, for an octave of bytes
 _DOUBT = 0.001  # of a mean score, that may be who came first
 _STEP = 0.001  # of a mean score, by which one of equal pixels may seem to agree less
 _PALE = 0.25  # of another's colours
@@ -261,6 +263,7 @@ def _off_centre(
     np.maximum.at(most, others, score)
     less = np.minimum(most[others] - score, _LESS)
     mean = 1 - np.bincount(ends, weights=less, minlength=n) / count
+    mean[group >= 0] += _BYTES * _heavier(group, facts)
     turned = np.bincount(ends, weights=np.tile(seen.turned[known], 2), minlength=n)
     members = np.flatnonzero(group >= 0)
     # Who came first, of those that the criteria before leave, has the benefit of the doubt.
@@ -275,6 +278,27 @@ def _off_centre(
     off[members] = np.rint((best[group[members]] - mean[members]) / _STEP)
     off[2 * turned > count] += round(1 / _STEP)
     return off
+
+
+def _heavier(group: np.ndarray, facts: Facts) -> np.ndarray:
+    """(k,) of the members of groups: by how many octaves, at most one, the file is larger than the
+    median of those with as many pixels and its format: to be encoded again costs bytes."""
+    members = np.flatnonzero(group >= 0)
+    if not len(members):
+        return np.empty(0)
+    names = np.unique(facts.format[members], return_inverse=True)[1].ravel()
+    pixels = (facts.width * facts.height)[members]
+    _, alike = np.unique(
+        np.stack([group[members], pixels, names], axis=1), axis=0, return_inverse=True
+    )
+    alike = alike.ravel()
+    octaves = np.log2(np.maximum(facts.bytes[members], 1))
+    order = np.lexsort([octaves, alike])
+    starts = np.flatnonzero(np.diff(alike[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(order)))
+    median = (octaves[order[starts + (sizes - 1) // 2]] + octaves[order[starts + sizes // 2]]) / 2
+    heavier: np.ndarray = (octaves - median[alike]).clip(-1, 1)
+    return heavier
 
 
 def _formats(group: np.ndarray, facts: Facts) -> np.ndarray:
