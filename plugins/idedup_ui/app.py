@@ -183,13 +183,16 @@ def thumbnail(dag_id: DagId, image_id: ImageId) -> Response:
     """An image's thumbnail (JPEG) from the lake, found by its id."""
     import pyarrow.dataset as ds
 
-    from idedup_tasks.lake import PLACE, Lake, find_thumbnails
+    from idedup_tasks.lake import PLACE, Lake, OtherFormat, find_thumbnails
 
     collection = dag_id.removeprefix(_DAG_PREFIX)
     rows = _warehouse().query("image", collection=collection, image_id=image_id)
     if rows:
         lake = Lake(Places.from_environment().lake, collection)
-        images = lake.snapshot("images")
+        try:
+            images = lake.snapshot("images")
+        except OtherFormat as error:
+            raise HTTPException(409, str(error)) from error
         files = [f for f in images.files() if f.partition["arrival"] == rows[0]["arrival"]]
         found = images.read([*PLACE], ds.field("image_id") == image_id, files=files)
         headers = {"Cache-Control": "private, max-age=3600"}

@@ -314,6 +314,15 @@ def test_thumbnails_are_pictures(visitor: Visitor, pages: list[str]) -> None:
     assert answer.content.startswith(b"\xff\xd8")
 
 
+def test_a_lake_of_another_format_is_told_and_no_fault(
+    visitor: Visitor, pages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lake, "stated_format", 1)
+    answer = visitor("viewer").get(pages[2])
+    assert answer.status_code == 409
+    assert "is of format 1, and this release reads and writes" in answer.text
+
+
 def test_a_run_that_failed_shows_how_far_it_came(
     visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
