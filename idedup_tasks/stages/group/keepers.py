@@ -53,6 +53,7 @@ _LOSSY = frozenset(FORMAT_RANK[name] for name in ("JPEG2000", "JXL", "AVIF", "WE
 
 _UNEVEN = 0.97  # overlaps of a part and its whole differ by more
 _LARGER_PART = 1.2  # pixels of a part, over those of its whole in its place
+_TO_SCALE, _MANY = 0.02, 5
 # More pixels, and detail, from which another is larger; detail from which, on as many pixels, it is
 # sharper; pixels from which one with as much detail was enlarged.
 _SMALLER, _BLURRED, _LARGER = 1.2, 1.8, 1.5
@@ -180,13 +181,18 @@ def _not_whole(n: int, pairs: np.ndarray, seen: Seen, facts: Facts) -> np.ndarra
     # What is a crop of one picture is none that another of the same frame was put around.
     cut_out = np.unique(part[crop] * n + frame[holder[crop]])
     inside &= ~np.isin(part * n + frame[holder], cut_out)
-    # One with more pixels than the whole has there, and no more detail than those could show, may
-    # have been enlarged: a crop, if more members have the frame of the whole than have its own.
+    # A crop, too, is what was enlarged: it has more pixels than the whole has there, and no more
+    # detail than those could show, and more members have the frame of the whole than have its own.
+    # And so is what was cut out pixel for pixel, with a frame of which it is the only one of many.
     company = np.bincount(frame, minlength=n)[frame]
     pixels = (facts.width * facts.height).astype(np.float64)
-    there = _LARGER_PART * pixels[holder] * share
-    enlarged = inside & (pixels[part] > there) & (1e6 * facts.detail[part] < there)
-    enlarged &= company[holder] > company[part]
+    there = np.maximum(pixels[holder] * share, 1.0)
+    enlarged = (pixels[part] > _LARGER_PART * there) & (company[holder] > company[part])
+    enlarged &= 1e6 * facts.detail[part] < _LARGER_PART * there
+    enlarged |= (np.abs(pixels[part] / there - 1) < _TO_SCALE) & (
+        company[holder] >= _MANY * company[part]
+    )
+    enlarged &= inside
     worse[part[enlarged]] = 1
     worse[holder[inside & ~enlarged]] = 1
     return worse
@@ -396,19 +402,22 @@ def why_member(look: Mapping[str, Any], detail: float, doubtful: bool) -> str:
     if relation == "exact":
         return "the same bytes"
     if relation == "same":
-        less = "" if 0.8 < detail < 1.25 else f", {times_of(detail)} times the detail"
+        # More than the keeper's is noise, or a codec's doing: else it would be kept.
+        less = "" if detail > 0.8 else f", {times_of(detail)} times the detail"
         return f"the same picture{less}"
     if relation == "crop":
+        if min(overlap, keeper_overlap) >= _UNEVEN * max(overlap, keeper_overlap):
+            return f"cut or turned by a little: shows {percent(keeper_overlap)} of the keeper"
         if overlap >= keeper_overlap:
             return f"a crop: shows {percent(keeper_overlap)} of the keeper"
         return f"the whole: the keeper is a crop, {percent(overlap)} of it"
     if relation == "inside":
         if overlap < keeper_overlap:
             return f"a screenshot or frame around it: the keeper is {percent(overlap)} of it"
-        return f"a part that was enlarged: shows {percent(keeper_overlap)} of the keeper"
+        return f"a part of it: shows {percent(keeper_overlap)} of the keeper"
     where = f", {look['place']}" if look["place"] else ""
     who = "this or the keeper is edited" if doubtful else "edited"
-    return f"{who}: {percent(look['changed'])} differs{where}"
+    return f"{who}: {percent(look['changed'])} differs{where}" if look["changed"] else who
 
 
 def percent(share: float) -> str:
