@@ -84,7 +84,7 @@ def preview(
         raise UsageError(f"A cut of {cut} is no score: expected 0 to 1.")
     if cut is None and keeper is None:
         raise UsageError("There is nothing to preview: give another cut or another keeper.")
-    after = group.regroup(run, run.collection.grouping.cut if cut is None else cut, policy)
+    after = group.regroup(run, cut, policy)
     groups = run.lake.snapshot("groups")
     before = groups.read(["image_id", "group_id", "keeper_id"])
     images = run.lake.snapshot("images", groups.reads("images")).read(["image_id", "uri", "bytes"])

@@ -17,7 +17,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -249,11 +249,19 @@ def group(
     looks: pa.Table,
     settings: Grouping,
     policy: Sequence[KeeperCriterion],
+    original_first: bool = False,
 ) -> Outcome:
-    """Group the images by what was seen of them, as the group stage does."""
+    """Group the images by what was seen of them, as the group stage does.
+
+    Args:
+        original_first: whether photographs arrive before all of their edits.
+    """
     ask = partial(look_at, images)
     seen = Seen(len(images.content), first, second, looks, ask)
     facts = facts_of(images)
+    if original_first:
+        order = np.argsort(images.kind != ORIGINAL, kind="stable")
+        facts = replace(facts, earliest=np.argsort(order))
     settled = settle(seen, facts, policy, settings)
     return Outcome(settled.keeper, sentences(settled, seen, facts, policy))
 
@@ -266,40 +274,49 @@ def facts_of(images: Edited) -> Facts:
         width=np.array([facts.width for facts in read]),
         height=np.array([facts.height for facts in read]),
         detail=np.array([facts.detail for facts in read]),
+        colour=np.array([_colour(content) for content in images.content]),
         bytes=np.array([facts.bytes for facts in read]),
         exif_fields=np.zeros(n, np.int64),
         format=np.array([facts.format for facts in read]),
         path=np.zeros(n, np.int64),
         earliest=np.arange(n),
-        image_id=np.array([hashlib.md5(content).hexdigest() for content in images.content]),
+        image_id=np.array([hashlib.sha256(content).hexdigest() for content in images.content]),
     )
 
 
-def report(images: Edited, found: Outcome) -> Iterator[str]:
-    """The lines of the table."""
+def _colour(content: bytes) -> float:
+    """Mean distance of two channels, in levels."""
+    with Image.open(io.BytesIO(content)) as image:
+        pixels = np.asarray(image.convert("RGB"), np.float64)
+    return round(float((pixels.max(axis=2) - pixels.min(axis=2)).mean()), 1)
+
+
+def report(images: Edited, found: Outcome, in_time: Outcome) -> Iterator[str]:
+    """The lines of the table; `in_time`: what had become of them, had photographs come first."""
     original = np.full(int(images.photo.max()) + 1, -1)
     originals = np.flatnonzero(images.kind == ORIGINAL)
     original[images.photo[originals]] = originals
-    kept = found.keeper[originals] == originals
-    precision, recall, f1 = grouping_quality(found.labels, images.photo)
-    members = np.flatnonzero(found.keeper >= 0)
-    wrong = int((images.photo[members] != images.photo[found.keeper[members]]).sum())
     yield f"{len(originals):,} photographs, {len(WAYS)} edits each; {verifier_version()}"
-    yield f"the original is the keeper: {kept.sum():,} of {len(originals):,} ({kept.mean():.1%})"
-    yield f"groups: precision {precision:.4f}, recall {recall:.4f}, F1 {f1:.4f}"
-    yield f"members of another photograph's group: {wrong}"
-    instead = Counter(
-        "alone" if keeper < 0 else str(images.kind[keeper])
-        for keeper in found.keeper[originals[~kept]].tolist()
-    )
-    for kind, count in instead.most_common():
-        yield f"  kept instead: {kind:<14} {count:>4}"
-    yield f"  {'edit':<14} {'in the group of its original':>30}"
+    for when, one in (("somewhere among its edits", found), ("before its edits", in_time)):
+        kept = one.keeper[originals] == originals
+        precision, recall, f1 = grouping_quality(one.labels, images.photo)
+        members = np.flatnonzero(one.keeper >= 0)
+        wrong = int((images.photo[members] != images.photo[one.keeper[members]]).sum())
+        yield f"an original that arrives {when}"
+        yield f"  is the keeper: {kept.sum():,} of {len(originals):,} ({kept.mean():.1%})"
+        yield f"  groups: precision {precision:.4f}, recall {recall:.4f}, F1 {f1:.4f}"
+        yield f"  members of another photograph's group: {wrong}"
+        instead = Counter(
+            "alone" if keeper < 0 else str(images.kind[keeper])
+            for keeper in one.keeper[originals[~kept]].tolist()
+        )
+        yield from (f"  kept instead: {kind:<14} {n:>4}" for kind, n in instead.most_common())
+    yield f"{'edit':<16} {'in the group of its original':>30}"
     for kind in WAYS:
         rows = np.flatnonzero(images.kind == kind)
         its = original[images.photo[rows]]
         together = found.labels[rows] == found.labels[its]
-        yield f"  {kind:<14} {together.sum():>25} of {len(rows):>3}"
+        yield f"{kind:<16} {together.sum():>23} of {len(rows):>3}"
 
 
 def _open(folder: Path, count: int) -> list[Image.Image]:
@@ -319,9 +336,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--limit", type=int, default=30, help="so many of them, evenly chosen")
-    parser.add_argument(
-        "--others", type=int, default=3, help="unrelated images looked at with each"
-    )
+    parser.add_argument("--others", type=int, default=3, help="unrelated images to each image")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--looks", type=Path, help="Parquet file to keep looks in, and take from")
     parser.add_argument("--output", type=Path, help="CSV file with a row for each image")
@@ -336,9 +351,10 @@ def main() -> None:
         looks = look_at(images, first, second)
         if given.looks is not None:
             pq.write_table(looks, given.looks)
-    collection = Collection(name="keepers", source="/")
-    found = group(images, first, second, looks, collection.grouping, collection.keeper)
-    for line in report(images, found):
+    collection = Collection.model_validate({"name": "keepers", "source": "/"})
+    grouped = partial(group, images, first, second, looks, collection.grouping, collection.keeper)
+    found = grouped()
+    for line in report(images, found, grouped(original_first=True)):
         print(line)
     if given.output is not None:
         with given.output.open("w", newline="", encoding="utf-8") as stream:

@@ -9,11 +9,7 @@ component costs O(n) looks whatever it holds; once many rounds have said no, it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks.linkage import matrix_clusters
 from idedup_tasks.settings import Grouping
@@ -25,23 +21,6 @@ ROUNDS, _WORTHWHILE = 8, 0.05
 _BELOW = 1e-4
 # So much of the smaller of two parts may lie on the other without the two having to agree.
 _APART = 0.5
-
-
-def components(n: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(n,) int64: the smallest position in each one's connected component."""
-    edges = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(n, n))
-    number = connected_components(edges, directed=False)[1]
-    smallest = np.full(int(number.max(initial=-1)) + 1, n)
-    np.minimum.at(smallest, number, np.arange(n))
-    found: np.ndarray = smallest[number].astype(np.int64)
-    return found
-
-
-def members_of(label: np.ndarray) -> Iterator[np.ndarray]:
-    """The ascending positions of each label of 0 or more, in the order of labels."""
-    order = np.argsort(label, kind="stable")
-    order = order[label[order] >= 0]
-    yield from np.split(order, np.flatnonzero(np.diff(label[order])) + 1) if len(order) else ()
 
 
 def cut_matrix(members: np.ndarray, seen: Seen, settings: Grouping) -> np.ndarray:
@@ -66,7 +45,8 @@ def cut_matrix(members: np.ndarray, seen: Seen, settings: Grouping) -> np.ndarra
     similar[a, b] = similar[b, a] = score.clip(0)
     if not tied.all():
         _parts_of_one_whole(members, seen, similar, a, b, rows, tied)
-    return members[matrix_clusters(similar, settings.cut, settings.linkage)]
+    clusters: np.ndarray = members[matrix_clusters(similar, settings.cut, settings.linkage)]
+    return clusters
 
 
 def _parts_of_one_whole(
@@ -80,7 +60,7 @@ def _parts_of_one_whole(
 ) -> None:
     """Put right, in a matrix of scores, pairs of parts that have too little in common to agree."""
     k = len(members)
-    boxes: dict[int, dict[int, np.ndarray]] = {}  # whole -> part -> left, top, right, bottom
+    boxes: dict[int, dict[int, np.ndarray]] = {}  # whole -> part -> where it lies
     parts = tied & np.isin(seen.relation[rows], (CROP, INSIDE))
     first_is_part = seen.overlap_first[rows] >= seen.overlap_second[rows]
     part, whole = np.where(first_is_part, a, b)[parts], np.where(first_is_part, b, a)[parts]
@@ -90,12 +70,12 @@ def _parts_of_one_whole(
     loose = np.zeros((k, k), bool)
     loose[a[~tied], b[~tied]] = True
     weaker = similar.copy()
-    for whole in sorted(boxes):
-        placed = sorted(boxes[whole])
+    for centre in sorted(boxes):
+        placed = sorted(boxes[centre])
         for i, x in enumerate(placed):
             for y in placed[i + 1 :]:
-                if loose[x, y] and _shared(boxes[whole][x], boxes[whole][y]) < _APART:
-                    near = min(similar[x, whole], similar[y, whole])
+                if loose[x, y] and _shared(boxes[centre][x], boxes[centre][y]) < _APART:
+                    near = min(similar[x, centre], similar[y, centre])
                     weaker[x, y] = weaker[y, x] = max(weaker[x, y], near)
     similar[:] = weaker
 
@@ -164,7 +144,8 @@ def cut_stars(members: np.ndarray, order: np.ndarray, seen: Seen, ask: bool) -> 
         centre[members] = top[centre[members]]
         if said.sum() < _WORTHWHILE * len(said):
             break
-    return centre[members]
+    found: np.ndarray = centre[members]
+    return found
 
 
 def _stars(order: np.ndarray, a: np.ndarray, b: np.ndarray, rank: np.ndarray, n: int) -> np.ndarray:
@@ -185,7 +166,7 @@ def _stars(order: np.ndarray, a: np.ndarray, b: np.ndarray, rank: np.ndarray, n:
 def _tops(under: np.ndarray) -> np.ndarray:
     """Follow each to the end; who comes under whom has no circles, for ranks only fall."""
     while True:
-        higher = under[under]
+        higher: np.ndarray = under[under]
         if np.array_equal(higher, under):
             return higher
         under = higher

@@ -29,7 +29,8 @@ class Seen:
     A pair is a row, whose first position is the smaller. `first`, `second`: (m,) int64.
     `relation`: (m,) int8, numbers in `WORDS`. `score`, `overlap_first`, `overlap_second` (share of
     the area of each that lies on the other), `blur` (over 0: the second is the sharper): (m,)
-    float64. `said` has the rest, from the side of either.
+    float64. `turned`: (m,) bool, whether one lies on the other turned or mirrored. `said` has the
+    rest, from the side of either.
 
     Args:
         first, second: (m,) positions, in either order, each pair once.
@@ -45,6 +46,7 @@ class Seen:
         self.first = self.second = np.empty(0, np.int64)
         self.relation = np.empty(0, np.int8)
         self.score = self.overlap_first = self.overlap_second = self.blur = np.empty(0)
+        self.turned = np.empty(0, bool)
         self._looks = no_looks()
         self._of = np.empty(0, np.int64)  # the content that a row of `_looks` speaks of
         self._add(first, second, looks)
@@ -127,6 +129,7 @@ class Seen:
             "overlap_first": np.where(turned, overlaps[1], overlaps[0]),
             "overlap_second": np.where(turned, overlaps[0], overlaps[1]),
             "blur": np.where(turned, -blur, blur),
+            "turned": _turned(looks["transform"]),
             "_of": first.astype(np.int64),
         }
         for name, values in new.items():
@@ -137,3 +140,10 @@ class Seen:
 def no_looks() -> pa.Table:
     """Nothing that was seen, with the columns of `lake.LOOK`."""
     return pa.schema(LOOK).empty_table()
+
+
+def _turned(transforms: pa.ChunkedArray) -> np.ndarray:
+    """(m,) bool: by more than 45 degrees, or mirrored; of something, in shares of its sides."""
+    flat = pc.list_flatten(transforms).to_numpy().reshape(-1, 9)
+    upright: np.ndarray = (flat[:, 0] > np.abs(flat[:, 1])) & (flat[:, 4] > np.abs(flat[:, 3]))
+    return ~upright

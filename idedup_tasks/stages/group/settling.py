@@ -6,8 +6,9 @@ itself, until nobody leaves. Each pass settles a keeper in every cluster, so tha
 
 A component that stays larger than `linkage_limit` gets `PASSES` passes in which looks are asked.
 After that it is cut into stars of what was seen, whose centres are kept: nobody leaves those. So
-a component of n contents costs at most PASSES × (2 × ROUNDS + CHANGES + 1) looks a content (80), and
-mostly one or two; one of up to `linkage_limit` costs none that match has not made.
+it costs at most PASSES x (2 x ROUNDS + CHANGES + 1) looks a content (80), and half of
+`linkage_limit` more where it falls into small ones; mostly it is one or two. A component of up to
+`linkage_limit` costs none that match has not made.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from idedup_tasks.settings import Grouping, KeeperCriterion
-from idedup_tasks.stages.group.cutting import components, cut_matrix, cut_stars, members_of
+from idedup_tasks.stages.group.components import components, members_of
+from idedup_tasks.stages.group.cutting import cut_matrix, cut_stars
 from idedup_tasks.stages.group.keepers import (
     Facts,
     Ranks,
