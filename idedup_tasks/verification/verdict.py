@@ -95,9 +95,12 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
     if is_partial(seen):
         return "alike"
     if not clean:
-        # Of pages, an edited one cannot be told from another with one layout.
+        # Of pages, an edited one cannot be told from another with one layout; nor of what has so
+        # little to agree in: receipts on a table, one site, a thing on a plain ground.
         close = agreed.detail >= limits["detail_edited"] and confidence >= limits["edited"]
-        return "edited" if close and not seen.pages else "alike"
+        informed = agreed.structure * (1 - agreed.unlike)
+        told = agreed.unlike <= limits["unlike"] or informed >= limits["informed"]
+        return "edited" if close and told and not seen.pages else "alike"
     whole = limits["whole"]
     if min(seen.overlap_a, seen.overlap_b) >= whole:
         return "same"
@@ -110,7 +113,9 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
     # How much softer the whole is than the part, in pixels of blur.
     softer_whole = -agreed.blur if part_is_a else agreed.blur
     if (
-        seam > limits["seams"]
+        # A cut has all of its part; a camera that moved over a flat thing shows some more.
+        max(seen.overlap_a, seen.overlap_b) < limits["part_cut"]
+        or seam > limits["seams"]
         or finer_part > limits["detail_ratio"]
         or softer_whole > limits["softer"]
     ):
