@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 # First of photographs, then of page-like pictures: those have no noise, and one digit matters.
 _TOLERANCE = (12.0, 8.0)
 # Added to it: so many times the spread of the differences, which counts at most so many levels.
-_NOISE, _MOST_NOISE = 3.0, 12.0
+_NOISE, MOST_NOISE = 3.0, 12.0
 # Share of a pixel by which the registration may be off: so much of the local slope is forgiven.
 _OFF = (0.5, 0.35)
 # Blur, in pixels, before pixels are compared: strokes of letters stay, single pixels do not.
@@ -192,7 +192,7 @@ def _compared(a: Array, b: Array, mask: Array, blur: float, page: bool) -> tuple
     """Compare two grey pictures, float32, of one brightness and blur."""
     inside = mask > 0
     difference = cv2.GaussianBlur(a - b, (5, 5), _SMOOTH)
-    noise = min(_spread_of(difference, inside), _MOST_NOISE)
+    noise = min(_spread_of(difference, inside), MOST_NOISE)
     tolerance = _TOLERANCE[page] + _NOISE * noise
     slope = cv2.blur(cv2.min(_slope(a), _slope(b)), (3, 3))
     excess = np.abs(difference) - np.float32(_OFF[page]) * slope - np.float32(tolerance)
