@@ -3,7 +3,7 @@
     >>> result = idedup_tasks.scan("~/Pictures", "duplicates")
     >>> result.summary["counts"]["duplicates_near"]
     >>> idedup_tasks.query("new.jpg", "pictures")[:1]
-    >>> idedup_tasks.explain("a.jpg", "b.jpg").verdict
+    >>> idedup_tasks.explain("a.jpg", "b.jpg").why
     >>> idedup_tasks.preview("pictures", cut=0.7).after.duplicates
 
 The command line is made from these.

@@ -78,11 +78,13 @@ def explain(
     scan: _ScanOption = None,
     as_json: _JsonOption = False,
 ) -> None:
-    """Show why two images are, or are not, duplicates, and where they match.
+    """Look at two images, say what one is to the other, and draw it.
 
-    Says what decides when the two are compared alone, and with --output draws what both show and
-    how alike they are place by place. An image_id is one of the collection's, as its report and
-    tables name it.
+    Says what the workflow sees of the two: the same picture, a crop, one inside the other, edited,
+    alike or different, and why the collection has them in one group or apart. With --output draws
+    them laid on each other, with what differs marked, and below why they were proposed: how alike
+    they are place by place. An image_id is one of the collection's, as its report and tables name
+    it.
 
     Examples:
 
@@ -106,7 +108,7 @@ def explain(
         _print_json(found.to_dict())
         return
     console = terminal.stdout()
-    console.print(found.verdict, markup=False)
+    console.print(found.why, markup=False)
     for name, value in picture.facts(found):
         console.print(f"{name}: {value}", markup=False)
     if output is not None:

@@ -58,6 +58,19 @@ class Aligned:
     box: tuple[int, int, int, int]
     size: tuple[int, int]
 
+    @property
+    def cut(self) -> Array:
+        """(3, 3): from shares of the cut to shares of the picture whose grid it is."""
+        left, top, right, bottom = self.box
+        wide, high = self.size
+        return np.array(
+            [
+                [(right - left) / wide, 0, left / wide],
+                [0, (bottom - top) / high, top / high],
+                [0, 0, 1.0],
+            ]
+        )
+
 
 @dataclass(frozen=True)
 class Agreement:

@@ -178,16 +178,7 @@ def _closer(a: Picture, b: Picture, transform: Array, inliers: int) -> Array:
     pair = align(a.grey[..., None], b.grey[..., None], transform, most=CLOSE)
     if pair is None:
         return transform
-    left, top, right, bottom = pair.box
-    wide, high = pair.size
-    # From shares of the cut to shares of the picture whose grid it is.
-    cut = np.array(
-        [
-            [(right - left) / wide, 0, left / wide],
-            [0, (bottom - top) / high, top / high],
-            [0, 0, 1.0],
-        ]
-    )
+    cut = pair.cut
     fixed, moving = (pair.b, pair.a) if pair.swapped else (pair.a, pair.b)
     fixed = cv2.GaussianBlur(fixed.reshape(fixed.shape[:2]).astype(np.float32), (0, 0), 1.0)
     moving = cv2.GaussianBlur(moving.reshape(moving.shape[:2]).astype(np.float32), (0, 0), 1.0)
@@ -225,6 +216,23 @@ def _finer(a: Array, b: Array, transform: Array, pair: Aligned) -> tuple[Array, 
         if 1 - close < (1 - still) * (1 - _WORTH_MOVING):
             transform = np.round(closer, _DECIMALS)
     return transform, align(a[..., None], b[..., None], transform, most=_FINEST) or pair
+
+
+def differing(a: Picture, b: Picture, transform: Array) -> tuple[Aligned, Array] | None:
+    """Two pictures laid on each other as a look lays them, and where they disagree.
+
+    Returns:
+        the pair, and uint8 of its grid, 255 where it disagrees; None where too little overlaps.
+    """
+    pair = align(a.pixels, b.pixels, transform)
+    if pair is None:
+        return None
+    page = a.is_page and b.is_page
+    seen, differs = agreement(pair, page)
+    if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
+        pair = align(a.fine[..., None], b.fine[..., None], transform, most=_FINEST) or pair
+        _, differs = agreement(pair, page)
+    return pair, differs
 
 
 def _compared(

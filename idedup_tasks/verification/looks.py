@@ -20,8 +20,7 @@ from PIL import Image, ImageOps
 from idedup_tasks.images import Rejected, read_image, thumbnail_size, too_large
 from idedup_tasks.settings import Limits
 from idedup_tasks.verification import geometry
-from idedup_tasks.verification.agreement import agreement, align
-from idedup_tasks.verification.evidence import Evidence, see
+from idedup_tasks.verification.evidence import Evidence, differing, see
 from idedup_tasks.verification.picture import Picture
 from idedup_tasks.verification.verdict import Relation, relation, score
 
@@ -160,24 +159,33 @@ def _look(a: Picture, b: Picture) -> Look:
 class Laid:
     """Two pictures laid on each other, to be drawn.
 
-    a, b: uint8 (height, width, 3), what both show, on one grid. differs: uint8 (height, width),
-    255 where they disagree.
+    a, b: uint8 (height, width, channels), what both show, on one grid. differs: uint8 (height,
+    width), 255 where they disagree. to_a, to_b: float64 (3, 3), from shares of the grid to shares
+    of each picture.
     """
 
     a: Array
     b: Array
     differs: Array
+    to_a: Array
+    to_b: Array
 
 
-def lay(a: Picture, b: Picture, seen: Look) -> Laid | None:
-    """Lay the first picture of a look on the second; None where the look found no place for it."""
-    if seen.evidence.way == "none":
+def lay(a: Picture, b: Picture, transform: Array) -> Laid | None:
+    """Lay one picture on another as a look did, whose transform it is.
+
+    Returns:
+        None where too little of them overlaps.
+    """
+    found = differing(a, b, transform)
+    if found is None:
         return None
-    pair = align(a.pixels, b.pixels, seen.transform)
-    if pair is None:
-        return None
-    _, differs = agreement(pair, a.is_page and b.is_page)
-    return Laid(pair.a, pair.b, differs)
+    pair, differs = found
+    if pair.swapped:
+        to_a, to_b = geometry.inverse(transform) @ pair.cut, pair.cut
+    else:
+        to_a, to_b = pair.cut, transform @ pair.cut
+    return Laid(pair.a, pair.b, differs, to_a, to_b)
 
 
 def compare(

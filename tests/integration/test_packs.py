@@ -245,7 +245,7 @@ def test_damage_is_named_and_mended(
     _DAMAGES[damage](path)
     [found] = maintenance.check(run)
     lost = size if damage == "gone" else 1
-    assert f"lake: {lost} thumbnails in packs/{path.name} are missing or damaged: " in str(found)
+    assert f"lake: {lost} pictures in packs/{path.name} are missing or damaged: " in str(found)
     assert len(found.images) == lost
     assert maintenance.repair(run, [found]) == []
     assert differences(current_state(run), expected) == {}
@@ -319,11 +319,11 @@ def test_vacuum_takes_no_pack_while_a_table_cannot_be_read(filled: Bench) -> Non
 def test_a_lake_of_another_format_is_refused(filled: Bench) -> None:
     path = Path(filled.run().lake.path("lake.json"))
     stated = json.loads(path.read_text())
-    for number in (None, 3):
+    for number in (None, 2, 4):
         path.write_text(json.dumps({"lake_id": stated["lake_id"], "format": number}))
         if number is None:
             path.write_text(json.dumps({"lake_id": stated["lake_id"]}))
-        said = f"of format {number or 1}, .* format 2: scan or ingest anew into another home"
+        said = f"of format {number or 1}, .* format 3: scan or ingest anew into another home"
         with pytest.raises(OtherFormat, match=said):
             walk(filled.run())
 
