@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 from collections.abc import Mapping
@@ -15,9 +14,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from idedup_tasks.images import Rejected, read_image, thumbnail_size, too_large
+from idedup_tasks.images import (
+    Rejected,
+    fine_size,
+    is_worth_finer,
+    read_image,
+    thumbnail_size,
+    too_large,
+)
 from idedup_tasks.settings import Limits
 from idedup_tasks.verification import geometry
 from idedup_tasks.verification.evidence import Evidence, differing, see
@@ -25,12 +31,6 @@ from idedup_tasks.verification.picture import Picture
 from idedup_tasks.verification.verdict import Relation, relation, score
 
 Array = np.ndarray[Any, Any]
-
-
-# A page-like picture that its thumbnail shrank more often than this is also seen finer: grey, with
-# a short side of at most so many pixels.
-_PAGE_SHRUNK, _FINE_SIDE = 1.5, 1024
-_READ_TWICE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 
 
 @dataclass(frozen=True)
@@ -224,20 +224,13 @@ def open_picture(image: str | os.PathLike[str] | bytes | Image.Image, limits: Li
             raise too_large(size, limits)
         image = path.read_bytes()
     facts = read_image(image, limits)
-    picture = Picture.of_thumbnail(
-        facts.thumbnail, width=facts.width, height=facts.height, sha256=facts.sha256
+    return Picture.of_thumbnail(
+        facts.thumbnail,
+        width=facts.width,
+        height=facts.height,
+        sha256=facts.sha256,
+        fine=facts.fine,
     )
-    if facts.format in _READ_TWICE and _hides_print(picture):
-        # The reader has decoded it within the limits before; a page is worth decoding again.
-        with Image.open(io.BytesIO(image), formats=[facts.format]) as page:
-            picture.fine = _fine(ImageOps.exif_transpose(page))
-    return picture
-
-
-def _hides_print(picture: Picture) -> bool:
-    """Whether it is a page of which the thumbnail does not show enough."""
-    shrunk = min(picture.width, picture.height) / min(picture.pixels.shape[:2])
-    return shrunk > _PAGE_SHRUNK and picture.is_page
 
 
 def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
@@ -253,8 +246,9 @@ def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
     digest = hashlib.sha256(f"{width}x{height}".encode() + whole.tobytes()).hexdigest()
     small = whole.resize(thumbnail_size(width, height), Image.Resampling.LANCZOS)
     picture = Picture(np.asarray(small), width=width, height=height, sha256=digest)
-    if _hides_print(picture):
-        picture.fine = _fine(whole)
+    if is_worth_finer(small, width, height):
+        grey = whole.convert("L").resize(fine_size(width, height), Image.Resampling.LANCZOS)
+        picture.fine = np.asarray(grey)
     return picture
 
 
@@ -268,14 +262,6 @@ def _on_white(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA"))
     return image
-
-
-def _fine(image: Image.Image) -> Array:
-    """uint8 (height, width): the grey picture with a short side of at most `_FINE_SIDE`."""
-    grey = _on_white(image).convert("L")
-    factor = min(1.0, _FINE_SIDE / min(image.size))
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    return np.asarray(grey.resize(size, Image.Resampling.LANCZOS))
 
 
 @cache

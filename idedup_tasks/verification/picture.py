@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from idedup_tasks.images import flat_share
 from idedup_tasks.verification.features import Features
 
 Array = np.ndarray[Any, Any]
@@ -81,9 +82,7 @@ class Picture:
 
     @cached_property
     def _flat(self) -> float:
-        """Share of the pixels that have one level, to eight of 256."""
-        counts = np.bincount(self.grey.ravel(), minlength=256)
-        return float(np.convolve(counts, np.ones(17), "same").max() / counts.sum())
+        return flat_share(self.grey)
 
     @cached_property
     def is_page(self) -> bool:
