@@ -64,7 +64,9 @@ def _is_plain(agreed: Agreement) -> bool:
     if halved <= 0:
         return True
     asked = min(limits["detail"] + limits["few_detail"] * halved, 0.98)
-    return agreed.detail >= asked and agreed.noise <= MOST_NOISE - limits["few_noise"] * halved
+    return bool(
+        agreed.detail >= asked and agreed.noise <= MOST_NOISE - limits["few_noise"] * halved
+    )
 
 
 def score(seen: Evidence) -> float:
