@@ -116,7 +116,8 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         # little to agree in: receipts on a table, one site, a thing on a plain ground.
         close = agreed.detail >= limits["detail_edited"] and confidence >= limits["edited"]
         informed = agreed.structure * (1 - agreed.unlike)
-        told = agreed.unlike <= limits["unlike"] or informed >= limits["informed"]
+        little = max(agreed.unlike, agreed.changed) <= limits["little"]
+        told = little or informed >= limits["informed"]
         return "edited" if close and told and not seen.pages else "alike"
     whole = limits["whole"]
     if min(seen.overlap_a, seen.overlap_b) >= whole:
