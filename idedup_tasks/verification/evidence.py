@@ -15,6 +15,7 @@ from idedup_tasks.verification.agreement import (
     Agreement,
     Aligned,
     agreement,
+    agreement_as_is,
     align,
 )
 from idedup_tasks.verification.features import fit
@@ -162,7 +163,7 @@ def _features(a: Picture, b: Picture, correlation: float) -> Evidence | None:
         return None
     (high_a, wide_a), (high_b, wide_b) = a.features.shape, b.features.shape
     transform = (
-        np.linalg.inv(geometry.shares_to_pixels(wide_b, high_b))
+        geometry.pixels_to_shares(wide_b, high_b)
         @ found.transform
         @ geometry.shares_to_pixels(wide_a, high_a)
     )
@@ -245,11 +246,15 @@ def _compared(
     matches: int = 0,
 ) -> Evidence | None:
     transform = np.round(transform, _DECIMALS)
-    pair = align(a.pixels, b.pixels, transform)
+    page = a.is_page and b.is_page
+    pair = align(a.grey[..., None], b.grey[..., None], transform)
     if pair is None:
         return None
-    page = a.is_page and b.is_page
-    seen, _ = agreement(pair, page)
+    found = agreement_as_is(pair, page)
+    if found is None:  # colours are asked only now
+        pair = align(a.pixels, b.pixels, transform) or pair
+        found = agreement(pair, page)
+    seen, _ = found
     if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
         transform, pair = _finer(a.fine, b.fine, transform, pair)
         seen, _ = agreement(pair, page)

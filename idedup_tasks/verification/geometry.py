@@ -46,6 +46,21 @@ def shares_to_pixels(width: int, height: int) -> Array:
     return np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1.0]])
 
 
+def pixels_to_shares(width: int, height: int) -> Array:
+    """(3, 3): the other way."""
+    return np.array([[1 / width, 0, 0.5 / width], [0, 1 / height, 0.5 / height], [0, 0, 1.0]])
+
+
+def product(a: Array, b: Array, turned: int = 0) -> Array:
+    """a @ b by OpenCV, in its one thread: the BLAS under NumPy starts threads of its own, whose
+    waiting costs ten times the work, and whose number changes the last bits.
+
+    Args:
+        turned: cv2.GEMM_1_T or GEMM_2_T for a.T or b.T.
+    """
+    return np.asarray(cv2.gemm(a, b, 1, None, 0, flags=turned))  # type: ignore[call-overload]
+
+
 def apply(transform: Array, points: Array) -> Array:
     """(n, 2) points through a transform."""
     moved = points @ transform[:, :2].T + transform[:, 2]
@@ -60,6 +75,8 @@ def inverse(transform: Array) -> Array:
 
 def overlap(transform: Array) -> tuple[float, float]:
     """The share of the first picture's area that lies on the second, and the other way round."""
+    if any(np.array_equal(transform, frame) for frame in FRAMES):
+        return 1.0, 1.0
     return _covered(transform), _covered(inverse(transform))
 
 
@@ -154,9 +171,9 @@ def refine(
     """
     height, width = fixed.shape
     to_moving = shares_to_pixels(moving.shape[1], moving.shape[0])
-    from_fixed = np.linalg.inv(shares_to_pixels(width, height))
+    from_fixed = pixels_to_shares(width, height)
     x, y = _grid(width, height)
-    own_x, own_y = _gradients(fixed)
+    own_x, own_y = _gradients(fixed) if iterations else (fixed, fixed)
     size = (width, height)
     inside = None if mask is None else mask > 0
     correlation = 0.0
@@ -189,9 +206,10 @@ def refine(
             columns += [along * x, along * y]
         jacobian = np.stack([c.ravel() for c in columns])
         weighted = jacobian * weights.ravel()
-        normal = (weighted @ jacobian.T).astype(np.float64)
+        normal = product(weighted, jacobian, cv2.GEMM_2_T).astype(np.float64)
         normal += np.eye(len(normal)) * (1e-4 * np.trace(normal) / len(normal) + 1e-9)
-        change = np.linalg.solve(normal, (weighted @ residual.ravel()).astype(np.float64))
+        given = product(weighted, residual.reshape(-1, 1)).astype(np.float64)
+        change = np.linalg.solve(normal, given.ravel())
         moved = _moved(change)
         candidate = transform @ moved
         candidate = candidate / candidate[2, 2]

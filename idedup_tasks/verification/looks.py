@@ -247,8 +247,8 @@ def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
     small = whole.resize(thumbnail_size(width, height), Image.Resampling.LANCZOS)
     picture = Picture(np.asarray(small), width=width, height=height, sha256=digest)
     if is_worth_finer(small, width, height):
-        grey = whole.convert("L")
-        picture.fine = np.asarray(grey.resize(fine_size(width, height), Image.Resampling.LANCZOS))
+        grey = whole.convert("L").resize(fine_size(width, height), Image.Resampling.LANCZOS)
+        picture.fine = np.asarray(grey)
     return picture
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from idedup_tasks.lake import LOOK
 from idedup_tasks.settings import Limits
 from idedup_tasks.verification import Look, Picture, lay, look, turned_row, verifier_version
 from idedup_tasks.verification.geometry import apply
+from idedup_tasks.verification.verdict import relation, score
 
 DUPLICATES = {"exact", "same", "crop"}
 
@@ -344,6 +346,50 @@ def test_a_second_shot_is_alike() -> None:
         mask.transform(near.size, Image.Transform.AFFINE, (1, 0, -16, 0, 1, -3)),
     )
     assert compare(first, aside).relation in {"alike", "edited"}
+
+
+def receipt(first: int) -> Image.Image:
+    """On a dark table; only what was bought differs."""
+    image = Image.new("RGB", (270, 400), (86, 66, 60))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((45, 25, 225, 350), fill=(246, 244, 240))
+    draw.text((85, 40), "THE SHOP", "black", ImageFont.load_default(20))
+    for row in range(8):
+        bought = 37 * (first + row) % 101
+        draw.text((60, 90 + 24 * row), f"Item {bought}", (30, 30, 30), ImageFont.load_default(13))
+        price = f"{bought / 7:.2f}"
+        draw.text((175, 90 + 24 * row), price, (30, 30, 30), ImageFont.load_default(13))
+    for bar in range(0, 120, 5):
+        draw.rectangle((75 + bar, 310, 76 + bar + bar % 3, 340), fill="black")
+    return image
+
+
+def test_receipts_of_one_shop_are_alike_though_no_page_fills_the_picture() -> None:
+    assert compare(receipt(1), receipt(20)).relation == "alike"
+    assert compare(receipt(1), jpeg(receipt(1), 60)).relation == "same"
+
+
+def shrunk(seed: int, shift: float = 0.0) -> Image.Image:
+    """Of 32 pixels, as in a data set of small pictures."""
+    box = (20 + 7 * shift, 10 + 7 * shift, 244 + 7 * shift, 234 + 7 * shift)
+    return photograph(seed, 280, 260).resize((32, 32), Image.Resampling.BICUBIC, box)
+
+
+def test_small_copies_are_found_though_they_moved_by_a_pixel() -> None:
+    for seed in range(6):
+        small = shrunk(seed)
+        assert compare(small, jpeg(small, 60)).relation == "same"
+        assert compare(small, ImageOps.mirror(small)).relation == "same"
+        assert compare(small, shrunk(seed, 1.0)).relation in ("crop", "inside")
+
+
+def test_the_fewer_pixels_the_more_closely_they_must_agree() -> None:
+    """What two photographs of one light agree in at 32 pixels: a curve and a blur explain it."""
+    loosely = replace(compare(shrunk(1), jpeg(shrunk(1), 60)).evidence, frame_correlation=0.7)
+    seen = replace(loosely.agreement, detail=0.76, correlation=0.93, noise=12.0, blur=1.2)
+    for side, said in ((32, "alike"), (64, "alike"), (176, "same")):
+        evidence = replace(loosely, agreement=replace(seen, side=side))
+        assert relation(evidence, score(evidence), 1.0) == said
 
 
 # --- whoever asks, and however ---
