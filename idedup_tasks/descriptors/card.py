@@ -58,8 +58,8 @@ class DescriptorCard:
     """What the JSON sidecar of a weights file says.
 
     `input_size` is the side of the square input in pixels, `gem_p` the exponent of the generalised
-    mean pooling, `scales` the sizes relative to it at which an image is seen, `weights_sha256` the
-    digest of the safetensors file of that name beside the sidecar, `figures` what was measured with
+    mean pooling, `scales` the sizes relative to it at which an image is seen, `regions` how many
+    windows along each side have a vector of their own (see `network`), `weights_sha256` the digest of the safetensors file of that name beside the sidecar, `figures` what was measured with
     these weights, `converted` the digests, by name, of the two files that hold the network as
     OpenVINO runs it (see `conversion`): none until it is converted.
     """
@@ -77,6 +77,7 @@ class DescriptorCard:
     figures: dict[str, Any]
     folder: Path
     scales: tuple[float, ...] = (1.0,)
+    regions: int = 0
     converted: dict[str, str] = field(default_factory=dict)
 
     def model_id(self, device: str = "auto") -> str:
@@ -89,6 +90,7 @@ class DescriptorCard:
             "precision": precision,
             "preprocessing": PREPROCESSING,
             "runtime": runtime,
+            "regions": self.regions,
             "scales": self.scales,
             "weights": self.weights_sha256,
         }

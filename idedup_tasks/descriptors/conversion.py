@@ -31,8 +31,8 @@ class _WithFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         self.seen.clear()
-        vectors = self.network(images)
-        return vectors, self.seen[self.network.scales.index(1.0)]
+        vectors = self.network.with_regions(images)
+        return vectors, max(self.seen, key=lambda features: features.shape[-1])
 
 
 def convert(card: DescriptorCard) -> DescriptorCard:

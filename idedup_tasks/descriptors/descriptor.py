@@ -35,6 +35,7 @@ class Descriptor:
         self.name = card.name
         self.model_id = card.model_id(device)
         self.dim = card.dim
+        self.regions = card.regions**2
         self.input_size = card.input_size
         self.thresholds: DecisionLevels = card.thresholds
         self._runtime = runtime
@@ -47,9 +48,20 @@ class Descriptor:
         A vector is the same, bit for bit, whatever other images are encoded with it. Raises
         DescriptorError for an array of another shape or type.
         """
+        return self.encode_with_regions(images)[0]
+
+    def encode_with_regions(
+        self, images: Sequence[Image.Image | np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `encode` does, and vectors of parts of each image: int8 (n, regions, dim).
+
+        A part's vector, of length one, is multiplied by 127 and rounded, so that an inner product
+        of two is a whole number below 2 to the 24th, which float32 sums exactly on any machine.
+        """
         if not len(images):
-            return np.empty((0, self.dim), np.float32)
-        return self._runtime.run(images, self._prepare)
+            return np.empty((0, self.dim), np.float32), np.empty((0, self.regions, self.dim), np.int8)
+        vectors = self._runtime.run(images, self._prepare)
+        return np.ascontiguousarray(vectors[:, 0]), in_8_bits(vectors[:, 1:])
 
     def _prepare(self, image: object) -> np.ndarray:
         if isinstance(image, np.ndarray):
@@ -70,6 +82,12 @@ class Descriptor:
             image = image.convert("RGB")
         side = (self.input_size, self.input_size)
         return np.asarray(image.resize(side, Image.Resampling.BICUBIC, reducing_gap=None))
+
+
+def in_8_bits(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors (..., dim) in 8 bits: times 127, rounded, int8."""
+    rounded: np.ndarray = np.rint(vectors * 127).astype(np.int8)
+    return rounded
 
 
 def load_descriptor(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> Descriptor:

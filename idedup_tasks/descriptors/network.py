@@ -189,6 +189,18 @@ ARCHITECTURES = {
 }
 
 
+def windows(cells: int, count: int) -> Tensor:
+    """Windows of half a side, evenly spaced along it: weights float32 (count, cells).
+
+    A row sums to one; a cell that lies partly in a window counts by its part.
+    """
+    size = cells / 2
+    first = torch.arange(count) * (cells - size) / max(count - 1, 1)
+    cell = torch.arange(cells)
+    inside = torch.minimum(cell + 1, first[:, None] + size) - torch.maximum(cell, first[:, None])
+    return inside.clamp(0, 1) / size
+
+
 def antialiased(before: int, after: int) -> Tensor:
     """Weights float32 (after, before) of antialiased bilinear scaling along one side.
 
@@ -208,7 +220,9 @@ class DescriptorNetwork(nn.Module):
     (Radenović et al., Fine-tuning CNN Image Retrieval with No Human Annotation, eq. 5); with
     `gem_p` 1 it is the plain mean. Each image is seen at all `scales` of its side, and what is
     pooled at each is averaged (section 4.3 there), so that a crop, which shows things larger, is
-    met at its own scale. Where there is a `background`, vectors of unrelated photographs float32
+    met at its own scale. With `regions`, its features at full scale are also pooled in each of
+    regions times regions windows of half its side, which the same head makes vectors of: a part of
+    it that is another image, or a part of one, is met there. Where there is a `background`, vectors of unrelated photographs float32
     (m, dim), what an image shares with it is taken away: see `apart_from`.
     """
 
@@ -224,6 +238,7 @@ class DescriptorNetwork(nn.Module):
         self.compared = chosen.compared
         self.gem_p = gem_p
         self.scales: tuple[float, ...] = (1.0,)
+        self.regions = 0
         mean, std = ((0.0,), (255.0,)) if chosen.zero_to_one else (MEAN, STD)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
@@ -255,7 +270,32 @@ class DescriptorNetwork(nn.Module):
         return features.clamp(min=1e-6).pow(self.gem_p).mean((2, 3)).pow(1 / self.gem_p)
 
     def forward(self, images: Tensor) -> Tensor:
-        codes = self.head(self.pool(images)).float()
+        return self.vectors_of(self.pool(images))
+
+    def with_regions(self, images: Tensor) -> Tensor:
+        """Unit vectors float32 (n, 1 + regions², dim): of each image, then of its regions."""
+        pixels = (images.float() - self.mean) / self.std
+        features = {scale: self.features_at(pixels, scale) for scale in dict.fromkeys((*self.scales, 1.0))}
+        wholes = [self.generalised_mean(features[scale]) for scale in self.scales]
+        pooled = torch.stack(wholes).mean(0)[:, None]
+        if self.regions:
+            pooled = torch.cat([pooled, self.regional_means(features[1.0])], 1)
+        n, each, channels = pooled.shape
+        return self.vectors_of(pooled.reshape(n * each, channels)).reshape(n, each, -1)
+
+    def regional_means(self, features: Tensor) -> Tensor:
+        """Features float32 (n, channels, rows, columns) pooled in each window: (n, windows,
+        channels), row by row."""
+        down, across = (
+            windows(int(cells), self.regions).to(features) for cells in features.shape[2:]
+        )
+        raised = features if self.gem_p == 1 else features.clamp(min=1e-6).pow(self.gem_p)
+        means = (down @ raised @ across.T).flatten(2).transpose(1, 2)
+        return means if self.gem_p == 1 else means.pow(1 / self.gem_p)
+
+    def vectors_of(self, pooled: Tensor) -> Tensor:
+        """Unit vectors float32 (n, dim) of pooled features (n, channels)."""
+        codes = self.head(pooled).float()
         vectors = functional.normalize(self.compared(codes))
         return vectors if self.background is None else apart_from(self.background, vectors)
 
@@ -283,11 +323,16 @@ def apart_from(background: Tensor, vectors: Tensor) -> Tensor:
 
 
 def load_network(
-    path: Path, architecture: str, dim: int, gem_p: float, scales: tuple[float, ...]
+    path: Path,
+    architecture: str,
+    dim: int,
+    gem_p: float,
+    scales: tuple[float, ...],
+    regions: int = 0,
 ) -> DescriptorNetwork:
     """Build the network and fill it from a safetensors file (float16 or float32), in eval mode."""
     network = DescriptorNetwork(architecture, dim, gem_p)
-    network.scales = scales
+    network.scales, network.regions = scales, regions
     state = load_file(path)
     background = state.pop("background", None)
     network.load_state_dict(state)

@@ -51,7 +51,7 @@ class OpenVinoRuntime:
         import openvino
 
         cores = usable_cores()
-        self.dim = card.dim
+        self.dim, self.regions = card.dim, card.regions
         self._local = ThreadPoolExecutor(cores, thread_name_prefix="descriptor")
         network = converted_network(card)
         self._shape = tuple(network.inputs[0].shape)
@@ -69,8 +69,8 @@ class OpenVinoRuntime:
         _ = openvino.Tensor(np.zeros(1, np.float32)).data
 
     def run(self, images: Sequence[object], prepare: Prepare) -> np.ndarray:
-        """Vectors float32 (n, dim) of n images."""
-        vectors = np.empty((len(images), self.dim), np.float32)
+        """Vectors float32 (n, 1 + regions², dim): of n images, then of the regions of each."""
+        vectors = np.empty((len(images), 1 + self.regions**2, self.dim), np.float32)
         workers, size = usable_cores(), self._shape[0]
 
         def work(first: int) -> None:

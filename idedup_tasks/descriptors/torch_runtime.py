@@ -19,15 +19,15 @@ class TorchRuntime:
 
     def __init__(self, card: DescriptorCard, device: str) -> None:
         self.device = torch.device(device)
-        self.dim = card.dim
+        self.dim, self.regions = card.dim, card.regions
         self.network = load_card_network(card).to(self.device)
         self.network.to(memory_format=torch.channels_last)
         self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="descriptor")
 
     @torch.inference_mode()
     def run(self, images: Sequence[object], prepare: Prepare) -> np.ndarray:
-        """Vectors float32 (n, dim) of n images."""
-        vectors = np.empty((len(images), self.dim), np.float32)
+        """Vectors float32 (n, 1 + regions², dim): of n images, then of the regions of each."""
+        vectors = np.empty((len(images), 1 + self.regions**2, self.dim), np.float32)
         for first in range(0, len(images), BATCH):
             pixels = list(self._pool.map(prepare, images[first : first + BATCH]))
             batch = np.zeros((BATCH, *pixels[0].shape), np.uint8)
@@ -35,7 +35,7 @@ class TorchRuntime:
             # A permuted view of (n, side, side, 3) is channels-last memory already.
             tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
             with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-                output = self.network(tensor)
+                output = self.network.with_regions(tensor)
             vectors[first : first + len(pixels)] = output[: len(pixels)].float().cpu().numpy()
         return vectors
 
@@ -43,4 +43,4 @@ class TorchRuntime:
 def load_card_network(card: DescriptorCard) -> DescriptorNetwork:
     """The PyTorch network of a card, its weights file checked against the recorded digest."""
     path = checked_file(card, card.weights, card.weights_sha256)
-    return load_network(path, card.architecture, card.dim, card.gem_p, card.scales)
+    return load_network(path, card.architecture, card.dim, card.gem_p, card.scales, card.regions)
