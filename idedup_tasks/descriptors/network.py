@@ -275,7 +275,9 @@ class DescriptorNetwork(nn.Module):
     def with_regions(self, images: Tensor) -> Tensor:
         """Unit vectors float32 (n, 1 + regions², dim): of each image, then of its regions."""
         pixels = (images.float() - self.mean) / self.std
-        features = {scale: self.features_at(pixels, scale) for scale in dict.fromkeys((*self.scales, 1.0))}
+        features = {
+            scale: self.features_at(pixels, scale) for scale in dict.fromkeys((*self.scales, 1.0))
+        }
         wholes = [self.generalised_mean(features[scale]) for scale in self.scales]
         pooled = torch.stack(wholes).mean(0)[:, None]
         if self.regions:

@@ -120,7 +120,9 @@ def fill_lake(run: Run, results: list[dict[str, Any]], damaged: tuple[str, ...] 
             if row["status"] == "active":
                 vector = base + rng.normal(size=256)
                 vector /= np.linalg.norm(vector)
-                vectors.append({**row, "model_id": run.model_id, "vector": vector.tolist()})
+                vectors.append(
+                    {**row, "model_id": run.model_id, "vector": vector.tolist(), "regions": b""}
+                )
         if vectors:
             table = pa.Table.from_pylist(
                 [{n: v[n] for n in EMBEDDINGS.names} for v in vectors], schema=EMBEDDINGS
