@@ -1,4 +1,4 @@
-"""Finds exact, perceptual and near-duplicate images: a workflow, a command line and a library."""
+"""Finds duplicate images, and looks at each pair: a workflow, a command line and a library."""
 
 from __future__ import annotations
 

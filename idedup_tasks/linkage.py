@@ -1,18 +1,20 @@
 """Hierarchical clustering of the images of one connected component.
 
-Average linkage is defined on vectors: the similarity of two clusters A and B is the mean cosine
-over their pairs, s_A . s_B / (|A| |B|), with s the sum of unit vectors (UPGMA; Sokal & Michener,
-1958). No matrix is needed, so it means the same at every size.
+Groups are cut from a matrix of scores, of a few dozen images at most (`matrix_clusters`). A
+descriptor alone, without looks, is measured on components of any size by average linkage of
+vectors: the similarity of two clusters A and B is the mean cosine over their pairs,
+s_A . s_B / (|A| |B|), with s the sum of unit vectors (UPGMA; Sokal & Michener, 1958).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
+
+from idedup_tasks.settings import Linkage
 
 # Similarities are compared after rounding, so that the order in which sums were added cannot
 # decide between equals.
@@ -22,8 +24,8 @@ _SLACK = 1e-5
 _ROWS = 512
 
 
-def average_clusters(vectors: np.ndarray, cut: float) -> np.ndarray:
-    """Cut a component by average linkage.
+def average_cuts(vectors: np.ndarray, cuts: Sequence[float]) -> Iterator[np.ndarray]:
+    """Cut a component by average linkage of vectors, at each of some cuts, the highest first.
 
     All pairs of clusters that are each other's nearest are merged at once, round by round. Average
     linkage is reducible (a merged cluster is never nearer to a third than the nearer of its parts),
@@ -32,17 +34,12 @@ def average_clusters(vectors: np.ndarray, cut: float) -> np.ndarray:
 
     Args:
         vectors: (n, dim) L2-normalised, in order of image_id.
-        cut: mean cosine, rounded to 4 decimals, at or above which clusters merge.
+        cuts: mean cosines, rounded to 4 decimals, at or above which clusters merge. Each goes on
+            from the one before, whose clusters are parts of its own.
 
     Returns:
-        (n,) int64: for each image the position of its cluster's first member.
+        For each cut (n,) int64: for each image the position of its cluster's first member.
     """
-    return next(average_cuts(vectors, [cut]))
-
-
-def average_cuts(vectors: np.ndarray, cuts: Sequence[float]) -> Iterator[np.ndarray]:
-    """`average_clusters` at each of some cuts, the highest first: each goes on from the one before,
-    whose clusters are parts of its own."""
     n = len(vectors)
     sums = vectors.astype(np.float64)
     # Identical vectors first: many of them would all name the same nearest, and merge one by one.
@@ -101,42 +98,41 @@ def _nearest(
     return b[first], exact[first]
 
 
-def matrix_clusters(
-    vectors: np.ndarray, cut: float, method: Literal["ward", "complete", "single"]
-) -> np.ndarray:
-    """Cut a component by a linkage that needs all distances; memory grows with n squared.
+def matrix_clusters(similar: np.ndarray, cut: float, method: Linkage) -> np.ndarray:
+    """Cut a component by a linkage of its scores.
 
-    Ward's method works on Euclidean distances of unit vectors, |a - b|^2 = 2 - 2 cos(a, b); the cut
-    is translated in the same way.
-
-    Returns:
-        As `average_clusters`.
-    """
-    if len(vectors) < 2:
-        return np.arange(len(vectors))
-    tree = _tree(vectors, method)
-    level = np.sqrt(2 * (1 - cut)) if method == "ward" else 1 - cut
-    flat = fcluster(tree, level + 1e-9, criterion="distance")
-    _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
-    return first[inverse]
-
-
-def merge_tree(vectors: np.ndarray) -> np.ndarray:
-    """The dendrogram of a few images by average linkage, for drawing.
+    Ward's method is told Euclidean distances: of unit vectors with scores as cosines,
+    |a - b|^2 = 2 - 2 cos(a, b). The cut is translated in the same way.
 
     Args:
-        vectors: (n, dim) L2-normalised, n of at least 2.
+        similar: (n, n) float64, symmetric, 0 to 1, to 4 decimals.
+        cut: score at or above which clusters merge.
 
     Returns:
-        (n - 1, 4) float64 as scipy.cluster.hierarchy.linkage gives it; heights are 1 - mean cosine.
+        (n,) int64: for each image the position of its cluster's first member.
     """
-    return _tree(vectors, "average")
+    if len(similar) < 2:
+        return np.arange(len(similar))
+    level = np.sqrt(2 * (1 - cut)) if method == "ward" else 1 - cut
+    flat = fcluster(merge_tree(similar, method), level + 1e-9, criterion="distance")
+    _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
+    clusters: np.ndarray = first[inverse]
+    return clusters
 
 
-def _tree(vectors: np.ndarray, method: str) -> np.ndarray:
-    unit = vectors.astype(np.float64)
-    similar = (unit @ unit.T).round(4)
-    distance = np.sqrt(np.clip(2 - 2 * similar, 0, None)) if method == "ward" else 1 - similar
+def merge_tree(similar: np.ndarray, method: Linkage = "average") -> np.ndarray:
+    """The dendrogram of a few images.
+
+    Args:
+        similar: (n, n) float64, symmetric, 0 to 1; n of at least 2.
+
+    Returns:
+        (n - 1, 4) float64 as scipy.cluster.hierarchy.linkage gives it; heights are 1 - score, of
+        Ward's method its distances.
+    """
+    distance = 1 - similar
+    if method == "ward":
+        distance = np.sqrt(2 * distance.clip(0))
     np.fill_diagonal(distance, 0)
-    tree: np.ndarray = linkage(squareform(np.clip(distance, 0, None), checks=False), method)
+    tree: np.ndarray = linkage(squareform(distance.clip(0), checks=False), method)
     return tree

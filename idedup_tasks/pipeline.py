@@ -1,4 +1,4 @@
-"""The pipeline: six stages, named once. The DAGs and the command line walk `STAGES`.
+"""The pipeline: seven stages, named once. The DAGs and the command line walk `STAGES`.
 
 Each stage is a folder of `stages/`, with two functions in its `prepare`:
 

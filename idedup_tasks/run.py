@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,8 @@ class Run:
 
         if self.collection.thresholds is not None:
             return self.collection.thresholds
-        return Thresholds(**asdict(descriptor_info(self.collection.descriptor).thresholds))
+        levels = descriptor_info(self.collection.descriptor).thresholds
+        return Thresholds(candidate=levels.candidate, phash_distance=levels.phash_distance)
 
 
 class ModelMismatch(TerminalError, RuntimeError):

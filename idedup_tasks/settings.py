@@ -43,7 +43,16 @@ Linkage = Literal["average", "ward", "complete", "single"]
 HashKind = Literal["phash", "dhash", "ahash", "whash"]
 AlertKind = Literal["failure", "quality", "deadline", "jump"]
 KeeperCriterion = Literal[
-    "whole", "unedited", "detail", "resolution", "format", "exif", "bytes", "earliest", "path"
+    "whole",
+    "unedited",
+    "detail",
+    "resolution",
+    "format",
+    "exif",
+    "bytes",
+    "central",
+    "earliest",
+    "path",
 ]
 
 
@@ -256,7 +265,7 @@ class Collection(_Strict):
     matching: Matching = Field(default_factory=lambda: Matching.model_validate({}))
     grouping: Grouping = Field(default_factory=lambda: Grouping.model_validate({}))
     keeper: tuple[KeeperCriterion, ...] = Field(
-        ("whole", "unedited", "detail", "format", "exif", "earliest", "path"),
+        ("whole", "unedited", "detail", "format", "exif", "central", "earliest", "path"),
         description="Ordered criteria for the image to keep; the image id breaks ties.",
     )
     preferred_paths: tuple[str, ...] = Field(

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from idedup_tasks.pages.units import human_bytes
-from idedup_tasks.settings import RELATIONS
+from idedup_tasks.settings import DUPLICATES, VARIANTS
 
 
 def stdout() -> Console:
@@ -43,13 +43,16 @@ def table(*headings: str, left: Sequence[str] = (), title: str | None = None) ->
 def totals_table(totals: Mapping[str, Any], title: str | None = None) -> Table:
     """What a collection holds, by the report stage's counts or the view `collection_totals`."""
     made = table("", "images", "reclaimable", title=title)
-    duplicates = {r: totals[f"duplicates_{r}"] for r in RELATIONS}
-    reclaimable = {r: totals[f"reclaimable_{r}"] for r in RELATIONS}
-    for relation in RELATIONS:
-        images, size = f"{duplicates[relation]:,}", human_bytes(reclaimable[relation])
-        made.add_row(f"{relation} duplicates", images, size)
-    images, size = f"{sum(duplicates.values()):,}", human_bytes(sum(reclaimable.values()))
-    made.add_row("all duplicates", images, size)
+    for relations, kind in ((DUPLICATES, "duplicates"), (VARIANTS, "variants")):
+        counts = {r: totals[f"{kind}_{r}"] for r in relations}
+        sizes = {r: totals[f"reclaimable_{r}"] for r in relations}
+        # Variants are for people to decide upon, unless the collection says otherwise.
+        said = kind == "duplicates" or any(sizes.values())
+        for relation in relations:
+            size = human_bytes(sizes[relation]) if said else ""
+            made.add_row(f"{kind}: {relation}", f"{counts[relation]:,}", size)
+        size = human_bytes(sum(sizes.values())) if said else ""
+        made.add_row(f"all {kind}", f"{sum(counts.values()):,}", size)
     made.add_row("groups", f"{totals['groups']:,}", "")
     made.add_row("images", f"{totals['decoded']:,}", "")
     made.add_row("rejected files", f"{totals['rejected']:,}", "")

@@ -1,11 +1,11 @@
 """Collections small enough to walk many times, in which the test decides what resembles what.
 
 A `Picture` is drawn as two boards of 8 x 8 black and white fields: on the left its perceptual hash,
-on the right the plane (`family`) and direction (`degrees`) of its vector. `doubles` are the three
+on the right the plane (`family`) and direction (`degrees`) of its vector. `doubles` are the four
 functions that read them back, and stand in for
 
-- the perceptual hash and the descriptor, so that chains, ties and collapses come about where the
-  test puts them, and not where a network happens to see them;
+- the perceptual hash, the descriptor and the look at a pair, so that chains, ties and collapses
+  come about where the test puts them, and not where a network happens to see them;
 - the worker processes that decode (one process does it), since starting them takes longer than
   everything else that a small walk does.
 
@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from idedup_tasks import images, pipeline
+from idedup_tasks import images, pipeline, verification
 from idedup_tasks.descriptors import descriptor_info
 from idedup_tasks.images.objects import ObjectReader
 from idedup_tasks.lake import TABLES, find_thumbnails
@@ -39,8 +39,8 @@ from idedup_tasks.settings import STAGES, Collection, Limits, Places, Thresholds
 from idedup_tasks.warehouse import Warehouse
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
-THRESHOLDS = Thresholds(pair=0.85, candidate=0.8, cut=0.75, phash_distance=4)
-# Degrees between two vectors of one plane: 30 is an edge (0.866), 60 is none (0.5).
+# Two vectors of one plane that are 30 degrees apart are looked at (0.866), of 60 not (0.5).
+THRESHOLDS = Thresholds(candidate=0.8, phash_distance=4)
 _FIELD = 8
 
 # --- pictures that say what they are -----------------------------------------------------------
@@ -89,10 +89,40 @@ class DrawnDescriptor:
     def encode(self, thumbnails: list[Image.Image]) -> np.ndarray:
         vectors = np.zeros((len(thumbnails), 256), dtype=np.float32)
         for vector, thumbnail in zip(vectors, thumbnails, strict=True):
-            code = (_bits(np.asarray(thumbnail.convert("L"))[:, 64:]) >> 8) & 0xFFFF
-            family, angle = code >> 9, np.deg2rad(code & 0x1FF)
+            family, degrees = _subject(np.asarray(thumbnail.convert("L")))
+            angle = np.deg2rad(degrees)
             vector[2 * family : 2 * family + 2] = np.cos(angle), np.sin(angle)
         return vectors
+
+
+def _subject(drawn: np.ndarray) -> tuple[int, int]:
+    """Family and degrees, read off the right board."""
+    code = (_bits(drawn[:, 64:]) >> 8) & 0xFFFF
+    return code >> 9, code & 0x1FF
+
+
+def drawn_look(a: verification.Picture, b: verification.Picture) -> verification.Look:
+    """In place of `verification.look`: by how many degrees two of a family are apart.
+
+    Up to 10 the same, up to 20 a crop (of the one with fewer degrees), up to 30 edited, up to 60
+    alike; so what is linked is no equivalence.
+    """
+    (family_a, degrees_a), (family_b, degrees_b) = _subject(a.grey), _subject(b.grey)
+    apart = abs(degrees_a - degrees_b) if family_a == family_b else 360
+    words = ((10, "same"), (20, "crop"), (30, "edited"), (60, "alike"))
+    relation = next((word for most, word in words if apart <= most), "different")
+    part = 0.5 if relation == "crop" else 1.0
+    return verification.Look(
+        relation=relation,
+        score=round(max(0.0, 1 - apart / 90), 4),
+        overlap_a=1.0 if degrees_a > degrees_b else part,
+        overlap_b=1.0 if degrees_b > degrees_a else part,
+        changed=0.1 if relation == "edited" else 0.0,
+        place="top left" if relation == "edited" else "",
+        blur=0.0,
+        transform=np.eye(3),
+        evidence=verification.Evidence.equal(),
+    )
 
 
 def read_in_process(
@@ -113,9 +143,10 @@ def read_in_process(
 
 
 def doubles(set_attribute: Callable[[str, Any], None]) -> None:
-    """Install the three, by a function such as pytest's `monkeypatch.setattr`."""
+    """Install the four, by a function such as pytest's `monkeypatch.setattr`."""
     set_attribute("idedup_tasks.stages.prefilter.prepare.perceptual_hash", drawn_hash)
     set_attribute("idedup_tasks.descriptors.load_descriptor", lambda *_: DrawnDescriptor())
+    set_attribute("idedup_tasks.verification.look", drawn_look)
     set_attribute("idedup_tasks.images.read_objects", read_in_process)
 
 
@@ -263,16 +294,18 @@ def current_state(run: Run) -> dict[str, list[tuple[Any, ...]]]:
     """Everything that must not depend on how it came about, row for row, by table or view.
 
     Left out: where in the lake a row or a thumbnail lies, which index shard holds a vector, vectors
-    of images that are no longer active, and history (runs, quality results, times of writing).
+    of images that are no longer active, looks at pairs that are none any more, and history (runs,
+    quality results, times of writing).
     """
     lake = run.lake
     state: dict[str, list[tuple[Any, ...]]] = {}
-    for name in ("images", "fingerprints", "pairs", "groups"):
+    for name in ("images", "fingerprints", "matches", "groups"):
         rows = lake.snapshot(name).read()
         rows = rows.sort_by([(c, "ascending") for c in TABLES[name].key])
         if name == "images":
             thumbnails = pa.array(find_thumbnails(lake, rows), pa.binary())
-            rows = rows.drop_columns(["pack", "offset"]).append_column("thumbnail", thumbnails)
+            rows = rows.drop_columns(["pack", "offset", "fine_offset"])
+            rows = rows.append_column("thumbnail", thumbnails)
         state[name] = [tuple(map(_shown, row.values())) for row in rows.to_pylist()]
     prints = lake.snapshot("fingerprints").read(["arrival", "image_id", "sha256", "status"])
     active = {tuple(r.values())[:3] for r in prints.to_pylist() if r["status"] == "active"}

@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from idedup_tasks.lake import RESULTS, Candidate
+from idedup_tasks.lake import PAIR_RESULTS, RESULTS, Candidate
 from idedup_tasks.pipeline import counts_of
 from idedup_tasks.run import Run
-from idedup_tasks.settings import Collection, Places
-from idedup_tasks.warehouse import StageCounts
+from idedup_tasks.settings import DUPLICATES, Collection, Places
+from idedup_tasks.warehouse import StageCounts, Warehouse
 
 
 def a_run(folder: Path, name: str = "photos", run_id: str = "manual__1", **settings: Any) -> Run:
@@ -60,27 +60,33 @@ def keeper(image_id: str, group_id: str | None = None, **values: Any) -> dict[st
         verdict="keeper",
         group_id=group_id or image_id,
         keeper_id=image_id,
-        **values,
+        **{"why": "the whole picture", **values},
     )
 
 
-def duplicate(
-    image_id: str, matched_id: str, group_id: str, keeper_id: str, relation: str, **values: Any
+def member(
+    image_id: str, keeper_id: str, group_id: str, relation: str, **values: Any
 ) -> dict[str, Any]:
-    score = {"exact": 1.0, "perceptual": 0.9531, "near": 0.81}[relation]
+    """A duplicate or a variant of its keeper, by the relation."""
+    seen: dict[str, Any] = {"exact": (1.0, 1.0, 1.0, 0.0), "same": (0.99, 1.0, 1.0, 0.0)}
+    seen |= {"crop": (0.97, 1.0, 0.62, 0.0), "inside": (0.95, 0.4, 1.0, 0.0)}
+    seen |= {"edited": (0.9, 1.0, 1.0, 0.07)}
+    score, overlap, keeper_overlap, changed = seen[relation]
     return image(
         image_id,
         **{
-            "verdict": "duplicate",
-            "status": "active" if relation == "near" else "collapsed",
+            "verdict": "duplicate" if relation in DUPLICATES else "variant",
+            "status": "collapsed" if relation in ("exact", "same") else "active",
             "group_id": group_id,
             "relation": relation,
-            "method": {"exact": "sha256", "perceptual": "phash", "near": "model@1"}[relation],
-            "matched_id": matched_id,
-            "score": score,
-            "threshold": {"exact": 1.0, "perceptual": 0.9062, "near": 0.65}[relation],
+            "method": "sha256" if relation == "exact" else "looks-1",
             "keeper_id": keeper_id,
-            "score_to_keeper": score,
+            "score": score,
+            "overlap": overlap,
+            "keeper_overlap": keeper_overlap,
+            "changed": changed,
+            "place": "top left" if changed else None,
+            "why": f"{relation}, by hand",
             **values,
         },
     )
@@ -104,6 +110,46 @@ def rejected(image_id: str, reason_code: str = "damaged", **values: Any) -> dict
     )
 
 
-def batches(rows: Iterable[dict[str, Any]], size: int = 3) -> Iterable[pa.RecordBatch]:
-    table = pa.Table.from_pylist(list(rows), schema=RESULTS)
+def pair(image_a: str, image_b: str, relation: str = "alike", **values: Any) -> dict[str, Any]:
+    """A pair that was looked at; the smaller id first."""
+    row = {"image_a": image_a, "image_b": image_b, "relation": relation, "score": 0.4}
+    return row | {"overlap_a": 0.9, "overlap_b": 0.8, "changed": 0.3} | values
+
+
+def keeper_pairs(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each member and its keeper."""
+    found = []
+    for row in rows:
+        if row["relation"] is None:
+            continue
+        overlaps = {row["image_id"]: row["overlap"], row["keeper_id"]: row["keeper_overlap"]}
+        (a, overlap_a), (b, overlap_b) = sorted(overlaps.items())
+        seen = {name: row[name] for name in ("relation", "score", "changed")}
+        found.append(pair(a, b, **seen, overlap_a=overlap_a, overlap_b=overlap_b))
+    return found
+
+
+def batches(
+    rows: Iterable[dict[str, Any]], size: int = 3, schema: pa.Schema = RESULTS
+) -> Iterable[pa.RecordBatch]:
+    table = pa.Table.from_pylist(list(rows), schema=schema)
     return iter(table.to_batches(max_chunksize=size))
+
+
+def fill(
+    warehouse: Warehouse,
+    run: Run,
+    rows: Iterable[dict[str, Any]],
+    pairs: Iterable[dict[str, Any]] = (),
+    version: int = 1,
+    size: int = 3,
+) -> dict[str, int]:
+    """Apply results, with the pairs of members and keepers and those given beside them."""
+    rows = list(rows)
+    seen = [*keeper_pairs(rows), *pairs]
+    return warehouse.apply(
+        run,
+        a_candidate(run, version=version),
+        batches(rows, size),
+        batches(seen, size, PAIR_RESULTS),
+    )

@@ -1,15 +1,16 @@
 """# Duplicates in a collection of images
 
-One DAG per file of the collections' folder. **Purpose:** find exact, perceptual and near-duplicate
-images. Nothing at the source is ever changed.
+One DAG per file of the collections' folder. **Purpose:** find images that are
+copies of others, and show why. Nothing at the source is ever changed.
 
 | stage | does | writes |
 |---|---|---|
 | ingest | lists the source, reads and decodes each new object once | `images` |
-| prefilter | collapses exact and perceptual twins | `fingerprints` |
+| prefilter | collapses equal bytes, and twins that a look says are the same | `fingerprints` |
 | embed | describes each remaining image by a vector | `embeddings` |
 | index | searches those vectors, checks that each finds itself | `index` |
-| group | cuts candidate pairs into groups, chooses keepers | `pairs`, `groups` |
+| match | looks at every pair that hash or vectors propose | `looks`, `matches` |
+| group | cuts what was seen into groups, chooses keepers | `groups` |
 | report | brings the warehouse up to date, writes the HTML report | warehouse, `reports` |
 
 **Inputs:** the source named in the collection file. **Outputs:** tables in the lake, rows in the

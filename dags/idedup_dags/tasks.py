@@ -34,6 +34,7 @@ TIMEOUTS = {
     "prefilter": timedelta(hours=4),
     "embed": timedelta(hours=24),
     "index": timedelta(hours=4),
+    "match": timedelta(hours=24),
     "group": timedelta(hours=8),
     "report": timedelta(hours=4),
 }

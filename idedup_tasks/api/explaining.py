@@ -1,22 +1,21 @@
-"""Why two images are, or are not, duplicates."""
+"""What one image is to another, and what a collection made of the two."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from idedup_tasks.api.reading import UsageError, open_collection, read_image, thumbnail_of
-from idedup_tasks.settings import Collection, Thresholds
+from idedup_tasks.api.reading import UsageError, open_collection, picture_of, read_image
+from idedup_tasks.settings import RELATIONS, Collection, Thresholds
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from idedup_tasks.explanation import Explanation
     from idedup_tasks.images import ImageFacts
     from idedup_tasks.run import Run
+    from idedup_tasks.verification import Picture
 
 _IMAGE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -26,9 +25,8 @@ class _Compared:
     """One of the two images to explain; image_id only where it was named by it."""
 
     name: str
-    sha256: str
+    picture: Picture
     low_information: bool
-    thumbnail: Image
     image_id: str | None = None
 
 
@@ -39,7 +37,9 @@ def explain(
     *,
     scan: str | os.PathLike[str] | None = None,
 ) -> Explanation:
-    """Why two images are, or are not, duplicates, and where they match; nothing is written.
+    """Look at two images as the workflow does, and say what one is to the other.
+
+    Nothing is written.
 
     Args:
         a, b: path or URL of an image file, or the image_id of an image of the collection.
@@ -61,12 +61,12 @@ def explain(
     files = {name: read_image(settings, name) for name in given if not _is_image_id(name)}
 
     import numpy as np
+    from PIL import Image
 
-    from idedup_tasks import explanation
+    from idedup_tasks import explanation, verification
     from idedup_tasks.descriptors import load_card, load_descriptor
     from idedup_tasks.explanation.places import PlaceNetwork
-    from idedup_tasks.hashes import DIHEDRAL, dihedral_variants, perceptual_hash
-    from idedup_tasks.stages.group.clusters import cosine
+    from idedup_tasks.hashes import dihedral_variants, perceptual_hash
 
     thresholds = _thresholds(settings)
     first, second = (
@@ -76,60 +76,41 @@ def explain(
     descriptor = load_descriptor(settings.descriptor, settings.device)
     if run is not None and descriptor.model_id != run.model_id:
         raise UsageError(f"The descriptor here is {descriptor.model_id}, not {run.model_id}.")
-    shown = [second.thumbnail if t is None else second.thumbnail.transpose(t) for t in DIHEDRAL]
-    vectors = descriptor.encode([first.thumbnail, *shown])
-    cosines = cosine(np.broadcast_to(vectors[0], vectors[1:].shape), vectors[1:])
-    margin = settings.grouping.uncertain_margin
-    # Unrelated pictures are like each other in one position or another by chance.
-    alike = cosines >= max(thresholds.cut, float(cosines.max()) - margin)
+    seen = verification.look(first.picture, second.picture)
+    placed = None if seen.evidence.way == "none" else seen.transform
+    pair = explanation.draw(first.picture, second.picture, placed)
     network = PlaceNetwork(load_card(settings.descriptor))
-    turned = {turn: shown[turn] for turn in sorted({0, *np.flatnonzero(alike).tolist()})}
-    best = explanation.best_turn(network, first.thumbnail, turned)
-    where = explanation.find_where(network, first.thumbnail, second.thumbnail, DIHEDRAL[best])
 
-    hashes = dihedral_variants([second.thumbnail], settings.prefilter.hash)[0]
+    one, other = (Image.fromarray(image.picture.pixels) for image in (first, second))
+    vectors = descriptor.encode([one, other])
+    cosine = round(float(np.dot(*vectors.astype(np.float64))), 4)
+    hashes = dihedral_variants([other], settings.prefilter.hash)[0]
     if not settings.prefilter.mirrored:
         hashes = hashes[:1]
-    own = perceptual_hash([first.thumbnail], settings.prefilter.hash)
+    own = perceptual_hash([one], settings.prefilter.hash)
     distance = int(np.bitwise_count(hashes ^ own).min())
-
-    common_cosine = None
-    if where.common is not None:
-        parts = [
-            explanation.cut(first.thumbnail, where.common.box_a),
-            explanation.cut(shown[best], where.common.box_b),
-        ]
-        cut_out = descriptor.encode(parts)
-        common_cosine = float(cosine(cut_out[:1], cut_out[1:])[0])
-    same_bytes = first.sha256 == second.sha256
-    relation, uncertain, verdict = explanation.decide(
-        same_bytes,
-        first.low_information or second.low_information,
-        distance,
-        float(cosines[0]),
-        common_cosine,
-        thresholds,
-        margin,
-    )
     return explanation.Explanation(
         a=first.name,
         b=second.name,
+        relation=seen.relation,
+        score=seen.score,
+        overlap_a=seen.overlap_a,
+        overlap_b=seen.overlap_b,
+        changed=seen.changed,
+        place=seen.place,
+        why=explanation.sentence(seen, pair.turn),
+        decided=(
+            None if run is None else _decided(run, first, second, cosine, distance, thresholds)
+        ),
+        turn=explanation.TURNS[pair.turn],
+        verifier=verification.verifier_version(),
         model_id=descriptor.model_id,
-        cosine=float(cosines[0]),
-        thresholds=thresholds,
+        cosine=cosine,
         hash=settings.prefilter.hash,
         hash_distance=distance,
-        same_bytes=same_bytes,
-        relation=relation,
-        uncertain=uncertain,
-        verdict=verdict,
-        decided=None if run is None else _decided(run, first, second),
-        turn=explanation.TURNS[best],
-        turned_cosine=float(cosines[best]),
-        common_cosine=common_cosine,
-        where=where,
-        picture_a=first.thumbnail,
-        picture_b=shown[best],
+        thresholds=thresholds,
+        pair=pair,
+        where=explanation.find_where(network, one, other, pair),
     )
 
 
@@ -142,21 +123,21 @@ def _thresholds(collection: Collection) -> Thresholds:
 
     if collection.thresholds is not None:
         return collection.thresholds
-    return Thresholds(**asdict(descriptor_info(collection.descriptor).thresholds))
+    levels = descriptor_info(collection.descriptor).thresholds
+    return Thresholds(candidate=levels.candidate, phash_distance=levels.phash_distance)
 
 
 def _file(path: str, facts: ImageFacts) -> _Compared:
-    return _Compared(path, facts.sha256, facts.low_information, thumbnail_of(facts))
+    return _Compared(path, picture_of(facts), facts.low_information)
 
 
 def _named_image(run: Run, image_id: str) -> _Compared:
     """An image of the collection, by its id."""
     import pyarrow.dataset as ds
 
-    from idedup_tasks.images import open_thumbnail
-    from idedup_tasks.lake import PLACE, read_thumbnails
+    from idedup_tasks.explanation.stored import read_pictures
 
-    columns = ["uri", "sha256", "low_information", "reason", *PLACE]
+    columns = ["image_id", "arrival", "uri", "low_information", "status", "reason"]
     found = run.lake.snapshot("images").read(columns, ds.field("image_id") == image_id)
     name = run.collection.name
     if not found.num_rows:
@@ -165,31 +146,86 @@ def _named_image(run: Run, image_id: str) -> _Compared:
             "views, or give the path of a file."
         )
     [row] = found.to_pylist()
-    if row["pack"] is None:
+    if row["status"] == "rejected":
         raise UsageError(f"Image {image_id} of {name} was rejected: {row['reason']}.")
-    [thumbnail] = map(open_thumbnail, read_thumbnails(run.lake, found))
-    return _Compared(row["uri"], row["sha256"], row["low_information"], thumbnail, image_id)
+    pictures = read_pictures(run.lake, [row], fine=True)
+    if not pictures:
+        raise UsageError(
+            f"The thumbnail of image {image_id} of {name} is missing or damaged: idedup maintain "
+            "check --repair makes it anew."
+        )
+    return _Compared(row["uri"], pictures[image_id], row["low_information"], image_id)
 
 
-def _decided(run: Run, first: _Compared, second: _Compared) -> str | None:
-    """What the collection's groups say of two of its images, as one sentence."""
+def _decided(
+    run: Run,
+    first: _Compared,
+    second: _Compared,
+    cosine: float,
+    distance: int,
+    thresholds: Thresholds,
+) -> str | None:
+    """What the collection made of two of its images, and why, as one sentence."""
     import pyarrow.dataset as ds
 
-    ids = [first.image_id, second.image_id]
-    if None in ids:
+    if first.image_id is None or second.image_id is None:
         return None
-    columns = ["image_id", "verdict", "group_id", "relation", "matched_id", "score", "threshold"]
+    columns = ["image_id", "group_id", "verdict", "relation", "keeper_id", "why", "crowded"]
+    ids = [first.image_id, second.image_id]
     rows = run.lake.snapshot("groups").read(columns, ds.field("image_id").isin(ids)).to_pylist()
     found = {row["image_id"]: row for row in rows}
-    one, other = (found.get(str(name)) for name in ids)
-    if one is None or other is None:
+    if set(found) != set(ids):
         return "not yet grouped"
-    if one["group_id"] is None or one["group_id"] != other["group_id"]:
-        return "not in one group"
-    for row, name, against in ((one, "first", second), (other, "second", first)):
-        if row["matched_id"] == against.image_id:
-            return (
-                f"one group; the {name} is there as {row['relation']} duplicate of the other, by a "
-                f"score of {row['score']:.4f} (from {row['threshold']:.4g})"
-            )
-    return "one group, each through other members of it"
+    one, other = (found[image_id] for image_id in ids)
+    if one["group_id"] is not None and one["group_id"] == other["group_id"]:
+        if one is other:
+            return "one image"
+        members = [
+            f"the {name} is {_role(row)}" for name, row in (("first", one), ("second", other))
+        ]
+        return f"one group: {', '.join(members)}"
+    if one is other:
+        return "one image, alone"
+    matched = _matched(run, first, second)
+    if matched is not None:
+        why = f"they were looked at: {matched['relation']}, score {matched['score']:.2f}"
+        if matched["relation"] in RELATIONS:
+            why += ", but their groups hold together better without each other"
+    elif first.low_information or second.low_information:
+        why = "a flat or near-blank picture is compared by its bytes only"
+    elif cosine >= thresholds.candidate:
+        crowded = one["crowded"] or other["crowded"]
+        why = (
+            "they were never looked at: "
+            f"{'crowded by others' if crowded else 'others'} that are more like either of them"
+        )
+    else:
+        why = (
+            f"they were never proposed: cosine {cosine:.2f} below {thresholds.candidate:g}, hashes "
+            f"{distance} bits apart"
+        )
+    return f"they stand apart; {why}"
+
+
+def _role(row: dict[str, Any]) -> str:
+    what = "the keeper" if row["verdict"] == "keeper" else f"a {row['verdict']} of the keeper"
+    return f"{what} ({row['why'] or row['relation'] or 'chosen'})"
+
+
+def _matched(run: Run, first: _Compared, second: _Compared) -> dict[str, Any] | None:
+    """The row of `matches` of the contents of two images, each of which its earliest stands for."""
+    import pyarrow.dataset as ds
+
+    digests = [first.picture.sha256, second.picture.sha256]
+    images = run.lake.snapshot("images").read(
+        ["image_id", "sha256", "arrived_at", "key"], ds.field("sha256").isin(digests)
+    )
+    order = [("arrived_at", "ascending"), ("key", "ascending")]
+    ids: dict[str, str] = {}
+    for row in images.sort_by(order).to_pylist():
+        ids.setdefault(row["sha256"], row["image_id"])
+    low, high = sorted(ids[digest] for digest in digests)
+    rows = run.lake.snapshot("matches").read(
+        ["relation", "score"], (ds.field("image_a") == low) & (ds.field("image_b") == high)
+    )
+    return rows.to_pylist()[0] if rows.num_rows else None

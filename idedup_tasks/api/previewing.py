@@ -1,4 +1,4 @@
-"""What another threshold or keeper policy would change."""
+"""What another cut or keeper policy would change."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Totals:
-    """Groups of two or more, images that are duplicates, and the bytes of those."""
+    """Groups of two or more, their members beside the keepers, and the bytes of those.
+
+    Members are duplicates and variants: which is which, only a run says.
+    """
 
     groups: int
-    duplicates: int
-    reclaimable_bytes: int
+    members: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Preview:
         merged: groups after that hold members of two or more groups of now.
         appeared: groups after whose members are all unique now.
         other_keeper: groups with the same members and another keeper.
-        newly_duplicate, no_longer_duplicate: uris of images whose verdict would become, or cease to
-            be, duplicate; sorted.
+        newly_grouped, no_longer_grouped: uris of images that would become, or cease to be, members
+            of a group beside its keeper; sorted.
     """
 
     before: Totals
@@ -47,8 +50,8 @@ class Preview:
     merged: int
     appeared: int
     other_keeper: int
-    newly_duplicate: list[str]
-    no_longer_duplicate: list[str]
+    newly_grouped: list[str]
+    no_longer_grouped: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,9 +68,9 @@ def preview(
 
     Args:
         collection: its name; the only one there is when left out.
-        cut: similarity at which the hierarchical clustering is cut, 0 to 1. Only images that pairs
-            from the candidate threshold on connect are ever together, however low the cut.
-        keeper: criteria in order: `resolution`, `format`, `bytes`, `earliest`, `path`.
+        cut: score, of a look, at which the hierarchical clustering is cut, 0 to 1. Only images that
+            a look says are one picture, or a part or edit of it, are ever together, however low.
+        keeper: criteria in order, of those that the setting `keeper` has.
         scan: output folder of an earlier `scan`, instead of the places of the environment.
 
     Raises:
@@ -78,10 +81,10 @@ def preview(
     run = open_collection(collection, scan)
     policy = _policy(run, keeper)
     if cut is not None and not 0 <= cut <= 1:
-        raise UsageError(f"A cut of {cut} is no similarity: expected 0 to 1.")
+        raise UsageError(f"A cut of {cut} is no score: expected 0 to 1.")
     if cut is None and keeper is None:
         raise UsageError("There is nothing to preview: give another cut or another keeper.")
-    after = group.regroup(run, run.thresholds.cut if cut is None else cut, policy)
+    after = group.regroup(run, cut, policy)
     groups = run.lake.snapshot("groups")
     before = groups.read(["image_id", "group_id", "keeper_id"])
     images = run.lake.snapshot("images", groups.reads("images")).read(["image_id", "uri", "bytes"])
@@ -100,8 +103,6 @@ def _policy(run: Run, keeper: Sequence[str] | None) -> tuple[KeeperCriterion, ..
                 f"{criterion!r} is not a keeper criterion: expected "
                 f"{', '.join(get_args(KeeperCriterion))}."
             )
-    if "path" in keeper and not run.collection.preferred_paths:
-        raise UsageError("The keeper criterion path needs preferred_paths in the collection file.")
     return tuple(keeper)  # type: ignore[arg-type]
 
 
@@ -111,7 +112,7 @@ class _Grouping:
     Attributes:
         group_of: the group of each image that is in one.
         members, keeper_of: of each group.
-        duplicates: the rows of members that are not their group's keeper.
+        others: the rows of members that are not their group's keeper.
     """
 
     def __init__(self, rows: pd.DataFrame, when: str) -> None:
@@ -123,11 +124,10 @@ class _Grouping:
         self.members: dict[str, set[str]] = {}
         for image, group in self.group_of.items():
             self.members.setdefault(group, set()).add(image)
-        self.duplicates = grouped[ids != keepers]
+        self.others = grouped[ids != keepers]
 
     def totals(self) -> Totals:
-        size = int(self.duplicates["bytes"].sum())
-        return Totals(len(self.members), len(self.duplicates), size)
+        return Totals(len(self.members), len(self.others), int(self.others["bytes"].sum()))
 
 
 def compare_groupings(rows: pd.DataFrame) -> Preview:
@@ -152,7 +152,7 @@ def compare_groupings(rows: pd.DataFrame) -> Preview:
         {before.group_of[image] for image in members if image in before.group_of}
         for members in after.members.values()
     ]
-    was, becomes = set(before.duplicates["uri"]), set(after.duplicates["uri"])
+    was, becomes = set(before.others["uri"]), set(after.others["uri"])
     return Preview(
         before.totals(),
         after.totals(),
@@ -161,6 +161,6 @@ def compare_groupings(rows: pd.DataFrame) -> Preview:
         merged=sum(len(groups) > 1 for groups in sources),
         appeared=sum(not groups for groups in sources),
         other_keeper=other_keeper,
-        newly_duplicate=sorted(becomes - was),
-        no_longer_duplicate=sorted(was - becomes),
+        newly_grouped=sorted(becomes - was),
+        no_longer_grouped=sorted(was - becomes),
     )

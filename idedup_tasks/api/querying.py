@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from idedup_tasks.api.reading import UsageError, open_collection, read_image, thumbnail_of
+from idedup_tasks.api.reading import (
+    UsageError,
+    open_collection,
+    picture_of,
+    read_image,
+    thumbnail_of,
+)
 from idedup_tasks.settings import RELATIONS
 
 if TYPE_CHECKING:
     from idedup_tasks.images import ImageFacts
-    from idedup_tasks.lake import Snapshot
     from idedup_tasks.run import Run
+    from idedup_tasks.verification import Look, Picture
+
+# What is worth showing of a look, best first.
+_SHOWN = (*RELATIONS, "alike")
 
 
 @dataclass(frozen=True)
 class Match:
-    """One image of a collection that is a copy, a twin or a near duplicate of the one asked about.
+    """One image of a collection that is a copy or variant of the one asked about, or alike.
 
     Attributes:
-        relation: `exact`, `perceptual` or `near`.
-        score: 1 for equal bytes; 1 - d/64 for hashes d bits apart; else the cosine similarity.
-        threshold: the score from which it counts as one.
-        verdict: `unique`, `keeper` or `duplicate` within the collection.
+        relation: `exact`, `same`, `crop`, `inside` or `edited`; or `alike`: similar, and not the
+            same picture when looked at.
+        method: `sha256`, or the version of the verifier that looked.
+        score: 0 to 1, the confidence that one was made from the other, or both from a third.
+        overlap: share of the area of the image asked about that lies on this one.
+        match_overlap: share of this one's area that lies on the image asked about.
+        changed: share of the informative area that both show in which they disagree.
+        place: where in the image asked about most of that is, such as `top left`; None if nowhere.
+        why: a sentence.
+        verdict: `unique`, `keeper`, `duplicate` or `variant` within the collection.
     """
 
     image_id: str
@@ -32,7 +47,11 @@ class Match:
     relation: str
     method: str
     score: float
-    threshold: float
+    overlap: float
+    match_overlap: float
+    changed: float
+    place: str | None
+    why: str
     verdict: str | None
     group_id: str | None
     width: int
@@ -47,10 +66,12 @@ def query(
     limit: int = 10,
     scan: str | os.PathLike[str] | None = None,
 ) -> list[Match]:
-    """What a collection already holds of an image, best first; nothing is written.
+    """What a collection already holds of an image, best first, what is only alike last.
 
-    Copies by bytes and perceptual twins are looked for among all images, near duplicates among the
-    active ones: what collapsed onto one of them stands behind it.
+    Candidates are images with the same bytes, those with the nearest perceptual hashes, and the
+    active ones with the most similar vectors; each one is looked at, and nothing is called a copy
+    that was not. A flat or near-blank image matches by bytes only, on either side. Nothing is
+    written.
 
     Args:
         image: path or URL of an image file.
@@ -61,32 +82,30 @@ def query(
     Raises:
         UsageError: there is no such image or collection, or the collection holds nothing yet.
         Rejected: the file is not an image that can be read.
+        DamagedPack: what the collection stores of a candidate is missing or damaged.
     """
-    run = open_collection(collection, scan)
-    facts = read_image(run.collection, os.fspath(image))
-    found: dict[str, tuple[str, str, float, float]] = {}
-    for name in _same_bytes(run.lake.snapshot("images"), facts.sha256):
-        found[name] = ("exact", "sha256", 1.0, 1.0)
-    if not facts.low_information:
-        # As in the workflow: flat and near-blank images match by their bytes only.
-        kind, threshold = run.collection.prefilter.hash, 1 - run.thresholds.phash_distance / 64
-        for name, score in _perceptual_twins(run, facts):
-            found.setdefault(name, ("perceptual", kind, score, threshold))
-        for name, score in _near_duplicates(run, facts, limit):
-            found.setdefault(name, ("near", run.model_id, score, run.thresholds.pair))
-    return _matches(run, found)[:limit]
-
-
-def _same_bytes(images: Snapshot, sha256: str) -> list[str]:
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
-    found = images.read(["image_id"], ds.field("sha256") == sha256)
-    ids: list[str] = found["image_id"].to_pylist()
-    return ids
+    run = open_collection(collection, scan)
+    facts = read_image(run.collection, os.fspath(image))
+    # Of more candidates than are asked for, only the nearest are looked at.
+    most = max(limit, run.collection.matching.candidates)
+    proposed: set[str] = set()
+    if not facts.low_information:
+        proposed.update(_near_hashes(run, facts, most))
+        proposed.update(_near_vectors(run, facts, most))
+    columns = ["image_id", "arrival", "arrived_at", "uri", "sha256", "width", "height", "bytes"]
+    near = ds.field("image_id").isin(pa.array(sorted(proposed), pa.string()))
+    # The index knows nothing of low information.
+    found = (ds.field("sha256") == facts.sha256) | (near & ~ds.field("low_information"))
+    where = (ds.field("status") == "decoded") & found
+    rows = run.lake.snapshot("images").read(columns, where).to_pylist()
+    return _matches(run, rows, _looks(run, picture_of(facts), rows))[:limit]
 
 
-def _perceptual_twins(run: Run, facts: ImageFacts) -> Iterator[tuple[str, float]]:
-    """Images within the perceptual distance, with their scores."""
+def _near_hashes(run: Run, facts: ImageFacts, most: int) -> Iterator[str]:
+    """The images with the nearest hashes, within the perceptual distance."""
     import numpy as np
 
     from idedup_tasks.hashes import dihedral_variants, perceptual_hash
@@ -97,16 +116,18 @@ def _perceptual_twins(run: Run, facts: ImageFacts) -> Iterator[tuple[str, float]
         own = dihedral_variants([thumbnail], settings.hash)[0]
     else:
         own = perceptual_hash([thumbnail], settings.hash)
-    for batch in run.lake.snapshot("fingerprints").scan(["image_id", "hash", "low_information"]):
+    found: list[tuple[int, str]] = []
+    for batch in run.lake.snapshot("fingerprints").scan(["image_id", "hash"]):
         hashes = batch["hash"].to_numpy().view(np.uint64)
         bits = np.bitwise_count(hashes[:, None] ^ own[None, :]).min(axis=1)
-        near = (bits <= distance) & ~batch["low_information"].to_numpy(zero_copy_only=False)
-        for row in np.flatnonzero(near):
-            yield batch["image_id"][int(row)].as_py(), 1 - int(bits[row]) / 64
+        near = np.flatnonzero(bits <= distance)
+        found += [(int(bits[row]), batch["image_id"][int(row)].as_py()) for row in near]
+        found = sorted(found)[:most]
+    return (name for _, name in found)
 
 
-def _near_duplicates(run: Run, facts: ImageFacts, limit: int) -> Iterator[tuple[str, float]]:
-    """The most similar active images from the pair threshold on, with their cosines."""
+def _near_vectors(run: Run, facts: ImageFacts, most: int) -> Iterator[str]:
+    """The active images with the most similar vectors, from the candidate threshold on."""
     from idedup_tasks import shards
     from idedup_tasks.descriptors import load_descriptor
 
@@ -115,39 +136,84 @@ def _near_duplicates(run: Run, facts: ImageFacts, limit: int) -> Iterator[tuple[
     if descriptor.model_id != model_id:
         raise UsageError(f"The descriptor here is {descriptor.model_id}, the index is {model_id}.")
     vectors = descriptor.encode([thumbnail_of(facts)])
-    names, scores = shards.search(run.lake, model_id, vectors, limit)
+    names, scores = shards.search(run.lake, model_id, vectors, most)
     for name, score in zip(names[0], scores[0], strict=False):
-        if round(float(score), 4) >= run.thresholds.pair:
-            yield name, round(float(score), 4)
+        if round(float(score), 4) >= run.thresholds.candidate:
+            yield name
 
 
-def _matches(run: Run, found: dict[str, tuple[str, str, float, float]]) -> list[Match]:
+def _looks(run: Run, asked: Picture, rows: list[dict[str, Any]]) -> dict[str, Look]:
+    """A look at each content, by its sha256; equal bytes need no picture."""
+    from idedup_tasks.explanation.stored import read_pictures
+    from idedup_tasks.lake import DamagedPack
+    from idedup_tasks.verification import look
+
+    found = {asked.sha256: look(asked, asked)}
+    others = {r["sha256"]: r for r in rows if r["sha256"] != asked.sha256}
+    pictures = read_pictures(run.lake, list(others.values()))
+    for sha256, row in others.items():
+        if row["image_id"] not in pictures:
+            raise DamagedPack(
+                f"The thumbnail of {row['uri']} is missing or damaged: `idedup maintain check "
+                "--repair` has it read again."
+            )
+        found[sha256] = look(asked, pictures[row["image_id"]])
+    return found
+
+
+def _matches(run: Run, rows: list[dict[str, Any]], looks: Mapping[str, Look]) -> list[Match]:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    wanted = ds.field("image_id").isin(pa.array(list(found), pa.string()))
+    from idedup_tasks.verification import verifier_version
+
+    shown = [row for row in rows if looks[row["sha256"]].relation in _SHOWN]
+    wanted = ds.field("image_id").isin(pa.array([r["image_id"] for r in shown], pa.string()))
     groups = run.lake.snapshot("groups").read(["image_id", "verdict", "group_id"], wanted)
     verdicts = {row["image_id"]: row for row in groups.to_pylist()}
-    columns = ["image_id", "uri", "width", "height", "bytes", "arrived_at"]
-    rows = run.lake.snapshot("images").read(columns, wanted).to_pylist()
-    rows.sort(
-        key=lambda row: (
-            RELATIONS.index(found[row["image_id"]][0]),
-            -found[row["image_id"]][2],
-            row["arrived_at"],
-            row["uri"],
+
+    def rank(row: dict[str, Any]) -> tuple[Any, ...]:
+        seen = looks[row["sha256"]]
+        return _SHOWN.index(seen.relation), -seen.score, row["arrived_at"], row["uri"]
+
+    found = []
+    for row in sorted(shown, key=rank):
+        seen, within = looks[row["sha256"]], verdicts.get(row["image_id"], {})
+        match = Match(
+            image_id=row["image_id"],
+            uri=row["uri"],
+            relation=seen.relation,
+            method="sha256" if seen.relation == "exact" else verifier_version(),
+            score=seen.score,
+            overlap=seen.overlap_a,
+            match_overlap=seen.overlap_b,
+            changed=seen.changed,
+            place=seen.place or None,
+            why=_why(seen),
+            verdict=within.get("verdict"),
+            group_id=within.get("group_id"),
+            width=row["width"],
+            height=row["height"],
+            bytes=row["bytes"],
         )
-    )
-    return [
-        Match(
-            row["image_id"],
-            row["uri"],
-            *found[row["image_id"]],
-            verdicts.get(row["image_id"], {}).get("verdict"),
-            verdicts.get(row["image_id"], {}).get("group_id"),
-            row["width"],
-            row["height"],
-            row["bytes"],
-        )
-        for row in rows
-    ]
+        found.append(match)
+    return found
+
+
+def _why(seen: Look) -> str:
+    """What an image of the collection is to the one asked about, as a sentence."""
+    part = seen.overlap_b >= seen.overlap_a
+    where = f", {seen.place}" if seen.place else ""
+    said: dict[str, str] = {
+        "exact": "the same bytes",
+        "same": "the same picture",
+        "crop": f"a crop: shows {100 * seen.overlap_a:.0f} % of it"
+        if part
+        else f"the whole: it is {100 * seen.overlap_b:.0f} % of this",
+        "inside": f"a part with more detail, or cut out of it: {100 * seen.overlap_a:.0f} % of it"
+        if part
+        else f"a screenshot, frame or collage: it is {100 * seen.overlap_b:.0f} % of this",
+        "edited": f"edited: {100 * seen.changed:.0f} % differs{where}",
+        "alike": "similar, but not the same picture",
+    }
+    return said[seen.relation]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from idedup_tasks.errors import TerminalError
 from idedup_tasks.settings import Collection, Places, SettingsError, load_collection, sqlite_url
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from idedup_tasks.images import ImageFacts
     from idedup_tasks.run import Run
+    from idedup_tasks.verification import Picture
 
 
 class UsageError(TerminalError, ValueError):
@@ -111,6 +112,14 @@ def read_image(collection: Collection, path: str) -> ImageFacts:
         return images.read_image(data, limits)
     except images.Rejected as error:
         raise images.Rejected(error.code, f"{path} cannot be compared: {error.reason}") from error
+
+
+def picture_of(facts: ImageFacts) -> Picture:
+    """An image that was read as a look sees it."""
+    from idedup_tasks.verification import Picture
+
+    about: dict[str, Any] = {name: getattr(facts, name) for name in ("width", "height", "sha256")}
+    return Picture.of_thumbnail(facts.thumbnail, fine=facts.fine, **about)
 
 
 def thumbnail_of(facts: ImageFacts) -> Image:

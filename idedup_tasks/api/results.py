@@ -18,22 +18,28 @@ if TYPE_CHECKING:
 
     from idedup_tasks.run import Run
 
+# What others read by name stands first; columns are only ever added.
 GROUP_COLUMNS = (
     "uri",
-    "path",
     "group_id",
-    "is_keeper",
     "relation",
-    "method",
+    "is_keeper",
+    "image_id",
     "score",
-    "score_to_keeper",
-    "matched_uri",
+    "overlap",
+    "keeper_overlap",
+    "changed",
+    "place",
+    "why",
     "keeper_uri",
     "width",
     "height",
     "bytes",
-    "uncertain",
+    "path",
 )
+PAIR_COLUMNS = ("uri_a", "uri_b", "relation", "score", "overlap_a", "overlap_b", "changed")
+# Of verdicts, within a group.
+_ORDER = ("keeper", "duplicate", "variant")
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,12 @@ class ScanResult:
     """Where a scan's files are, and what it found.
 
     Attributes:
-        output: the folder with `report.html`, `groups.csv`, `groups.parquet`, `images.parquet` and
-            `summary.json`.
+        output: the folder with `report.html`, `groups.csv`, `groups.parquet`, `pairs.csv`,
+            `pairs.parquet`, `images.parquet` and `summary.json`.
         summary: the content of `summary.json`.
 
-    `groups` and `images` are Arrow tables, read from their files each time they are asked for;
-    `.to_pandas()` makes a data frame of one.
+    `groups`, `pairs` and `images` are Arrow tables, read from their files each time they are asked
+    for; `.to_pandas()` makes a data frame of one.
     """
 
     output: Path
@@ -64,6 +70,13 @@ class ScanResult:
         return pq.read_table(self.output / "groups.parquet")
 
     @property
+    def pairs(self) -> pa.Table:
+        """A row per pair that was looked at, the likeliest first; columns `PAIR_COLUMNS`."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.output / "pairs.parquet")
+
+    @property
     def images(self) -> pa.Table:
         """A row per file with status and verdict; columns of `images.parquet`."""
         import pyarrow.parquet as pq
@@ -71,37 +84,41 @@ class ScanResult:
         return pq.read_table(self.output / "images.parquet")
 
 
-def write_results(run: Run, results: str, report: str, folder: Path) -> None:
-    """Write `images.parquet`, `report.html`, `groups.parquet` and `groups.csv`.
+def write_results(run: Run, files: Mapping[str, str], report: str, folder: Path) -> None:
+    """Write `images.parquet`, `report.html`, and `groups` and `pairs` as Parquet and CSV.
 
     Args:
-        results, report: where in the lake the report stage left them.
+        files: where in the lake the report stage left `results` and `pairs`.
+        report: where it left its page.
         folder: the scan's output.
     """
     import pyarrow.parquet as pq
 
+    results = files["results"]
     for source, name in ((results, "images.parquet"), (report, "report.html")):
         with run.lake.open(source) as found, _replacing(folder / name) as copy:
             shutil.copyfileobj(found, copy)
-    groups = group_members(run, results)
-    with _replacing(folder / "groups.parquet") as stream:
-        pq.write_table(groups, stream, compression="zstd")
-    with _replacing(folder / "groups.csv") as stream:
-        write_csv(groups, stream)
+    groups, pairs = group_members(run, results), pairs_looked_at(run, results, files["pairs"])
+    for name, rows in (("groups", groups), ("pairs", pairs)):
+        with _replacing(folder / f"{name}.parquet") as stream:
+            pq.write_table(rows, stream, compression="zstd")
+        with _replacing(folder / f"{name}.csv") as stream:
+            write_csv(rows, stream)
 
 
 def group_members(run: Run, results: str) -> pa.Table:
-    """One row per member of a group of two or more: groups by age, the keeper first, then those
-    whose place in it is uncertain."""
+    """One row per member of a group of two or more: groups by age, the keeper first, variants last.
+
+    `relation` and what follows it are of the member to its keeper.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from idedup_tasks.lake import uncertain
     from idedup_tasks.stages.report.prepare import read_results
 
     columns = [
-        "image_id", "uri", "arrived_at", "group_id", "verdict", "relation", "method", "score",
-        "threshold", "score_to_keeper", "matched_id", "keeper_id", "width", "height", "bytes",
+        "image_id", "uri", "arrived_at", "group_id", "verdict", "relation", "score", "overlap",
+        "keeper_overlap", "changed", "place", "why", "keeper_id", "width", "height", "bytes",
     ]  # fmt: skip
     batches = [
         batch.select(columns).filter(pc.field("group_id").is_valid())
@@ -109,30 +126,43 @@ def group_members(run: Run, results: str) -> pa.Table:
     ]
     rows = pa.Table.from_batches(batches)
     ids, uris = rows["image_id"].combine_chunks(), rows["uri"].combine_chunks()
-
-    def uri_of(column: str) -> pa.Array:
-        return uris.take(pc.index_in(rows[column].combine_chunks(), value_set=ids))
-
     # The group is named after its earliest member, so that member's arrival is the group's age.
     age = rows["arrived_at"].take(pc.index_in(rows["group_id"].combine_chunks(), value_set=ids))
-    doubtful = uncertain(rows, run.collection.grouping.uncertain_margin)
     made = {
-        "uncertain": doubtful,
-        "certain": pc.invert(doubtful),
         "path": pc.replace_substring_regex(uris, r"^[A-Za-z][A-Za-z0-9+.-]*://", ""),
         "is_keeper": pc.equal(rows["verdict"], "keeper"),
-        "matched_uri": uri_of("matched_id"),
-        "keeper_uri": uri_of("keeper_id"),
-        "duplicate": pc.not_equal(rows["verdict"], "keeper"),
+        "keeper_uri": uris.take(pc.index_in(rows["keeper_id"].combine_chunks(), value_set=ids)),
+        "place_in_group": pc.index_in(rows["verdict"], value_set=pa.array(_ORDER)),
         "age": age,
     }
     for name, values in made.items():
         rows = rows.append_column(name, values)
-    order = [(c, "ascending") for c in ("age", "group_id", "duplicate", "certain", "uri")]
+    order = [(c, "ascending") for c in ("age", "group_id", "place_in_group", "uri")]
     return rows.sort_by(order).select(list(GROUP_COLUMNS)).combine_chunks()
 
 
-def write_csv(groups: pa.Table, stream: IO[bytes]) -> None:
+def pairs_looked_at(run: Run, results: str, pairs: str) -> pa.Table:
+    """One row per pair of images that was looked at, whatever was seen; the likeliest first."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from idedup_tasks.lake import PAIR_RESULTS, RESULTS
+    from idedup_tasks.stages.report.prepare import read_results
+
+    named = ["image_id", "uri"]
+    schema = pa.schema([RESULTS.field(name) for name in named])
+    batches = (batch.select(named) for batch in read_results(run.lake, results))
+    images = pa.Table.from_batches(batches, schema).combine_chunks()
+    ids, uris = (images[name].combine_chunks() for name in named)
+    rows = pa.Table.from_batches(read_results(run.lake, pairs), PAIR_RESULTS)
+    for side in ("a", "b"):
+        place = pc.index_in(rows[f"image_{side}"].combine_chunks(), value_set=ids)
+        rows = rows.append_column(f"uri_{side}", uris.take(place))
+    order = [("score", "descending"), ("uri_a", "ascending"), ("uri_b", "ascending")]
+    return rows.sort_by(order).select(list(PAIR_COLUMNS)).combine_chunks()
+
+
+def write_csv(rows: pa.Table, stream: IO[bytes]) -> None:
     """UTF-8, quoted where needed, so that every name comes back as it was.
 
     No cell is changed to guard against formulae, and none can be one: texts are addresses, paths
@@ -140,11 +170,11 @@ def write_csv(groups: pa.Table, stream: IO[bytes]) -> None:
     """
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     writer = csv.writer(text)
-    writer.writerow(GROUP_COLUMNS)
-    for batch in groups.to_batches(16_384):
-        rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    writer.writerow(rows.column_names)
+    for batch in rows.to_batches(16_384):
+        cells = zip(*(column.to_pylist() for column in batch.columns), strict=True)
         writer.writerows(
-            [str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in rows
+            [str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in cells
         )
     text.detach()
 

@@ -120,8 +120,8 @@ def scan(
         warnings += prepared["warnings"]
     warnings += _broken_warnings(run)
 
-    results = run.lake.load_candidate(prepared["candidate"]).files["results"]
-    write_results(run, results, published["versions"]["report"], folder)
+    files = run.lake.load_candidate(prepared["candidate"]).files
+    write_results(run, files, published["versions"]["report"], folder)
     summary = {
         "source": address,
         "collection": collection.name,
@@ -130,12 +130,13 @@ def scan(
         "seconds": round(time.perf_counter() - clock, 3),
         "model_id": model_id,
         "thresholds": run.thresholds.model_dump(),
+        "cut": collection.grouping.cut,
         "keeper": list(collection.keeper),
         "excluded": list(excluded),
         "counts": published["counts"],
         "stages": stages,
         "warnings": warnings,
-        "rejected": rejected_files(run, results),
+        "rejected": rejected_files(run, files["results"]),
     }
     write_summary(summary, folder)
     return ScanResult(folder, summary)

@@ -21,8 +21,7 @@ import numpy as np
 
 from idedup_tasks.benchmarks.datasets import DATASETS, Dataset, open_dataset
 from idedup_tasks.benchmarks.measures import Judged, Tally, rank
-from idedup_tasks.benchmarks.workflow import DUPLICATES, VARIANTS
-from idedup_tasks.settings import Limits
+from idedup_tasks.settings import DUPLICATES, VARIANTS, Limits
 from idedup_tasks.verification import Look, Picture, look, open_picture, verifier_version
 
 _COLUMNS = ("a", "b", "copies", "cosine", "relation", "score", "overlap_a", "overlap_b", "changed")

@@ -1,12 +1,13 @@
-"""Prefilter, index, group and report over synthetic rows: seconds and peak memory of each stage.
+"""Prefilter, index, match, group and report over synthetic rows: seconds and peak memory of each.
 
     python -m idedup_tasks.benchmarks.scale --rows 1000000 --folder /tmp/scale
 
-A lake is made of random hashes and vectors with planted copies: 2 % with equal bytes, 2 %
-perceptual twins, 2 % near duplicates. No pictures are involved, so ingest and embed are not
-measured here. Each stage runs in a process of its own, without its gate. Memory is the largest
-anonymous resident set it had, which leaves out the pages of memory-mapped scratch files that the
-system may drop at any time. CPU seconds are those of all threads: on a busy machine they say more.
+A lake is made of random hashes and vectors with planted copies: 2 % with equal bytes, 2 % with
+hashes a bit apart, 2 % with similar vectors. No pictures are involved, so ingest and embed are not
+measured here, and what a look at the planted pairs would say is in the lake beforehand. Each stage
+runs in a process of its own, without its gate. Memory is the largest anonymous resident set it had,
+which leaves out the pages of memory-mapped scratch files that the system may drop at any time. CPU
+seconds are those of all threads: on a busy machine they say more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from idedup_tasks import pipeline
-from idedup_tasks.lake import EMBEDDINGS, FINGERPRINTS, IMAGES, TableChange
+from idedup_tasks.lake import EMBEDDINGS, FINGERPRINTS, IMAGES, LOOKS, TableChange
 from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places, sqlite_url
 
@@ -126,7 +127,41 @@ def build(run: Run, rows: int, seed: int = 0) -> dict[str, int]:
     }
     lake.publish(changes["fingerprints"])
     lake.publish(changes["embeddings"])
-    return {"rows": rows, "exact": planted, "perceptual": planted, "near": planted}
+    _write_looks(run, digests, seen, twin, "same")
+    _write_looks(run, digests, near, relative, "edited")
+    return {"rows": rows, "exact": planted, "hashes": planted, "vectors": planted}
+
+
+def _write_looks(
+    run: Run, digests: np.ndarray, first: np.ndarray, second: np.ndarray, relation: str
+) -> None:
+    """What a look at each pair of contents says: uint8 (n, 32) digests, and rows of them."""
+    from idedup_tasks.verification import verifier_version
+
+    rows = [
+        {
+            "verifier": verifier_version(),
+            "sha256_a": a,
+            "sha256_b": b,
+            "relation": relation,
+            "score": 0.99,
+            "overlap_a": 1.0,
+            "overlap_b": 1.0,
+            "changed": 0.0 if relation == "same" else 0.05,
+            "place": None if relation == "same" else "top left",
+            "blur": 0.0,
+            "transform": np.eye(3).ravel().tolist(),
+            "way": "frames",
+        }
+        for a, b in (
+            sorted(bytes(digests[i]).hex() for i in pair)
+            for pair in zip(first, second, strict=True)
+        )
+    ]
+    change = TableChange("looks", run.lake.snapshot("looks").version)
+    partition = {"verifier": verifier_version()}
+    change.add.append(run.lake.write_rows("looks", partition, pa.Table.from_pylist(rows, LOOKS)))
+    run.lake.publish(change)
 
 
 _TABLES = ("images", "fingerprints", "embeddings")
@@ -182,7 +217,7 @@ def _settle_embeddings(run: Run) -> None:
 
 def stages(folder: Path) -> Iterator[dict[str, Any]]:
     """Measure each stage in a process of its own."""
-    for stage in ("prefilter", "index", "group", "report"):
+    for stage in ("prefilter", "index", "match", "group", "report"):
         command = [sys.executable, "-m", __spec__.name, "--folder", str(folder), "--stage", stage]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
         yield json.loads(done.stdout.splitlines()[-1])

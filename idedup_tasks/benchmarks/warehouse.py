@@ -2,7 +2,7 @@
 
     python -m idedup_tasks.benchmarks.warehouse --rows 1000000 --url postgresql+psycopg://…
 
-Synthetic results, three images in twenty of them in groups, are applied to the collection
+Synthetic results, of twenty images three in a group and two alike, are applied to the collection
 `benchmark` of a warehouse that `idedup db upgrade` has prepared: first to an empty collection, then
 again unchanged, then with one image in a hundred changed. Making the rows is timed on its own and
 taken off. Then each view is read under EXPLAIN (ANALYZE), on PostgreSQL, as a dashboard reads it:
@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from idedup_tasks.lake import RESULTS, Candidate
+from idedup_tasks.lake import PAIR_RESULTS, RESULTS, Candidate
 from idedup_tasks.run import Run
-from idedup_tasks.settings import RELATIONS, Collection, Places
+from idedup_tasks.settings import DUPLICATES, RELATIONS, Collection, Places
 from idedup_tasks.warehouse import STATE_TABLES, Warehouse
 
 _BATCH = 20_000
@@ -35,13 +35,14 @@ _DAYS = 365
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _RELATIONS = np.array(RELATIONS)
 _FORMATS = np.array(["JPEG", "PNG", "WEBP", "HEIF"])
+_OVERLAPS = ("overlap", "keeper_overlap")
 
 
 def results(rows: int, changed: float = 0.0, seed: int = 0) -> Iterator[pa.RecordBatch]:
     """Results of `rows` images in `RESULTS`' order; a share `changed` of them has another size.
 
-    Of twenty images the first is a keeper, the next two its duplicates, and the last of two hundred
-    is rejected.
+    Of twenty images the first is a keeper, the next two its duplicates or variants, and the last of
+    two hundred is rejected.
     """
     for start in range(0, rows, _BATCH):
         number = np.arange(start, min(start + _BATCH, rows))
@@ -51,7 +52,7 @@ def results(rows: int, changed: float = 0.0, seed: int = 0) -> Iterator[pa.Recor
         bad = (number % 200 == 199) & ~grouped
         rng = np.random.default_rng([seed, start])
         size = rng.integers(10_000, 5_000_000, len(number))
-        kind = rng.integers(0, 3, len(number))
+        kind = rng.integers(0, len(RELATIONS), len(number))
         score = np.where(kind == 0, 1.0, np.round(rng.uniform(0.7, 1.0, len(number)), 4))
         size += rng.random(len(number)) < changed
         ids, keepers = _padded(number, 32), _padded(number - place, 32)
@@ -60,7 +61,8 @@ def results(rows: int, changed: float = 0.0, seed: int = 0) -> Iterator[pa.Recor
         moment = (number * (86_400_000_000 * _DAYS // rows)).astype("timedelta64[us]")
         arrived = pa.array(np.datetime64(_START.replace(tzinfo=None), "us") + moment)
         status = np.where(bad, "rejected", np.where(duplicate & (kind < 2), "collapsed", "active"))
-        verdict = np.where(grouped, np.where(place == 0, "keeper", "duplicate"), "unique")
+        beside = np.where(kind < len(DUPLICATES), "duplicate", "variant")
+        verdict = np.where(grouped, np.where(place == 0, "keeper", beside), "unique")
         relation = _where(duplicate, pa.array(_RELATIONS[kind]))
         columns = {
             "image_id": ids,
@@ -82,13 +84,34 @@ def results(rows: int, changed: float = 0.0, seed: int = 0) -> Iterator[pa.Recor
             "group_id": _where(grouped, keepers),
             "relation": relation,
             "method": relation,
-            "matched_id": _where(duplicate, keepers),
-            "score": _where(duplicate, pa.array(score)),
-            "threshold": _where(duplicate, pa.repeat(0.7, len(number))),
             "keeper_id": _where(grouped, keepers),
-            "score_to_keeper": _where(duplicate, pa.array(score)),
+            "score": _where(duplicate, pa.array(score)),
+            **{name: _where(duplicate, pa.repeat(1.0, len(number))) for name in _OVERLAPS},
+            "changed": _where(duplicate, pa.repeat(0.0, len(number))),
+            "place": pa.nulls(len(number), pa.string()),
+            "why": _where(grouped, pa.repeat("made up", len(number))),
         }
         yield pa.RecordBatch.from_pydict(columns, schema=RESULTS)
+
+
+def pairs(rows: int, seed: int = 0) -> Iterator[pa.RecordBatch]:
+    """Of each twenty images, the keeper with both others, and the next two with each other."""
+    for start in range(0, rows, _BATCH):
+        number = np.arange(start, min(start + _BATCH, rows))
+        first = number[(number % 20 == 0) & (number + 4 < rows)]
+        a = np.concatenate([first, first, first + 3])
+        b = np.concatenate([first + 1, first + 2, first + 4])
+        rng = np.random.default_rng([seed, start, 1])
+        relation = np.where(a % 20 == 0, "same", "alike")
+        columns = {
+            "image_a": _padded(a, 32),
+            "image_b": _padded(b, 32),
+            "relation": pa.array(relation),
+            "score": pa.array(np.round(rng.uniform(0.3, 1.0, len(a)), 4)),
+            **{name: pa.repeat(1.0, len(a)) for name in ("overlap_a", "overlap_b")},
+            "changed": pa.repeat(0.0, len(a)),
+        }
+        yield pa.RecordBatch.from_pydict(columns, schema=PAIR_RESULTS)
 
 
 def _text(number: np.ndarray) -> pa.Array:
@@ -107,13 +130,14 @@ def _where(mask: np.ndarray, values: pa.Array) -> pa.Array:
 def measure(warehouse: Warehouse, run: Run, rows: int) -> Iterator[dict[str, Any]]:
     """Apply the results three times; what was touched, and rows of the four tables a second."""
     clock = time.perf_counter()
-    for _ in results(rows):
-        pass
+    for made in (results(rows), pairs(rows)):
+        for _ in made:
+            pass
     making = time.perf_counter() - clock
     for name, changed in (("empty", 0.0), ("unchanged", 0.0), ("1 % changed", 0.01)):
         candidate = Candidate("report", run.run_id, [], {}, {})
         clock = time.perf_counter()
-        done = warehouse.apply(run, candidate, results(rows, changed))
+        done = warehouse.apply(run, candidate, results(rows, changed), pairs(rows))
         seconds = time.perf_counter() - clock - making
         about = {"collection": run.collection.name}
         with warehouse.connect() as connection:
@@ -166,7 +190,7 @@ def main(arguments: list[str]) -> int:
                 given.plans.mkdir(parents=True, exist_ok=True)
                 (given.plans / f"{view}.json").write_text(plan, encoding="utf-8")
     if not given.keep:
-        warehouse.apply(run, Candidate("report", run.run_id, [], {}, {}), results(0))
+        warehouse.apply(run, Candidate("report", run.run_id, [], {}, {}), results(0), pairs(0))
         with warehouse.connect() as connection, connection.begin():
             for table, column in (("model", "collection"), ("collection", "name")):
                 held = sa.table(table, sa.column(column))

@@ -1,7 +1,7 @@
 """The whole workflow as a method: what `idedup scan` says of a dataset's images.
 
-A scan reads files, groups them and names a keeper of each group; what it says of single pairs is in
-its `pairs.csv`, where it writes one.
+A scan reads files, groups them and names a keeper of each group (`groups.csv`), and says what it
+saw of each pair that it looked at (`pairs.csv`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,8 @@ from idedup_tasks.benchmarks.datasets import BenchmarkError, Dataset
 from idedup_tasks.benchmarks.measures import Judged, members_of
 from idedup_tasks.benchmarks.methods import Method
 from idedup_tasks.compute import usable_cores
+from idedup_tasks.settings import DUPLICATES, VARIANTS
 
-#: Relations to a keeper that make a variant, which nobody is told to delete.
-VARIANTS = ("inside", "edited")
-#: What a look calls a pair that makes a duplicate.
-DUPLICATES = ("exact", "same", "crop")
 _ARRIVED = 1_700_000_000  # all files at once: no keeper is chosen for having come first
 
 
@@ -37,11 +34,9 @@ _ARRIVED = 1_700_000_000  # all files at once: no keeper is chosen for having co
 class Scanned:
     """What a scan found among n images.
 
-    scores: what it says of the pairs it looked at; where it does not tell, 1 for those that share a
-    group. called: 1 for pairs called exact, same or crop; where it does not tell, for those that
-    share a group as duplicates. grouped: 1 for those that share a group. groups, duplicates: int64
-    (n,) labels, a variant being alone in the second. keeper: bool (n,), also of what is in no
-    group. about: what it took.
+    scores: of the pairs it looked at. called: 1 for pairs called exact, same or crop. grouped: 1
+    for those that share a group. groups, duplicates: int64 (n,) labels, a variant being alone in
+    the second. keeper: bool (n,), also of what is in no group. about: what it took.
     """
 
     scores: Judged
@@ -74,12 +69,7 @@ def scan(
         summary = json.loads((output / "summary.json").read_text("utf-8"))
         n = len(dataset)
         groups, duplicates, keeper = _read_groups(output / "groups.csv", n)
-        grouped = _sharing(groups)
-        pairs = output / "pairs.csv"
-        if pairs.is_file():
-            scores, called = _read_pairs(pairs, n)
-        else:
-            scores, called = grouped, _sharing(duplicates)
+        scores, called = _read_pairs(output / "pairs.csv", n)
     about = {
         "family": method.family,
         "architecture": "",
@@ -95,7 +85,7 @@ def scan(
         "rejected": len(summary["rejected"]),
         "training": None,
     }
-    return Scanned(scores, called, grouped, groups, duplicates, keeper, about)
+    return Scanned(scores, called, _sharing(groups), groups, duplicates, keeper, about)
 
 
 def _write_files(dataset: Dataset, folder: Path, show: Callable[[str, int, int], None]) -> None:

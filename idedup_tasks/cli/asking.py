@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from idedup_tasks import api, terminal
 from idedup_tasks.pages.units import human_bytes
+from idedup_tasks.settings import KeeperCriterion
 
 _CollectionOption = Annotated[
     str | None,
@@ -34,8 +36,8 @@ def query(
 ) -> None:
     """Show what a collection already holds of an image, best first.
 
-    First copies with the same bytes, then perceptual twins, then near duplicates by cosine
-    similarity. A near duplicate stands for the images that collapsed onto it.
+    What bytes, hashes and vectors propose is looked at, and called what was seen: exact, same,
+    crop, inside or edited. Images that are alike and no more are shown apart.
 
     The collection is looked for where IDEDUP_HOME, IDEDUP_LAKE and IDEDUP_COLLECTIONS say.
 
@@ -52,8 +54,21 @@ def query(
     if not matches:
         console.print("Nothing like it is there.")
         return
+    found = [match for match in matches if match.relation != "alike"]
+    alike = [match for match in matches if match.relation == "alike"]
+    if found:
+        console.print(_match_table(found))
+    else:
+        console.print("No copy of it is there.")
+    if alike:
+        console.print("\nAlike, but not the same picture:")
+        console.print(_match_table(alike))
+
+
+def _match_table(matches: Sequence[api.Match]) -> Table:
     table = terminal.table(
-        "relation", "score", "pixels", "bytes", "verdict", "uri", left=("uri", "verdict")
+        *("relation", "score", "pixels", "bytes", "verdict", "seen", "uri"),
+        left=("uri", "verdict", "seen"),
     )
     for match in matches:
         table.add_row(
@@ -62,9 +77,10 @@ def query(
             f"{match.width} × {match.height}",
             human_bytes(match.bytes),
             match.verdict or "",
+            match.why,
             escape(match.uri),
         )
-    console.print(table)
+    return table
 
 
 def explain(
@@ -78,11 +94,13 @@ def explain(
     scan: _ScanOption = None,
     as_json: _JsonOption = False,
 ) -> None:
-    """Show why two images are, or are not, duplicates, and where they match.
+    """Look at two images, say what one is to the other, and draw it.
 
-    Says what decides when the two are compared alone, and with --output draws what both show and
-    how alike they are place by place. An image_id is one of the collection's, as its report and
-    tables name it.
+    Says what the workflow sees of the two: the same picture, a crop, one inside the other, edited,
+    alike or different, and why the collection has them in one group or apart. With --output draws
+    them laid on each other, with what differs marked, and below why they were proposed: how alike
+    they are place by place. An image_id is one of the collection's, as its report and tables name
+    it.
 
     Examples:
 
@@ -106,7 +124,7 @@ def explain(
         _print_json(found.to_dict())
         return
     console = terminal.stdout()
-    console.print(found.verdict, markup=False)
+    console.print(found.why, markup=False)
     for name, value in picture.facts(found):
         console.print(f"{name}: {value}", markup=False)
     if output is not None:
@@ -120,23 +138,23 @@ def preview(
     collection: _CollectionOption = None,
     cut: Annotated[
         float | None,
-        typer.Option(help="Similarity at which groups are cut; higher makes smaller groups."),
+        typer.Option(help="Score at which groups are cut; higher makes smaller groups."),
     ] = None,
     keeper: Annotated[
         str | None,
         typer.Option(
-            help="Criteria of the image to keep, in order and separated by commas: resolution, "
-            "format, bytes, earliest, path."
+            help="Criteria of the image to keep, in order and separated by commas: "
+            f"{', '.join(get_args(KeeperCriterion))}."
         ),
     ] = None,
     scan: _ScanOption = None,
     as_json: _JsonOption = False,
 ) -> None:
-    """Show what another threshold or keeper policy would change, before anything is changed.
+    """Show what another cut or keeper policy would change, before anything is changed.
 
-    To make it so, put the values into the collection's file and run it again. Only images that
-    pairs from the candidate threshold on connect are ever together, however low the cut. The report
-    of a collection of 500 images or more suggests a threshold from its own similarities.
+    To make it so, put the values into the collection's file (`grouping.cut`, `keeper`) and run it
+    again. Only images that were seen to be one picture, or a part or edit of it, are ever together,
+    however low the cut.
 
     Examples:
 
@@ -151,12 +169,8 @@ def preview(
     console = terminal.stdout()
     table = terminal.table("", "now", "then")
     table.add_row("groups", f"{found.before.groups:,}", f"{found.after.groups:,}")
-    table.add_row("duplicates", f"{found.before.duplicates:,}", f"{found.after.duplicates:,}")
-    table.add_row(
-        "reclaimable",
-        human_bytes(found.before.reclaimable_bytes),
-        human_bytes(found.after.reclaimable_bytes),
-    )
+    table.add_row("beside a keeper", f"{found.before.members:,}", f"{found.after.members:,}")
+    table.add_row("their bytes", human_bytes(found.before.bytes), human_bytes(found.after.bytes))
     console.print(table)
     console.print()
     console.print(
@@ -164,8 +178,8 @@ def preview(
         f"new {found.appeared:,}, with another keeper {found.other_keeper:,}."
     )
     for what, uris in (
-        ("would become duplicates", found.newly_duplicate),
-        ("would no longer be duplicates", found.no_longer_duplicate),
+        ("would stand beside a keeper", found.newly_grouped),
+        ("would no longer stand beside one", found.no_longer_grouped),
     ):
         console.print(f"{len(uris):,} images {what}{':' if uris else '.'}")
         for uri in uris[:20]:

@@ -91,7 +91,7 @@ def idedup(
         ),
     ] = False,
 ) -> None:
-    """Find exact, perceptual and near-duplicate images in folders and buckets.
+    """Find duplicate images in folders and buckets, each pair looked at.
 
     Nothing at the source is ever changed: commands read and report.
     """

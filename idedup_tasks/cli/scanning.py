@@ -35,8 +35,9 @@ def scan(
     """Find the duplicates in a folder or bucket.
 
     Writes into the output folder: **report.html** to look at, **groups.csv** and
-    **groups.parquet** (a row per member of a group), **images.parquet** (every file with its
-    verdict: unique, keeper or duplicate) and **summary.json**.
+    **groups.parquet** (a row per member of a group, with what was seen of it and its keeper),
+    **pairs.csv** and **pairs.parquet** (every pair that was looked at), **images.parquet** (every
+    file with its verdict: unique, keeper, duplicate or variant) and **summary.json**.
 
     What was read stays in OUTPUT/.idedup, so that scanning again reads only what is new. Nothing at
     the source is changed. Files that cannot be read are listed with the reason.
@@ -97,8 +98,8 @@ def _say_what_next(result: api.ScanResult) -> None:
     )
     grouped = result.groups["uri"]
     image = file_name((grouped if len(grouped) else readable)[0].as_py())
-    cut = round(min(1.0, result.summary["thresholds"]["cut"] + 0.05), 4)
+    cut = round(min(1.0, result.summary["cut"] + 0.2), 4)
     console = terminal.stdout()
     console.print(f"What is like an image: {of_scan('query', image)}", markup=False)
     other = of_scan("preview", "--cut", f"{cut:g}")
-    console.print(f"What another threshold would change: {other}", markup=False)
+    console.print(f"What another cut would change: {other}", markup=False)

@@ -1,8 +1,9 @@
-"""Why two images are, or are not, duplicates: where they match, and what decided.
+"""What one image is to another, drawn; and why the two were looked at.
 
 >>> found = idedup_tasks.explain("a.jpg", "b.jpg")
->>> found.verdict
-'Near duplicates: the cosine of 0.8312 reaches the pair threshold of 0.5151.'
+>>> found.relation, found.why
+('edited', 'Edited: 7 % of what both show differs, mostly top left.')
+>>> found.drawing  # Pillow image: both, with what differs marked
 >>> found.where.similarity_a  # float32 (96, 96): what of the first image the second shows
 >>> found.save("why.html")
 """
@@ -12,29 +13,42 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from idedup_tasks.explanation import picture
-from idedup_tasks.explanation.finding import TURNS, Finding, decide
-from idedup_tasks.explanation.where import Point, Where, best_turn, cut, find_where
+from idedup_tasks.explanation.drawing import TURNS, Pair, draw
+from idedup_tasks.explanation.finding import Finding, sentence, share
+from idedup_tasks.explanation.where import Where, find_where
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "TURNS",
     "Explanation",
     "Finding",
-    "Point",
+    "Pair",
     "Where",
-    "best_turn",
     "check_drawing",
-    "cut",
-    "decide",
+    "draw",
     "find_where",
     "picture",
+    "sentence",
+    "share",
 ]
+
+# Most width and height, in pixels, of either picture of a drawing.
+_SIDE = 480
 
 
 @dataclass(frozen=True)
 class Explanation(Finding):
     """What was found of two images, and can be looked at."""
+
+    @property
+    def drawing(self) -> Image.Image:
+        """Both pictures beside each other, as they lie on each other, what differs marked."""
+        return self.pair.beside(_SIDE)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as something to look at: a PNG, or an HTML file that needs nothing else.

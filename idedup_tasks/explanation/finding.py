@@ -2,134 +2,116 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
+from idedup_tasks.explanation.drawing import TURNS, Pair
 from idedup_tasks.explanation.where import Where
 
 if TYPE_CHECKING:
     from idedup_tasks.settings import Thresholds
-
-# How the second image is changed to look like the first, in the order of `hashes.DIHEDRAL`.
-TURNS = (
-    "",
-    "turned by 90° to the left",
-    "turned upside down",
-    "turned by 90° to the right",
-    "mirrored",
-    "flipped top to bottom",
-    "mirrored and turned by 90° to the left",
-    "mirrored and turned by 90° to the right",
-)
+    from idedup_tasks.verification import Look
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of two images: why they are, or are not, duplicates.
+    """What was found of two images: what one is to the other, and why they were looked at.
 
     Attributes:
         a, b: what the two images are called.
-        cosine: of their descriptors, as the workflow compares them: rounded to 4 decimals.
-        thresholds: of the descriptor, or the collection's own.
-        hash: kind of perceptual hash; hash_distance: bits of 64 in which the two differ.
-        same_bytes: whether the files are equal.
-        relation: what they are, compared alone: `exact`, `perceptual`, `near`, or None.
-        uncertain: a near duplicate, or nearly one, within the margin of the pair threshold.
-        verdict: the same in a sentence.
+        relation: exact, same, crop, inside, edited, alike, different or undecided.
+        score: 0 to 1, the confidence that one was made from the other, or both from a third.
+        overlap_a, overlap_b: share of the area of each that lies on the other.
+        changed: share of what can be told apart in the overlap that differs; place: where most of
+            it is in the first image, "" if nothing differs.
+        why: the same in a sentence.
         decided: what the collection made of the two, in a sentence; None when it was not asked.
-        turn: how the second image is changed to look like the first; "" when it need not be.
-            `where` and `picture_b` show it so.
-        turned_cosine: the cosine then.
-        common_cosine: the cosine of the parts that both show, cut out; None without a common part.
-        where: the maps.
-        picture_a, picture_b: the thumbnails that were compared.
+        turn: how the second image is changed to stand as the first does; "" when it need not be.
+            `pair` and `where` show it so.
+        verifier: version of what looked.
+        cosine: of their descriptors, as the workflow compares them: rounded to 4 decimals.
+        hash: kind of perceptual hash; hash_distance: bits of 64 in which the two differ.
+        thresholds: from where on two images are looked at: of the descriptor, or the collection's.
+        pair: the two, to be drawn. where: the maps.
     """
 
     a: str
     b: str
-    model_id: str
-    cosine: float
-    thresholds: Thresholds
-    hash: str
-    hash_distance: int
-    same_bytes: bool
-    relation: str | None
-    uncertain: bool
-    verdict: str
+    relation: str
+    score: float
+    overlap_a: float
+    overlap_b: float
+    changed: float
+    place: str
+    why: str
     decided: str | None
     turn: str
-    turned_cosine: float
-    common_cosine: float | None
-    where: Where
-    picture_a: Image.Image = field(repr=False)
-    picture_b: Image.Image = field(repr=False)
+    verifier: str
+    model_id: str
+    cosine: float
+    hash: str
+    hash_distance: int
+    thresholds: Thresholds
+    pair: Pair = field(repr=False)
+    where: Where = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """What was measured, without pictures and maps: plain JSON."""
-        shown = ("where", "picture_a", "picture_b", "thresholds")
+        shown = ("where", "pair", "thresholds")
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shown}
-        common = self.where.common
-        return {
-            **plain,
-            "thresholds": self.thresholds.model_dump(),
-            "common": None if common is None else asdict(common),
-            "points": [asdict(point) for point in self.where.points],
-        }
+        return {**plain, "thresholds": self.thresholds.model_dump()}
 
 
-def decide(
-    same_bytes: bool,
-    low_information: bool,
-    hash_distance: int,
-    cosine: float,
-    common_cosine: float | None,
-    thresholds: Thresholds,
-    margin: float,
-) -> tuple[str | None, bool, str]:
-    """What two images are, compared alone: relation, whether it is uncertain, and the verdict.
-
-    Args:
-        low_information: one of the two is flat or near-blank, and matches by its bytes only.
-        cosine: rounded to 4 decimals, as scores are.
-        common_cosine: of what both show, cut out; None where nothing was found.
-        margin: cosine on either side of the pair threshold.
-    """
-    if same_bytes:
-        return "exact", False, "Exact duplicates: the two files have the same bytes."
-    if low_information:
-        return (
-            None,
-            False,
-            "Not duplicates: a flat or near-blank picture matches by its bytes only, and the two "
-            "files differ.",
-        )
-    limit = thresholds.phash_distance
-    if hash_distance <= limit:
-        return (
-            "perceptual",
-            False,
-            f"Perceptual twins: their hashes differ in {hash_distance} of 64 bits, and up to "
-            f"{limit} count as the same picture.",
-        )
-    uncertain = abs(cosine - thresholds.pair) < margin
-    doubt = f" That is within {margin:g} of it: look at the pictures." if uncertain else ""
-    if cosine >= thresholds.pair:
-        return (
-            "near",
-            uncertain,
-            f"Near duplicates: the cosine of {cosine:.4f} reaches the pair threshold of "
-            f"{thresholds.pair:g}.{doubt}",
-        )
-    if common_cosine is not None and common_cosine >= thresholds.pair:
-        doubt += (
-            f" Yet the parts that both show have a cosine of {common_cosine:.4f}: this may well be "
-            "one picture, cut or framed in different ways."
-        )
-    return (
-        None,
-        uncertain,
-        f"Not called duplicates: the cosine of {cosine:.4f} is below the pair threshold of "
-        f"{thresholds.pair:g}.{doubt}",
+def sentence(seen: Look, turn: int) -> str:
+    """What a look saw of a first and a second image, in words."""
+    turned = f"; the second is {_undone(turn)}" if turn else ""
+    differs = share(seen.changed)
+    place = "" if not seen.place else f", {_where(seen.place)}"
+    part, whole, shows = (
+        ("first", "second", seen.overlap_b)
+        if seen.overlap_a >= seen.overlap_b
+        else ("second", "first", seen.overlap_a)
     )
+    match seen.relation:
+        case "exact":
+            return "Exact: the two files have the same bytes."
+        case "same":
+            return f"The same picture: all that both show agrees{turned}."
+        case "crop":
+            return f"A crop: the {part} shows {share(shows)} of the {whole}{turned}."
+        case "inside":
+            return (
+                f"One inside the other: the {part} fills {share(shows)} of the {whole}, which has "
+                f"something around it or less detail{turned}."
+            )
+        case "edited":
+            return f"Edited: {differs} of what both show differs{place}{turned}."
+        case "alike" if seen.evidence.way != "none":
+            return (
+                "Alike, and not one picture made from the other: laid on each other, "
+                f"{differs} differs{place}."
+                if seen.changed
+                else "Alike, and not one picture made from the other: its fine structure differs."
+            )
+        case "alike":
+            return "Alike, and not one picture made from the other: they do not lie on each other."
+        case "undecided":
+            return "Undecided: too little can be seen of these pictures to tell."
+        case _:
+            return "Different pictures: nothing was found that both show."
+
+
+def share(value: float) -> str:
+    """A share as people read it: `62 %`, `0.4 %`."""
+    if value and value < 0.0005:
+        return "less than 0.1 %"
+    return f"{100 * value:.1f} %" if 0 < value < 0.0095 else f"{100 * value:.0f} %"
+
+
+def _where(place: str) -> str:
+    return place if place == "all over" else f"mostly {place}"
+
+
+def _undone(turn: int) -> str:
+    """How the second lies, where `TURNS` says what undoes it."""
+    return TURNS[{1: 3, 3: 1}.get(turn, turn)]

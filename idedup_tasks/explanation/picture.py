@@ -7,15 +7,14 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from idedup_tasks.explanation.alignment import Box
-from idedup_tasks.explanation.finding import Finding
+from idedup_tasks.explanation.finding import Finding, share
 from idedup_tasks.pages.templates import data_uri, templates, visible
 
 _HEIGHT = 360
 _GAP = 24
-_INK, _PAPER, _LINE = (29, 35, 41), (255, 255, 255), (0, 190, 90)
+_INK, _PAPER = (29, 35, 41), (255, 255, 255)
 # From nothing to all: dark violet over red to yellow, each lighter than the one before.
 _COLOURS = np.array([(24, 16, 56), (120, 28, 110), (205, 62, 80), (246, 140, 40), (252, 230, 100)])
 
@@ -39,31 +38,13 @@ def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
 
 
-def marked(found: Finding, which: str) -> Image.Image:
-    """Picture `a` or `b` with what both show outlined, and corresponding places numbered."""
-    picture = (found.picture_a if which == "a" else found.picture_b).convert("RGB")
-    scale = 2 * _HEIGHT / picture.height
-    picture = picture.resize((max(8, round(picture.width * scale)), 2 * _HEIGHT))
-    draw = ImageDraw.Draw(picture)
-    font = _font(26)
-    if found.where.common is not None:
-        box = found.where.common.box_a if which == "a" else found.where.common.box_b
-        draw.rectangle(_pixels(box, picture), outline=_LINE, width=6)
-    for number, point in enumerate(found.where.points, 1):
-        x, y = (point.xa, point.ya) if which == "a" else (point.xb, point.yb)
-        x, y = x * picture.width, y * picture.height
-        draw.ellipse((x - 20, y - 20, x + 20, y + 20), fill=_PAPER, outline=_LINE, width=4)
-        draw.text((x, y), str(number), _INK, font, anchor="mm")
-    return picture
-
-
 def similarity(found: Finding, which: str) -> Image.Image:
     """The picture coloured by how alike its places are to those of the other; cosines 0 to 1."""
     where = found.where
     return (
-        overlay(found.picture_a, where.similarity_a)
+        overlay(found.pair.a, where.similarity_a)
         if which == "a"
-        else overlay(found.picture_b, where.similarity_b)
+        else overlay(found.pair.b, where.similarity_b)
     )
 
 
@@ -75,103 +56,119 @@ def contribution(found: Finding, which: str) -> Image.Image:
     most = max(float(m.max()) for m in (where.contribution_a, where.contribution_b))
     most = max(most, 2 / where.contribution_a.size)
     return (
-        overlay(found.picture_a, where.contribution_a / most)
+        overlay(found.pair.a, where.contribution_a / most)
         if which == "a"
-        else overlay(found.picture_b, where.contribution_b / most)
+        else overlay(found.pair.b, where.contribution_b / most)
     )
 
 
 def facts(found: Finding) -> list[tuple[str, str]]:
     """What was measured, as names and values in words."""
-    thresholds, common = found.thresholds, found.where.common
+    thresholds = found.thresholds
     rows = [
+        ("Score", f"{found.score:.4f}, by {found.verifier}"),
+        (
+            "Both show",
+            f"{share(found.overlap_a)} of the first picture, {share(found.overlap_b)} of the "
+            "second",
+        ),
+        ("Differs", f"{share(found.changed)}{f', {found.place}' if found.place else ''}"),
+    ]
+    if found.turn:
+        rows.append(("Turned", f"the second picture is shown {found.turn}"))
+    if found.decided:
+        rows.append(("In the collection", found.decided))
+    return [
+        *rows,
         (
             "Cosine",
-            f"{found.cosine:.4f} (pair {thresholds.pair:g}, candidate {thresholds.candidate:g}, "
-            f"cut {thresholds.cut:g})",
+            f"{found.cosine:.4f} (looked at from {thresholds.candidate:g}), by {found.model_id}",
         ),
         (
             f"{found.hash} distance",
-            f"{found.hash_distance} of 64 bits (up to {thresholds.phash_distance} are twins)",
+            f"{found.hash_distance} of 64 bits (looked at up to {thresholds.phash_distance})",
         ),
-        ("Equal bytes", "yes" if found.same_bytes else "no"),
-        ("Descriptor", found.model_id),
     ]
-    if found.turn:
-        rows.append(
+
+
+_Row = tuple[str, list[Image.Image]]
+
+
+def looked_at(found: Finding, height: int) -> list[_Row]:
+    """What decides: captions, and the pictures below them, of so many pixels' height at most."""
+    pair, size = found.pair, (2 * height, height)
+    marked = [pair.marked(which, size) for which in "ab"]
+    if pair.laid is None:
+        return [("The two pictures; nothing says where one would lie on the other.", marked)]
+    differs = bool(pair.laid.differs.any())
+    beside = min(found.overlap_a, found.overlap_b) < 0.97
+    said = [
+        "What the other does not show is dark." if beside else "",
+        "What differs is marked." if differs else "Nothing differs where both show something.",
+    ]
+    laid = pair.on_each_other(size)
+    return [
+        (f"The two pictures. {' '.join(filter(None, said))}", marked),
+        ("The first, and the second laid on it.", [ImageOps.contain(pair.a, size), laid]),
+    ]
+
+
+def proposed(found: Finding, height: int) -> list[_Row]:
+    """Why they were looked at: the same of the heat maps."""
+    lies = found.pair.laid is not None
+    return [
+        (caption, [_sized(show(found, which), height) for which in "ab"])
+        for show, caption in (
             (
-                "Turned",
-                f"the second picture, {found.turn}, has a cosine of {found.turned_cosine:.4f}",
-            )
-        )
-    if common is None:
-        rows.append(("Common part", "none found"))
-    else:
-        part_a, part_b = (_area(box) for box in (common.box_a, common.box_b))
-        rows.append(
+                similarity,
+                "How alike the places are that lie on each other: yellow a cosine of 1, dark 0."
+                if lies
+                else "How alike each place is to the place of the other that is most like it.",
+            ),
             (
-                "Common part",
-                f"{part_a:.0%} of the first picture and {part_b:.0%} of the second; cut out, the "
-                f"two have a cosine of {found.common_cosine:.4f}",
-            )
+                contribution,
+                "What the cosine is made of: the lighter, the more a place adds to it.",
+            ),
         )
-    if found.decided:
-        rows.append(("In the collection", found.decided))
-    return rows
-
-
-_ROWS = (
-    (marked, "What both show, outlined; 1 to 5: places that correspond."),
-    (similarity, "How alike corresponding places are: yellow a cosine of 1, dark 0."),
-    (contribution, "What the cosine is made of: the lighter, the more a place adds to it."),
-)
-
-
-def captions(found: Finding) -> list[str]:
-    """What each row of pictures shows."""
-    texts = [text for _, text in _ROWS]
-    if found.where.common is None:
-        texts[0] = "The two pictures; no part was found that both show."
-        texts[1] = "How alike each place is to the place of the other that is most like it."
-    return texts
+    ]
 
 
 def draw(found: Finding) -> Image.Image:
     """The whole explanation as one picture, RGB."""
-    rows = [[_sized(show(found, which)) for which in "ab"] for show, _ in _ROWS]
-    width = max(sum(p.width for p in rows[0]) + 3 * _GAP, 900)
+    rows = looked_at(found, _HEIGHT) + proposed(found, _HEIGHT)
+    width = max(*(sum(p.width for p in pictures) for _, pictures in rows), 852) + 3 * _GAP
     large, plain = _font(22), _font(15)
-    lines = [(text, large) for text in _wrapped(found.verdict, large, width - 2 * _GAP)]
+    lines = [(text, large) for text in _wrapped(found.why, large, width - 2 * _GAP)]
     for name, value in [("First", found.a), ("Second", found.b), *facts(found)]:
         lines += [
             (t, plain) for t in _wrapped(visible(f"{name}: {value}"), plain, width - 2 * _GAP)
         ]
     top = _GAP + sum(font.size * 1.5 for _, font in lines)
-    height = round(top + len(rows) * (_HEIGHT + 2.2 * _GAP) + _GAP)
-    page = Image.new("RGB", (width, height), _PAPER)
+    height = top + sum(max(p.height for p in row) + 2.2 * _GAP for _, row in rows) + _GAP
+    page = Image.new("RGB", (width, round(height)), _PAPER)
     pen = ImageDraw.Draw(page)
     y = float(_GAP)
     for text, font in lines:
         pen.text((_GAP, y), text, _INK, font)
         y += font.size * 1.5
-    for pictures, caption in zip(rows, captions(found), strict=True):
+    for caption, pictures in rows:
         pen.text((_GAP, y + 8), caption, _INK, plain)
         y += 1.4 * _GAP
         x = _GAP
         for picture in pictures:
             page.paste(picture, (x, round(y)))
             x += picture.width + _GAP
-        y += _HEIGHT + 0.8 * _GAP
+        y += max(picture.height for picture in pictures) + 0.8 * _GAP
     return page
 
 
 def page(found: Finding) -> str:
     """The explanation as HTML: no script, no address outside the file."""
-    rows = [
-        (caption, [data_uri(_sized(show(found, which), 2 * _HEIGHT), 88) for which in "ab"])
-        for (show, _), caption in zip(_ROWS, captions(found), strict=True)
-    ]
-    return _template().render(found=found, rows=rows, facts=facts(found))
+    looked, why = (
+        [(caption, [data_uri(p, 88) for p in pictures]) for caption, pictures in rows]
+        for rows in (looked_at(found, 2 * _HEIGHT), proposed(found, 2 * _HEIGHT))
+    )
+    return _template().render(found=found, looked=looked, proposed=why, facts=facts(found))
 
 
 @lru_cache(maxsize=1)
@@ -179,17 +176,8 @@ def _template() -> jinja2.Template:
     return templates(Path(__file__).parent).get_template("page_of_two.html")
 
 
-def _sized(picture: Image.Image, height: int = _HEIGHT) -> Image.Image:
-    return picture.resize((max(8, round(picture.width * height / picture.height)), height))
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _pixels(box: Box, picture: Image.Image) -> tuple[float, float, float, float]:
-    width, height = picture.width - 1, picture.height - 1
-    return box[0] * width, box[1] * height, box[2] * width, box[3] * height
+def _sized(picture: Image.Image, height: int) -> Image.Image:
+    return ImageOps.contain(picture, (2 * height, height))
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

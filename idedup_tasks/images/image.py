@@ -9,6 +9,7 @@ from datetime import datetime
 
 from idedup_tasks.images.decoding import decode
 from idedup_tasks.images.formats import sniff
+from idedup_tasks.images.page import write_fine
 from idedup_tasks.images.refusal import Rejected, rejection, too_large
 from idedup_tasks.images.thumbnail import is_low_information, write_thumbnail
 from idedup_tasks.settings import Limits
@@ -22,8 +23,11 @@ class ImageFacts:
     width, height: pixels of the original, orientation applied. mode: Pillow's name of the original
     pixel layout ("RGB", "P", "I;16", ...; "RAW" for a sensor's mosaic). exif_orientation: 1 to 8 as
     the file states it, 1 where it states none or nonsense. taken_at: EXIF DateTimeOriginal in UTC;
-    a camera that recorded no offset is taken at its word as UTC. low_information: see
-    `is_low_information`. thumbnail: JPEG bytes, see `images.thumbnail`.
+    a camera that recorded no offset is taken at its word as UTC. exif_fields: how many fields the
+    file's EXIF has, those that describe the layout of its pixels aside. detail: megapixels that its
+    real detail needs, see `images.detail`. low_information: see `is_low_information`. thumbnail:
+    JPEG bytes, see `images.thumbnail`. fine: of a page that the thumbnail shrank more than 1.5
+    times, the JPEG bytes of a larger grey picture, see `images.page`; of others None.
     """
 
     sha256: str
@@ -34,8 +38,11 @@ class ImageFacts:
     mode: str
     exif_orientation: int
     taken_at: datetime | None
+    exif_fields: int
+    detail: float
     low_information: bool
     thumbnail: builtins.bytes = field(repr=False)
+    fine: builtins.bytes | None = field(repr=False)
 
 
 def read_image(data: bytes, limits: Limits | None = None) -> ImageFacts:
@@ -55,6 +62,7 @@ def read_image(data: bytes, limits: Limits | None = None) -> ImageFacts:
     try:
         decoded = decode(data, format_, limits)
         thumbnail = write_thumbnail(decoded.picture)
+        fine = None if decoded.fine is None else write_fine(decoded.fine)
         low_information = is_low_information(decoded.picture)
     except (KeyboardInterrupt, SystemExit, Rejected):
         raise
@@ -71,6 +79,9 @@ def read_image(data: bytes, limits: Limits | None = None) -> ImageFacts:
         mode=decoded.mode,
         exif_orientation=decoded.exif_orientation,
         taken_at=decoded.taken_at,
+        exif_fields=decoded.exif_fields,
+        detail=decoded.detail,
         low_information=low_information,
         thumbnail=thumbnail,
+        fine=fine,
     )

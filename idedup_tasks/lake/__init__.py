@@ -15,10 +15,13 @@ from idedup_tasks.lake.delta import (
     safe_name,
 )
 from idedup_tasks.lake.packs import (
+    FINE_PLACE,
     PLACE,
     DamagedPack,
     PackWriter,
+    find_pictures,
     find_thumbnails,
+    read_pictures,
     read_thumbnails,
     stream_thumbnails,
 )
@@ -41,6 +44,7 @@ from idedup_tasks.lake.tables import (
 
 __all__ = [
     "EMBEDDINGS",
+    "FINE_PLACE",
     "FINGERPRINTS",
     "GROUPS",
     "IMAGES",
@@ -67,7 +71,9 @@ __all__ = [
     "StoredFile",
     "TableChange",
     "TableDefinition",
+    "find_pictures",
     "find_thumbnails",
+    "read_pictures",
     "read_thumbnails",
     "reconcile_partition",
     "safe_name",

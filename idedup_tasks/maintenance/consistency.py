@@ -18,13 +18,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from idedup_tasks.lake import (
+    FINE_PLACE,
     PLACE,
     TABLES,
     DataFile,
     Lake,
     Snapshot,
     TableChange,
-    find_thumbnails,
+    find_pictures,
     stored_schema,
 )
 from idedup_tasks.maintenance.source import bring_up
@@ -35,13 +36,14 @@ from idedup_tasks.settings import STAGES
 log = logging.getLogger(__name__)
 
 _EXAMPLES = 3
-_THUMBNAILS = 1_000  # read at once
+_PICTURES = 100  # read at once
 _MADE_BY = {
     "images": "ingest",
     "fingerprints": "prefilter",
     "embeddings": "embed",
     "index": "index",
-    "pairs": "group",
+    "looks": "match",
+    "matches": "match",
     "groups": "group",
 }
 _DECODED = ds.field("status") == "decoded"
@@ -78,7 +80,7 @@ class Difference:
 def check(run: Run) -> list[Difference]:
     """Compare what the tables, the index and the warehouse say; nothing is written.
 
-    Every page of every data file, every thumbnail and every shard is read against its checksum.
+    Every page of every data file, every stored picture and every shard is read against its checksum.
     Rows are compared by 64-bit hashes of their keys, eight bytes a row.
 
     Returns:
@@ -131,7 +133,7 @@ def _fault(lake: Lake, snapshot: Snapshot, file: DataFile) -> str | None:
 
 
 def _damaged_packs(run: Run, unreadable: Collection[str]) -> Iterator[Difference]:
-    """By data file and pack, the thumbnails that are missing or not what was written."""
+    """By data file and pack, the images a stored picture of which is missing or damaged."""
     lake = run.lake
     if not lake.exists("images/_delta_log"):
         return
@@ -140,17 +142,17 @@ def _damaged_packs(run: Run, unreadable: Collection[str]) -> Iterator[Difference
         if file.path in unreadable:
             continue
         lost: dict[str, list[str]] = {}
-        columns = ["image_id", *PLACE]
-        for batch in snapshot.scan(columns, _DECODED, batch_rows=_THUMBNAILS, files=[file]):
-            for row, found in enumerate(find_thumbnails(lake, batch)):
+        columns = ["image_id", *PLACE, *FINE_PLACE]
+        for batch in snapshot.scan(columns, _DECODED, batch_rows=_PICTURES, files=[file]):
+            for row, found in enumerate(find_pictures(lake, batch)):
                 if found is None:
                     image = batch["image_id"][row].as_py()
                     lost.setdefault(batch["pack"][row].as_py(), []).append(image)
             checked += batch.num_rows
-            run.progress("reading thumbnails", checked, snapshot.rows)
+            run.progress("reading pictures", checked, snapshot.rows)
         for pack, images in lost.items():
             what = _named(
-                (len(images), images[:_EXAMPLES]), f"thumbnails in {pack} are missing or damaged"
+                (len(images), images[:_EXAMPLES]), f"pictures in {pack} are missing or damaged"
             )
             yield Difference("lake", what, "ingest", "images", file, tuple(images))
 
@@ -301,10 +303,10 @@ def _warehouse(run: Run, lake: Lake) -> Iterator[Difference]:
 
     warehouse, name = Warehouse(run.places.warehouse), run.collection.name
     try:
-        reads, parts = report.results(run)
+        reads, parts, pairs = report.results(run)
         held = warehouse.held_versions(name)
         batches = (batch for part in parts for batch in part.to_batches())
-        different = warehouse.compare(run, {**reads, "lake_id": lake.id}, batches)
+        different = warehouse.compare(run, {**reads, "lake_id": lake.id}, batches, pairs)
     except Conflict as conflict:
         yield Difference("lake", f"a run has not come to its end: {conflict}", "group")
         return
@@ -341,7 +343,7 @@ def _restored(run: Run) -> Iterator[Difference]:
 def repair(run: Run, differences: Sequence[Difference]) -> list[Difference]:
     """Make up differences by the stages themselves, and check again.
 
-    A damaged file, or the rows whose thumbnails are, leave their table first, so that its stage
+    A damaged file, or the rows whose pictures are, leave their table first, so that its stage
     sees what is lacking. These images are read again from the source: what has vanished there is
     gone.
 
@@ -373,7 +375,7 @@ def _drop(run: Run, damaged: Sequence[Difference]) -> set[str]:
         files = {d.file.path: d.file for d in damaged if d.table == name and d.file}
         snapshot = lake.snapshot(name)
         metadata = snapshot.metadata
-        if name in ("pairs", "groups"):
+        if name in ("matches", "groups"):
             # Without the name of what was compared, everything is compared anew.
             metadata = {"reads": metadata.get("reads", {})}
         change = TableChange(name, snapshot.version, metadata=metadata)

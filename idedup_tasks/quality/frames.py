@@ -92,7 +92,13 @@ def _derived(run: Run, rows: pa.Table, table: str) -> pa.Table:
         packs = rows["pack"].combine_chunks().dictionary_encode()
         sizes = [stored_size(run.lake, path) for path in packs.dictionary.to_pylist()]
         rows = rows.append_column("pack_bytes", pa.array(sizes, pa.int64()).take(packs.indices))
-        return rows.append_column("thumbnail_end", pc.add(rows["offset"], rows["length"]))
+        for end, start in (("thumbnail_end", ""), ("fine_end", "fine_")):
+            reaches = pc.add(rows[f"{start}offset"], rows[f"{start}length"])
+            rows = rows.append_column(end, reaches)
+        return rows
+    if table == "matches":
+        numbers = pc.list_value_length(rows["transform"])
+        return rows.drop_columns(["transform"]).append_column("transform_numbers", numbers)
     if table == "index":
         found = [_shard_bytes(run.lake, path) for path in rows["path"].to_pylist()]
         return rows.append_column("bytes_found", pa.array(found, pa.int64()))

@@ -57,25 +57,29 @@ def what_next(places: Places, collection: Collection) -> list[str]:
         row["image_id"]: row["uri"]
         for row in lake.snapshot("images").read(["image_id", "uri"]).to_pylist()
     }
-    columns = ["image_id", "group_id", "matched_id", "relation"]
+    columns = ["image_id", "group_id", "keeper_id", "relation"]
     members = lake.snapshot("groups").read(columns).to_pylist()
-    # What is near is more worth an explanation than what is the same, and a small group is more
-    # often right than a large one.
+    # A part or an edit is more worth an explanation than what is the same.
+    telling = ("crop", "edited", "inside", "same", "exact", None)
     sizes = Counter(row["group_id"] for row in members)
     members.sort(
-        key=lambda row: (row["relation"] != "near", sizes[row["group_id"]], uris[row["image_id"]])
+        key=lambda row: (
+            telling.index(row["relation"]),
+            sizes[row["group_id"]],
+            uris[row["image_id"]],
+        )
     )
     write = partial(command, places=places, collection=collection.name)
     lines = ["", "What it holds can be asked, from any folder:"]
     if members:
         image = file_name(uris[members[0]["image_id"]])
         lines.append(f"  {write('query', image)}")
-        if members[0]["matched_id"] is not None:
-            other = file_name(uris[members[0]["matched_id"]])
+        if members[0]["relation"] is not None:
+            other = file_name(uris[members[0]["keeper_id"]])
             lines.append(f"  {write('explain', image, other, '--output', 'why.html')}")
     return [
         *lines,
-        f"  {write('preview', '--cut', '0.9')}",
+        f"  {write('preview', '--cut', '0.8')}",
         f"Its settings: {places.collections}/{collection.name}.yaml. Put another YAML file there "
         "and it becomes a DAG.",
         "",

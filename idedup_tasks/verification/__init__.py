@@ -17,6 +17,7 @@ from idedup_tasks.verification.looks import (
     lay,
     look,
     open_picture,
+    turned_row,
     verifier_version,
 )
 from idedup_tasks.verification.picture import Picture
@@ -32,5 +33,6 @@ __all__ = [
     "lay",
     "look",
     "open_picture",
+    "turned_row",
     "verifier_version",
 ]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 
-from idedup_tasks.verification.geometry import inverse, shares_to_pixels
+from idedup_tasks.verification.geometry import (
+    inverse,
+    pixels_to_shares,
+    place,
+    product,
+    shares_to_pixels,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -16,7 +23,7 @@ Array = np.ndarray[Any, Any]
 # First of photographs, then of page-like pictures: those have no noise, and one digit matters.
 _TOLERANCE = (12.0, 8.0)
 # Added to it: so many times the spread of the differences, which counts at most so many levels.
-_NOISE, _MOST_NOISE = 3.0, 12.0
+_NOISE, MOST_NOISE = 3.0, 12.0
 # Share of a pixel by which the registration may be off: so much of the local slope is forgiven.
 _OFF = (0.5, 0.35)
 # Blur, in pixels, before pixels are compared: strokes of letters stay, single pixels do not.
@@ -58,6 +65,19 @@ class Aligned:
     box: tuple[int, int, int, int]
     size: tuple[int, int]
 
+    @property
+    def cut(self) -> Array:
+        """(3, 3): from shares of the cut to shares of the picture whose grid it is."""
+        left, top, right, bottom = self.box
+        wide, high = self.size
+        return np.array(
+            [
+                [(right - left) / wide, 0, left / wide],
+                [0, (bottom - top) / high, top / high],
+                [0, 0, 1.0],
+            ]
+        )
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -71,7 +91,8 @@ class Agreement:
     large. unlike: share of the structured area whose structure does not correlate, in windows of
     some 16 pixels: what was put over a copy, or most of another shot. blur: deviation in pixels of
     the blur that the first (negative) or second picture (positive) needed to become as soft as the
-    other. noise, contrast: levels. side: short side of the grid.
+    other. noise, contrast: levels. side: short side of the grid. place: where on the grid most of
+    what disagrees lies, see `geometry.place`.
     """
 
     changed: float
@@ -85,6 +106,7 @@ class Agreement:
     noise: float
     contrast: float
     side: int
+    place: str = ""
 
 
 NOTHING = Agreement(1.0, 1e6, 0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0)
@@ -109,7 +131,8 @@ def align(a: Array, b: Array, transform: Array, most: int = 256) -> Aligned | No
     if shrink < 1:
         width, height = max(1, round(width * shrink)), max(1, round(height * shrink))
         fixed = cv2.resize(fixed, (width, height), interpolation=cv2.INTER_AREA)
-    corners = np.array([[0.0, 0.0, 1], [1.0, 0, 1], [1, 1, 1], [0, 1, 1]]) @ inverse(to_moving).T
+    back = transform if swapped else inverse(transform)
+    corners = np.array([[0.0, 0.0, 1], [1.0, 0, 1], [1, 1, 1], [0, 1, 1]]) @ back.T
     corners = corners[:, :2] / corners[:, 2:]
     low = np.clip(np.floor(corners.min(0) * (width, height) + 0.01), 0, (width, height))
     high = np.clip(np.ceil(corners.max(0) * (width, height) - 0.01), 0, (width, height))
@@ -125,7 +148,7 @@ def align(a: Array, b: Array, transform: Array, most: int = 256) -> Aligned | No
     )
     if size != (moving.shape[1], moving.shape[0]):
         moving = cv2.resize(moving, size, interpolation=cv2.INTER_AREA)
-    to_pixels = shares_to_pixels(*size) @ to_moving @ np.linalg.inv(shares_to_pixels(width, height))
+    to_pixels = shares_to_pixels(*size) @ to_moving @ pixels_to_shares(width, height)
     matrix = to_pixels @ np.array([[1.0, 0, left], [0, 1.0, top], [0, 0, 1.0]])
     grid = (right - left, bottom - top)
     part = np.ascontiguousarray(fixed[top:bottom, left:right])
@@ -173,26 +196,39 @@ def agreement(pair: Aligned, page: bool = False) -> tuple[Agreement, Array]:
     Returns:
         what was seen, and uint8 (height, width) of the grid, 255 where they disagree.
     """
+    as_is = agreement_as_is(pair, page)
+    if as_is is not None:
+        return as_is
     inside = pair.inside > 0
-    a, b = (_grey(p).astype(np.float32) for p in (pair.a, pair.b))
-    # Most copies agree as they are: then there is nothing to be matched.
-    if _apart(a, b, inside) < _AS_THEY_ARE:
-        seen, shown = _compared(a, b, pair.inside, 0.0, page)
-        if seen.changed == 0:
-            return seen, shown
     a, b, explained = _same_levels(pair)
     a, b, blur = _same_blur(a, b, inside)
     seen, shown = _compared(a, b, pair.inside, blur, page)
     return seen if explained >= _EXPLAINED else replace(seen, changed=1.0), shown
 
 
+def agreement_as_is(pair: Aligned, page: bool = False) -> tuple[Agreement, Array] | None:
+    """The same of two that agree as they are: most copies do, and nothing is to be matched.
+
+    Returns:
+        None where they do not: they may still agree in levels and blur of one of them.
+    """
+    a, b = _grey(pair.a), _grey(pair.b)
+    if _apart(a.astype(np.float32), b.astype(np.float32), pair.inside > 0) >= _AS_THEY_ARE:
+        return None
+    seen, shown = _compared(a, b, pair.inside, 0.0, page)
+    return (seen, shown) if seen.changed == 0 else None
+
+
 def _compared(a: Array, b: Array, mask: Array, blur: float, page: bool) -> tuple[Agreement, Array]:
-    """Compare two grey pictures, float32, of one brightness and blur."""
+    """Compare two grey pictures, uint8 or float32, of one brightness and blur."""
     inside = mask > 0
+    slope = cv2.min(_slope(a), _slope(b))
+    structure = _range(a, b)
+    slope, a, b = (p.astype(np.float32, copy=False) for p in (slope, a, b))
     difference = cv2.GaussianBlur(a - b, (5, 5), _SMOOTH)
-    noise = min(_spread_of(difference, inside), _MOST_NOISE)
+    noise = min(_spread_of(difference, inside), MOST_NOISE)
     tolerance = _TOLERANCE[page] + _NOISE * noise
-    slope = cv2.blur(cv2.min(_slope(a), _slope(b)), (3, 3))
+    slope = cv2.blur(slope, (3, 3))
     excess = np.abs(difference) - np.float32(_OFF[page]) * slope - np.float32(tolerance)
     excess[~inside] = 0
     excess = np.maximum(excess, 0) / np.float32(tolerance)
@@ -206,7 +242,7 @@ def _compared(a: Array, b: Array, mask: Array, blur: float, page: bool) -> tuple
     toned = None if page else (structured, structured & (similar < _ALIKE))
     disagrees, strongest, area = _regions(excess, speck, toned)
 
-    informative = ((_range(a, b) > tolerance) & inside) | (disagrees > 0)
+    informative = ((structure > tolerance) & inside) | (disagrees > 0)
     shown = cv2.dilate(disagrees, _NEAR)
     changed = float(((shown > 0) & informative).sum() / max(1, informative.sum()))
     return (
@@ -220,8 +256,9 @@ def _compared(a: Array, b: Array, mask: Array, blur: float, page: bool) -> tuple
             unlike=float(apart.sum() / max(1, structured.sum())),
             blur=blur,
             noise=noise,
-            contrast=min(float(p[::2, ::2][inside[::2, ::2]].std()) for p in (a, b)),
+            contrast=min(float(cv2.meanStdDev(p, mask=mask)[1][0, 0]) for p in (a, b)),
             side=min(a.shape),
+            place=place(shown),
         ),
         shown * 255,
     )
@@ -262,7 +299,7 @@ def _regions(
 def _range(a: Array, b: Array) -> Array:
     """Levels between the darkest and the lightest near a pixel, in either picture."""
     window = np.ones((_STRUCTURE, _STRUCTURE), np.uint8)
-    ranges = [cv2.dilate(p, window) - cv2.erode(p, window) for p in (a, b)]
+    ranges = [cv2.subtract(cv2.dilate(p, window), cv2.erode(p, window)) for p in (a, b)]
     return np.asarray(cv2.max(*ranges))
 
 
@@ -285,7 +322,10 @@ def _middle(values: Array) -> float:
 def _slope(picture: Array) -> Array:
     """The most by which a neighbouring pixel differs."""
     return np.asarray(
-        cv2.max(cv2.dilate(picture, _NEAR) - picture, picture - cv2.erode(picture, _NEAR))
+        cv2.max(
+            cv2.subtract(cv2.dilate(picture, _NEAR), picture),
+            cv2.subtract(picture, cv2.erode(picture, _NEAR)),
+        )
     )
 
 
@@ -308,8 +348,9 @@ def _correlation(a: Array, b: Array, inside: Array) -> float:
     if x.size < 16:
         return 0.0
     x, y = x - x.mean(), y - y.mean()
-    norm = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / norm if norm > 1e-3 * x.size else 0.0
+    # No `@` on so many numbers, see `geometry.product`.
+    norm = math.sqrt(float((x * x).sum()) * float((y * y).sum()))
+    return float((x * y).sum()) / norm if norm > 1e-3 * x.size else 0.0
 
 
 def _same_levels(pair: Aligned) -> tuple[Array, Array, float]:
@@ -359,17 +400,20 @@ def _curve(source: Array, target: Array) -> tuple[Array, Array, float]:
         bend[row, row : row + 3] = (1, -2, 1)
     penalty = bend.T @ bend * 0.01 + np.diag([1e-6] * _KNOTS + [20.0] * (parameters - _KNOTS))
     weights = np.ones(count)
-    solution = np.zeros(parameters)
+    solution, fitted = np.zeros(parameters), np.zeros(count)
     for _ in range(4):
-        normal = (design * weights[:, None]).T @ design + penalty * count
-        solution = np.linalg.solve(normal, design.T @ (wanted * weights))
-        residual = wanted - design @ solution
+        weighted = design * weights[:, None]
+        normal = product(weighted, design, cv2.GEMM_1_T) + penalty * count
+        given = product(weighted, wanted[:, None], cv2.GEMM_1_T)
+        solution = np.linalg.solve(normal, given.ravel())
+        fitted = (design * solution).sum(1)
+        residual = wanted - fitted
         spread = max(1.4826 * _middle(np.abs(residual)), 3.0)
         weights = np.clip(1 - (residual / (4 * spread)) ** 2, 0, None) ** 2
-    explained = _weighted_correlation(design @ solution, wanted, weights)
+    explained = _weighted_correlation(fitted, wanted, weights)
     # A fit to what differs flattens the contrast; undone, the differences are seen.
     curve = solution[:_KNOTS]
-    mean = float((design @ solution * weights).sum() / max(weights.sum(), 1e-9))
+    mean = float((fitted * weights).sum() / max(weights.sum(), 1e-9))
     if explained > _EXPLAINED:
         curve = mean + (curve - mean) / explained
     else:

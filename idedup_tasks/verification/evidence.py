@@ -15,6 +15,7 @@ from idedup_tasks.verification.agreement import (
     Agreement,
     Aligned,
     agreement,
+    agreement_as_is,
     align,
 )
 from idedup_tasks.verification.features import fit
@@ -51,6 +52,7 @@ class Evidence:
     way: "frames" if the frames register, "features" if local features agree on a transform, "none".
     transform: a to b, in shares, rounded. inliers, matches: of the local features, 0 where they
     were not asked. agreement: of the pixels.
+    agreement.place: in what both show, as the first picture lies.
     seam_a, seam_b: of the border of a, as far as it lies within b, the share along which a straight
     edge or a flat surround runs, 0 to 1; and of b within a. frame_correlation: of the coarse
     frames.
@@ -89,7 +91,11 @@ class Evidence:
             overlap_b=self.overlap_a,
             seam_a=self.seam_b,
             seam_b=self.seam_a,
-            agreement=replace(agreed, blur=-agreed.blur),
+            agreement=replace(
+                agreed,
+                blur=0.0 - agreed.blur,
+                place=geometry.turned_place(agreed.place, self.transform),
+            ),
         )
 
 
@@ -157,7 +163,7 @@ def _features(a: Picture, b: Picture, correlation: float) -> Evidence | None:
         return None
     (high_a, wide_a), (high_b, wide_b) = a.features.shape, b.features.shape
     transform = (
-        np.linalg.inv(geometry.shares_to_pixels(wide_b, high_b))
+        geometry.pixels_to_shares(wide_b, high_b)
         @ found.transform
         @ geometry.shares_to_pixels(wide_a, high_a)
     )
@@ -173,16 +179,7 @@ def _closer(a: Picture, b: Picture, transform: Array, inliers: int) -> Array:
     pair = align(a.grey[..., None], b.grey[..., None], transform, most=CLOSE)
     if pair is None:
         return transform
-    left, top, right, bottom = pair.box
-    wide, high = pair.size
-    # From shares of the cut to shares of the picture whose grid it is.
-    cut = np.array(
-        [
-            [(right - left) / wide, 0, left / wide],
-            [0, (bottom - top) / high, top / high],
-            [0, 0, 1.0],
-        ]
-    )
+    cut = pair.cut
     fixed, moving = (pair.b, pair.a) if pair.swapped else (pair.a, pair.b)
     fixed = cv2.GaussianBlur(fixed.reshape(fixed.shape[:2]).astype(np.float32), (0, 0), 1.0)
     moving = cv2.GaussianBlur(moving.reshape(moving.shape[:2]).astype(np.float32), (0, 0), 1.0)
@@ -222,6 +219,23 @@ def _finer(a: Array, b: Array, transform: Array, pair: Aligned) -> tuple[Array, 
     return transform, align(a[..., None], b[..., None], transform, most=_FINEST) or pair
 
 
+def differing(a: Picture, b: Picture, transform: Array) -> tuple[Aligned, Array] | None:
+    """Two pictures laid on each other as a look lays them, and where they disagree.
+
+    Returns:
+        the pair, and uint8 of its grid, 255 where it disagrees; None where too little overlaps.
+    """
+    pair = align(a.pixels, b.pixels, transform)
+    if pair is None:
+        return None
+    page = a.is_page and b.is_page
+    seen, differs = agreement(pair, page)
+    if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
+        pair = align(a.fine[..., None], b.fine[..., None], transform, most=_FINEST) or pair
+        _, differs = agreement(pair, page)
+    return pair, differs
+
+
 def _compared(
     a: Picture,
     b: Picture,
@@ -232,14 +246,21 @@ def _compared(
     matches: int = 0,
 ) -> Evidence | None:
     transform = np.round(transform, _DECIMALS)
-    pair = align(a.pixels, b.pixels, transform)
+    page = a.is_page and b.is_page
+    pair = align(a.grey[..., None], b.grey[..., None], transform)
     if pair is None:
         return None
-    page = a.is_page and b.is_page
-    seen, _ = agreement(pair, page)
+    found = agreement_as_is(pair, page)
+    if found is None:  # colours are asked only now
+        pair = align(a.pixels, b.pixels, transform) or pair
+        found = agreement(pair, page)
+    seen, _ = found
     if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
         transform, pair = _finer(a.fine, b.fine, transform, pair)
         seen, _ = agreement(pair, page)
+    if pair.swapped:
+        there = geometry.turned_place(seen.place, geometry.inverse(transform))
+        seen = replace(seen, place=there)
     overlap_a, overlap_b = geometry.overlap(transform)
     seam_a = seam_b = 0.0
     if seen.changed < _REGISTERED and min(overlap_a, overlap_b) < _WHOLE:

@@ -14,6 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from idedup_tasks.verification.geometry import product
+
 Array = np.ndarray[Any, Any]
 
 #: Most features of a picture, the strongest of them.
@@ -103,14 +105,15 @@ def fit(a: Features, b: Features) -> Fit | None:
 
 
 def _fit(a: Features, b: Features, mirrored: bool) -> Fit | None:
-    similar = (a.mirrored if mirrored else a.descriptors) @ b.descriptors.T
+    own = a.mirrored if mirrored else a.descriptors
+    similar = product(own, b.descriptors, cv2.GEMM_2_T)
     rows, columns = _matches(similar, b)
     if len(rows) < 4:
         return None
     p, q = a.points[rows].astype(np.float64), b.points[columns].astype(np.float64)
     scale = (b.sizes[columns] / a.sizes[rows]).astype(np.float64)
-    own = -a.angles[rows] if mirrored else a.angles[rows]
-    turn = (b.angles[columns] - own).astype(np.float64)
+    angles = -a.angles[rows] if mirrored else a.angles[rows]
+    turn = (b.angles[columns] - angles).astype(np.float64)
     flip = np.diag([1.0, -1.0]) if mirrored else np.eye(2)
     few = slice(_HYPOTHESES)
     cos, sin = scale[few] * np.cos(turn[few]), scale[few] * np.sin(turn[few])

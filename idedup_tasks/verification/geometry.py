@@ -29,12 +29,36 @@ FRAMES: tuple[Array, ...] = tuple(
     )
 )
 
+#: Where something lies, in words; by rows, from the top.
+_PLACES = (
+    ("top left", "top", "top right"),
+    ("left", "middle", "right"),
+    ("bottom left", "bottom", "bottom right"),
+)
+#: What lies in no third of a height and in no third of a width by more than half.
+_SPREAD = "all over"
+
 _CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 
 
 def shares_to_pixels(width: int, height: int) -> Array:
     """(3, 3): from shares to the coordinates of pixel centres."""
     return np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1.0]])
+
+
+def pixels_to_shares(width: int, height: int) -> Array:
+    """(3, 3): the other way."""
+    return np.array([[1 / width, 0, 0.5 / width], [0, 1 / height, 0.5 / height], [0, 0, 1.0]])
+
+
+def product(a: Array, b: Array, turned: int = 0) -> Array:
+    """a @ b by OpenCV, in its one thread: the BLAS under NumPy starts threads of its own, whose
+    waiting costs ten times the work, and whose number changes the last bits.
+
+    Args:
+        turned: cv2.GEMM_1_T or GEMM_2_T for a.T or b.T.
+    """
+    return np.asarray(cv2.gemm(a, b, 1, None, 0, flags=turned))  # type: ignore[call-overload]
 
 
 def apply(transform: Array, points: Array) -> Array:
@@ -51,6 +75,8 @@ def inverse(transform: Array) -> Array:
 
 def overlap(transform: Array) -> tuple[float, float]:
     """The share of the first picture's area that lies on the second, and the other way round."""
+    if any(np.array_equal(transform, frame) for frame in FRAMES):
+        return 1.0, 1.0
     return _covered(transform), _covered(inverse(transform))
 
 
@@ -70,6 +96,38 @@ def _counter(corners: Array) -> Array:
     x, y = corners.T
     area = (x * np.roll(y, -1) - np.roll(x, -1) * y).sum()
     return corners if area > 0 else corners[::-1]
+
+
+def place(mask: Array) -> str:
+    """Where most of a mask lies, in one of nine words; "all over" if it is spread, "" if empty.
+
+    In thirds of the height and of the width. What fills no third of the width by half but one of
+    the height is at the "top", in the "middle" or at the "bottom".
+    """
+    total = cv2.countNonZero(mask)
+    if total == 0:
+        return ""
+    thirds = []
+    for axis in (1, 0):
+        counts = (mask > 0).sum(axis)
+        third = np.arange(len(counts)) * 3 // len(counts)
+        shares = np.bincount(third, counts, minlength=3) / total
+        thirds.append(int(shares.argmax()) if shares.max() >= 0.5 else None)
+    row, column = thirds
+    if row is None and column is None:
+        return _SPREAD
+    return _PLACES[1 if row is None else row][1 if column is None else column]
+
+
+def turned_place(where: str, transform: Array) -> str:
+    """What is `where` in the first picture of a transform, in the second, as that one lies."""
+    spots = {_PLACES[r][c]: (c - 1, r - 1) for r in range(3) for c in range(3)}
+    if where not in spots:
+        return where
+    linear = transform[:2, :2]
+    way = max(FRAMES, key=lambda f: float((f[:2, :2] * linear).sum()))
+    x, y = np.rint(way[:2, :2] @ spots[where]).astype(int)
+    return _PLACES[y + 1][x + 1]
 
 
 def is_sound(transform: Array) -> bool:
@@ -113,9 +171,9 @@ def refine(
     """
     height, width = fixed.shape
     to_moving = shares_to_pixels(moving.shape[1], moving.shape[0])
-    from_fixed = np.linalg.inv(shares_to_pixels(width, height))
+    from_fixed = pixels_to_shares(width, height)
     x, y = _grid(width, height)
-    own_x, own_y = _gradients(fixed)
+    own_x, own_y = _gradients(fixed) if iterations else (fixed, fixed)
     size = (width, height)
     inside = None if mask is None else mask > 0
     correlation = 0.0
@@ -148,9 +206,10 @@ def refine(
             columns += [along * x, along * y]
         jacobian = np.stack([c.ravel() for c in columns])
         weighted = jacobian * weights.ravel()
-        normal = (weighted @ jacobian.T).astype(np.float64)
+        normal = product(weighted, jacobian, cv2.GEMM_2_T).astype(np.float64)
         normal += np.eye(len(normal)) * (1e-4 * np.trace(normal) / len(normal) + 1e-9)
-        change = np.linalg.solve(normal, (weighted @ residual.ravel()).astype(np.float64))
+        given = product(weighted, residual.reshape(-1, 1)).astype(np.float64)
+        change = np.linalg.solve(normal, given.ravel())
         moved = _moved(change)
         candidate = transform @ moved
         candidate = candidate / candidate[2, 2]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -13,23 +14,23 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from idedup_tasks.images import Rejected, read_image, thumbnail_size, too_large
+from idedup_tasks.images import (
+    Rejected,
+    fine_size,
+    is_worth_finer,
+    read_image,
+    thumbnail_size,
+    too_large,
+)
 from idedup_tasks.settings import Limits
 from idedup_tasks.verification import geometry
-from idedup_tasks.verification.agreement import agreement, align
-from idedup_tasks.verification.evidence import Evidence, see
+from idedup_tasks.verification.evidence import Evidence, differing, see
 from idedup_tasks.verification.picture import Picture
 from idedup_tasks.verification.verdict import Relation, relation, score
 
 Array = np.ndarray[Any, Any]
-
-
-# A page-like picture that its thumbnail shrank more often than this is also seen finer: grey, with
-# a short side of at most so many pixels.
-_PAGE_SHRUNK, _FINE_SIDE = 1.5, 1024
-_READ_TWICE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Look:
         score: 0 to 1, the confidence that one was made from the other, or both from a third.
         overlap_a, overlap_b: share of the area of each that lies on the other.
         changed: disagreeing share of the informative area of the overlap.
+        place: where in what both show most of what differs lies, as the first picture lies: "top
+            left", "top" … "bottom right", or "all over"; "" if nothing differs.
+        blur: deviation, in pixels of what was compared, of the blur that makes the sharper as soft
+            as the other; above 0 the second is the sharper, below 0 the first.
         transform: float64 (3, 3), from the first to the second, in shares of width and height.
         evidence: all that it was decided from.
     """
@@ -50,8 +55,50 @@ class Look:
     overlap_a: float
     overlap_b: float
     changed: float
+    place: str
+    blur: float
     transform: Array
     evidence: Evidence
+
+    def turned(self) -> Look:
+        """What the second picture is to the first."""
+        seen = self.evidence.turned()
+        return replace(
+            self,
+            overlap_a=self.overlap_b,
+            overlap_b=self.overlap_a,
+            place=seen.agreement.place,
+            blur=seen.agreement.blur,
+            transform=seen.transform,
+            evidence=seen,
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Its columns in the lake, `lake.LOOK`; `turned_row` turns such a row round."""
+        return {
+            "relation": self.relation,
+            "score": self.score,
+            "overlap_a": self.overlap_a,
+            "overlap_b": self.overlap_b,
+            "changed": self.changed,
+            "place": self.place or None,
+            "blur": self.blur,
+            "transform": [float(v) for v in self.transform.ravel()],
+            "way": self.evidence.way,
+        }
+
+
+def turned_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `lake.LOOK` columns as of the same look the other way round."""
+    transform = np.array(row["transform"], np.float64).reshape(3, 3)
+    return {
+        **row,
+        "overlap_a": row["overlap_b"],
+        "overlap_b": row["overlap_a"],
+        "place": geometry.turned_place(row["place"] or "", transform) or None,
+        "blur": 0.0 - row["blur"],
+        "transform": [float(v) for v in geometry.inverse(transform).ravel()],
+    }
 
 
 def look(a: Picture, b: Picture) -> Look:
@@ -60,19 +107,37 @@ def look(a: Picture, b: Picture) -> Look:
     What is said does not depend on which comes first: it is seen in the order of their digests,
     and turned round where that is not the order given.
     """
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        seen = _look(a, b) if a.sha256 <= b.sha256 else _turned(_look(b, a))
-    finally:
-        cv2.setNumThreads(threads)
-    return seen
+    with _ONE_THREAD:
+        return _look(a, b) if a.sha256 <= b.sha256 else _look(b, a).turned()
+
+
+class _OneThread:
+    """OpenCV in one thread as long as anybody looks: its setting is one for the process."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                cv2.setNumThreads(self._before)
+
+
+_ONE_THREAD = _OneThread()
 
 
 def _look(a: Picture, b: Picture) -> Look:
     if a.sha256 == b.sha256:
         seen = Evidence.equal()
-        return Look("exact", 1.0, 1.0, 1.0, 0.0, seen.transform, seen)
+        return Look("exact", 1.0, 1.0, 1.0, 0.0, "", 0.0, seen.transform, seen)
     seen = see(a, b)
     confidence = score(seen)
     pixels_a = seen.overlap_a * a.width * a.height
@@ -83,18 +148,10 @@ def _look(a: Picture, b: Picture) -> Look:
         overlap_a=round(seen.overlap_a, 4),
         overlap_b=round(seen.overlap_b, 4),
         changed=round(seen.agreement.changed, 4),
+        place=seen.agreement.place,
+        blur=seen.agreement.blur,
         transform=seen.transform,
         evidence=seen,
-    )
-
-
-def _turned(seen: Look) -> Look:
-    return replace(
-        seen,
-        overlap_a=seen.overlap_b,
-        overlap_b=seen.overlap_a,
-        transform=geometry.inverse(seen.transform),
-        evidence=seen.evidence.turned(),
     )
 
 
@@ -102,24 +159,33 @@ def _turned(seen: Look) -> Look:
 class Laid:
     """Two pictures laid on each other, to be drawn.
 
-    a, b: uint8 (height, width, 3), what both show, on one grid. differs: uint8 (height, width),
-    255 where they disagree.
+    a, b: uint8 (height, width, channels), what both show, on one grid. differs: uint8 (height,
+    width), 255 where they disagree. to_a, to_b: float64 (3, 3), from shares of the grid to shares
+    of each picture.
     """
 
     a: Array
     b: Array
     differs: Array
+    to_a: Array
+    to_b: Array
 
 
-def lay(a: Picture, b: Picture, seen: Look) -> Laid | None:
-    """Lay the first picture of a look on the second; None where the look found no place for it."""
-    if seen.evidence.way == "none":
+def lay(a: Picture, b: Picture, transform: Array) -> Laid | None:
+    """Lay one picture on another as a look did, whose transform it is.
+
+    Returns:
+        None where too little of them overlaps.
+    """
+    found = differing(a, b, transform)
+    if found is None:
         return None
-    pair = align(a.pixels, b.pixels, seen.transform)
-    if pair is None:
-        return None
-    _, differs = agreement(pair, a.is_page and b.is_page)
-    return Laid(pair.a, pair.b, differs)
+    pair, differs = found
+    if pair.swapped:
+        to_a, to_b = geometry.inverse(transform) @ pair.cut, pair.cut
+    else:
+        to_a, to_b = pair.cut, transform @ pair.cut
+    return Laid(pair.a, pair.b, differs, to_a, to_b)
 
 
 def compare(
@@ -158,20 +224,13 @@ def open_picture(image: str | os.PathLike[str] | bytes | Image.Image, limits: Li
             raise too_large(size, limits)
         image = path.read_bytes()
     facts = read_image(image, limits)
-    picture = Picture.of_thumbnail(
-        facts.thumbnail, width=facts.width, height=facts.height, sha256=facts.sha256
+    return Picture.of_thumbnail(
+        facts.thumbnail,
+        width=facts.width,
+        height=facts.height,
+        sha256=facts.sha256,
+        fine=facts.fine,
     )
-    if facts.format in _READ_TWICE and _hides_print(picture):
-        # The reader has decoded it within the limits before; a page is worth decoding again.
-        with Image.open(io.BytesIO(image), formats=[facts.format]) as page:
-            picture.fine = _fine(ImageOps.exif_transpose(page))
-    return picture
-
-
-def _hides_print(picture: Picture) -> bool:
-    """Whether it is a page of which the thumbnail does not show enough."""
-    shrunk = min(picture.width, picture.height) / min(picture.pixels.shape[:2])
-    return shrunk > _PAGE_SHRUNK and picture.is_page
 
 
 def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
@@ -187,8 +246,9 @@ def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
     digest = hashlib.sha256(f"{width}x{height}".encode() + whole.tobytes()).hexdigest()
     small = whole.resize(thumbnail_size(width, height), Image.Resampling.LANCZOS)
     picture = Picture(np.asarray(small), width=width, height=height, sha256=digest)
-    if _hides_print(picture):
-        picture.fine = _fine(whole)
+    if is_worth_finer(small, width, height):
+        grey = whole.convert("L").resize(fine_size(width, height), Image.Resampling.LANCZOS)
+        picture.fine = np.asarray(grey)
     return picture
 
 
@@ -202,14 +262,6 @@ def _on_white(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA"))
     return image
-
-
-def _fine(image: Image.Image) -> Array:
-    """uint8 (height, width): the grey picture with a short side of at most `_FINE_SIDE`."""
-    grey = _on_white(image).convert("L")
-    factor = min(1.0, _FINE_SIDE / min(image.size))
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    return np.asarray(grey.resize(size, Image.Resampling.LANCZOS))
 
 
 @cache

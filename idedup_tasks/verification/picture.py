@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from idedup_tasks.images import flat_share, is_page_like
 from idedup_tasks.verification.features import Features
 
 Array = np.ndarray[Any, Any]
@@ -81,14 +82,12 @@ class Picture:
 
     @cached_property
     def _flat(self) -> float:
-        """Share of the pixels that have one level, to eight of 256."""
-        counts = np.bincount(self.grey.ravel(), minlength=256)
-        return float(np.convolve(counts, np.ones(17), "same").max() / counts.sum())
+        return flat_share(self.grey)
 
     @cached_property
     def is_page(self) -> bool:
-        """Whether it is page-like: one level fills more than half of it."""
-        return self._flat > 0.5
+        """Whether it is page-like: see `images.is_page_like`."""
+        return is_page_like(self.grey)
 
     @cached_property
     def has_fine_print(self) -> bool:

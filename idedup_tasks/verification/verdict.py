@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from idedup_tasks.verification.agreement import MOST_NOISE, Agreement
 from idedup_tasks.verification.evidence import Evidence
 
 Relation = Literal["exact", "same", "crop", "inside", "edited", "alike", "different", "undecided"]
@@ -48,8 +49,24 @@ def is_partial(seen: Evidence) -> bool:
     Two shots, or two parts, of one scene.
     """
     limits = calibration()["limits"]
-    whole = max(seen.overlap_a, seen.overlap_b) >= limits["part"]
+    least = limits["part" if seen.agreement.changed == 0 else "part_edited"]
+    whole = max(seen.overlap_a, seen.overlap_b) >= least
     return not whole and bool(max(seen.seam_a, seen.seam_b) <= limits["seams"])
+
+
+def _is_plain(agreed: Agreement) -> bool:
+    """Whether they agree as closely as few pixels must, of which many pictures have similar ones.
+
+    With each halving of the side more of the structure and less noise is asked for.
+    """
+    limits = calibration()["limits"]
+    halved = math.log2(limits["few_side"] / max(agreed.side, 8))
+    if halved <= 0:
+        return True
+    asked = min(limits["detail"] + limits["few_detail"] * halved, 0.98)
+    return bool(
+        agreed.detail >= asked and agreed.noise <= MOST_NOISE - limits["few_noise"] * halved
+    )
 
 
 def score(seen: Evidence) -> float:
@@ -92,12 +109,16 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         and agreed.detail >= limits["detail_in_place" if in_place else "detail"]
         and confidence >= limits["duplicate"]
     )
-    if is_partial(seen):
+    if is_partial(seen) or not _is_plain(agreed):
         return "alike"
     if not clean:
-        # Of pages, an edited one cannot be told from another with one layout.
+        # Of pages, an edited one cannot be told from another with one layout; nor of what has so
+        # little to agree in: receipts on a table, one site, a thing on a plain ground.
         close = agreed.detail >= limits["detail_edited"] and confidence >= limits["edited"]
-        return "edited" if close and not seen.pages else "alike"
+        informed = agreed.structure * (1 - agreed.unlike)
+        little = max(agreed.unlike, agreed.changed) <= limits["little"]
+        told = little or informed >= limits["informed"]
+        return "edited" if close and told and not seen.pages else "alike"
     whole = limits["whole"]
     if min(seen.overlap_a, seen.overlap_b) >= whole:
         return "same"
@@ -110,7 +131,9 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
     # How much softer the whole is than the part, in pixels of blur.
     softer_whole = -agreed.blur if part_is_a else agreed.blur
     if (
-        seam > limits["seams"]
+        # A cut has all of its part; a camera that moved over a flat thing shows some more.
+        max(seen.overlap_a, seen.overlap_b) < limits["part_cut"]
+        or seam > limits["seams"]
         or finer_part > limits["detail_ratio"]
         or softer_whole > limits["softer"]
     ):

@@ -83,9 +83,12 @@ class Database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         views = {p.stem.split("_", 1)[1]: p for p in sorted((SQL / "views").glob("*.sql"))}
         with self.transaction(write=True, checked=False) as connection:
+            from alembic.runtime.migration import MigrationContext
+
             if self.dialect == "postgresql":
                 # Two processes that upgrade at once: the second finds it done.
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('idedup'))"))
+            self._refuse_unknown(MigrationContext.configure(connection).get_current_revision())
             if self.dialect == "sqlite":
                 # It renames no table while a view is broken, and cannot replace a view.
                 for view in views:
@@ -118,7 +121,8 @@ class Database:
     def _schema(self) -> str | None:
         """The schema's version, looked at once and found to be the one this release needs."""
         found = self.revision()
-        needed = _newest_revision()
+        needed = next(iter(_revisions()), None)
+        self._refuse_unknown(found)
         if found != needed:
             state = "has no tables yet" if found is None else f"has schema version {found}"
             raise WarehouseUnfit(
@@ -126,6 +130,15 @@ class Database:
                 "run `idedup db upgrade`."
             )
         return found
+
+    def _refuse_unknown(self, found: str | None) -> None:
+        """Raise `WarehouseUnfit` for a schema that no migration of this release leads from."""
+        if found is not None and found not in _revisions():
+            raise WarehouseUnfit(
+                f"The warehouse {self.address} has schema version {found} of another release, "
+                "which this one neither reads nor changes: scan or ingest anew into another home "
+                "(--output, IDEDUP_HOME or IDEDUP_WAREHOUSE)."
+            )
 
     # --- connections ---------------------------------------------------------------------------
 
@@ -260,7 +273,9 @@ def alembic_config() -> Config:
 
 
 @lru_cache(maxsize=1)
-def _newest_revision() -> str | None:
+def _revisions() -> tuple[str, ...]:
+    """The versions of the schema that this release knows, the one it needs first."""
     from alembic.script import ScriptDirectory
 
-    return ScriptDirectory.from_config(alembic_config()).get_current_head()
+    scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    return tuple(script.revision for script in scripts)

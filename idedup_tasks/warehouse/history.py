@@ -11,9 +11,9 @@ from idedup_tasks.warehouse.database import Database
 from idedup_tasks.warehouse.values import json_text, storable, utc_text
 
 if TYPE_CHECKING:
+    from idedup_tasks.descriptors import DecisionLevels
     from idedup_tasks.lake import Candidate
     from idedup_tasks.run import Run
-    from idedup_tasks.settings import Thresholds
 
 
 class StageCounts(Protocol):
@@ -117,7 +117,7 @@ class History(Database):
         model_id: str,
         descriptor: str,
         dim: int,
-        thresholds: Thresholds,
+        thresholds: DecisionLevels,
         location: str,
         card: Mapping[str, Any],
     ) -> None:
@@ -170,11 +170,12 @@ def about_collection(run: Run) -> dict[str, Any]:
         "period": collection.arrival.period,
         "price_per_gb_month": collection.price_per_gb_month,
         "currency": collection.currency,
-        "uncertain_margin": collection.grouping.uncertain_margin,
+        "variants_reclaimable": collection.grouping.variants_reclaimable,
     }
 
 
-def about_thresholds(thresholds: Thresholds) -> dict[str, Any]:
+def about_thresholds(thresholds: DecisionLevels) -> dict[str, Any]:
+    """A descriptor's levels, as its card has them."""
     return {
         "threshold_pair": thresholds.pair,
         "threshold_candidate": thresholds.candidate,

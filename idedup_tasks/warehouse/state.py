@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import sqlalchemy as sa
 
-from idedup_tasks.lake import RESULTS, Candidate, Conflict
+from idedup_tasks.lake import PAIR_RESULTS, RESULTS, Candidate, Conflict
 from idedup_tasks.warehouse.database import SQL, Database, statements
 from idedup_tasks.warehouse.history import about_collection, about_thresholds
 from idedup_tasks.warehouse.values import json_text, parsed, utc_text
@@ -49,11 +49,15 @@ class State(Database):
     """Makes the tables of current state what the results say, or says how they differ."""
 
     def apply(
-        self, run: Run, candidate: Candidate, results: Iterator[pa.RecordBatch]
+        self,
+        run: Run,
+        candidate: Candidate,
+        results: Iterable[pa.RecordBatch],
+        pairs: Iterable[pa.RecordBatch],
     ) -> dict[str, int]:
-        """Make the collection's current state exactly the results, in one transaction.
+        """Make the collection's current state exactly the results and pairs, in one transaction.
 
-        The results go to a temporary table first; then only rows that differ are touched, so
+        They go to temporary tables first; then only rows that differ are touched, so
         applying the same results again changes nothing. Writers of one collection queue.
 
         Args:
@@ -61,6 +65,8 @@ class State(Database):
                 as `lake_id`, the lake they are of. Versions of two lakes are not comparable: the
                 results of another lake than the one held are taken as they are.
             results: batches with the columns of `lake.results.RESULTS`, each image once.
+            pairs: batches with the columns of `lake.results.PAIR_RESULTS`, of images that the
+                results have, each pair once; those that are different are left out.
 
         Returns:
             Rows `inserted`, `updated` and `deleted`, over the four tables of current state.
@@ -73,7 +79,7 @@ class State(Database):
         with self.connect() as connection:
             # Temporary tables are this connection's own: filling them holds up nobody.
             with connection.begin():
-                self._stage(connection, results)
+                self._stage(connection, results, pairs)
             connection = connection.execution_options(idedup_write=True)
             with connection.begin():
                 self.execute(connection, "record/collection.sql", about)
@@ -103,7 +109,11 @@ class State(Database):
         return done
 
     def compare(
-        self, run: Run, reads: Mapping[str, Any], results: Iterator[pa.RecordBatch]
+        self,
+        run: Run,
+        reads: Mapping[str, Any],
+        results: Iterable[pa.RecordBatch],
+        pairs: Iterable[pa.RecordBatch],
     ) -> dict[str, list[str]]:
         """What `apply` would change: by table, the keys of the rows. Nothing is kept of it.
 
@@ -113,7 +123,7 @@ class State(Database):
         different: dict[str, list[str]] = {}
         with self.connect() as connection:
             with connection.begin():
-                self._stage(connection, results)
+                self._stage(connection, results, pairs)
             connection = connection.execution_options(idedup_write=True)
             with connection.begin() as transaction:
                 self.execute(connection, "record/collection.sql", about)
@@ -135,24 +145,33 @@ class State(Database):
             held = found.scalar_one_or_none()
         return dict(parsed(held) or {})
 
-    def _stage(self, connection: sa.Connection, results: Iterator[pa.RecordBatch]) -> None:
+    def _stage(
+        self,
+        connection: sa.Connection,
+        results: Iterable[pa.RecordBatch],
+        pairs: Iterable[pa.RecordBatch],
+    ) -> None:
         self.execute(connection, "apply/staged_create.sql")
         for batch in results:
             for start in range(0, batch.num_rows, _BATCH):
-                self._load(connection, _staged(batch.slice(start, _BATCH)))
+                self._load(connection, "staged", _staged(batch.slice(start, _BATCH)))
+        for batch in pairs:
+            seen = batch.select(PAIR_RESULTS.names).filter(pc.field("relation") != "different")
+            for start in range(0, seen.num_rows, _BATCH):
+                self._load(connection, "staged_look", seen.slice(start, _BATCH))
         if self.dialect == "postgresql":
             self.execute(connection, "apply/staged_analyse.postgresql.sql")
         self.execute(connection, "apply/duplicate_group_staged.sql")
         self.execute(connection, "apply/duplicate_pair_staged.sql")
 
-    def _load(self, connection: sa.Connection, batch: pa.RecordBatch) -> None:
-        """Add rows to the staging table the fastest way each driver has."""
+    def _load(self, connection: sa.Connection, table: str, batch: pa.RecordBatch) -> None:
+        """Add rows to a staging table the fastest way each driver has."""
         if self.dialect == "sqlite":
-            [insert] = statements(SQL / "apply/staged_insert.sqlite.sql")
+            [insert] = statements(SQL / f"apply/{table}_insert.sqlite.sql")
             columns = [column.to_pylist() for column in batch.columns]
             connection.exec_driver_sql(insert, list(zip(*columns, strict=True)))
             return
-        [copy_in] = statements(SQL / "apply/staged_copy.postgresql.sql")
+        [copy_in] = statements(SQL / f"apply/{table}_copy.postgresql.sql")
         lines = io.BytesIO()
         # Strings are quoted and nulls are not, which is how COPY tells '' from null.
         options = pacsv.WriteOptions(include_header=False, quoting_style="needed")
@@ -171,12 +190,13 @@ def _about(run: Run, reads: Mapping[str, Any]) -> dict[str, Any]:
     from idedup_tasks.descriptors import descriptor_info
 
     collection = run.collection
+    descriptor = descriptor_info(collection.descriptor)
     return {
         **about_collection(run),
         "model_id": run.model_id,
         "descriptor": collection.descriptor,
-        "dim": descriptor_info(collection.descriptor).dim,
-        **about_thresholds(run.thresholds),
+        "dim": descriptor.dim,
+        **about_thresholds(descriptor.thresholds),
         "run_id": run.run_id,
         "versions_read": json_text(reads),
         "applied_at": utc_text(datetime.now(UTC)),

@@ -8,7 +8,7 @@ from typing import Any
 
 _JSON_COLUMNS = frozenset({"card", "counts", "warnings", "versions_read", "versions_written"})
 _BOOLEAN_COLUMNS = frozenset(
-    {"success", "is_keeper", "is_match", "is_keeper_match", "low_information", "uncertain"}
+    {"success", "is_keeper", "is_keeper_pair", "low_information", "variants_reclaimable"}
 )
 _TIME_COLUMNS = frozenset({"window_start", "window_end", "period_start"})  # and all `…_at`
 

@@ -9,6 +9,7 @@ open windows nor leave the frame, so every link leads to a page of this applicat
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -31,7 +32,7 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from idedup_tasks.pages.templates import templates
-from idedup_tasks.settings import Places
+from idedup_tasks.settings import STAGES, VARIANTS, Places
 from idedup_tasks.warehouse import Warehouse, WarehouseError
 from idedup_ui import progress
 
@@ -44,7 +45,9 @@ _HEADERS = {
     "Cache-Control": "private, no-cache",
 }
 _DAG_PREFIX = "image_dedup_"
-_RUNS, _GROUPS, _MEMBERS = 5, 3, 8
+_RUNS, _GROUPS, _MEMBERS, _ALIKE = 5, 3, 8, 4
+# Most width and height of each of two pictures that are drawn, in pixels.
+_DRAWING = 320
 _COLLECTION_DAG = rf"^{_DAG_PREFIX}[a-z0-9][a-z0-9_-]{{0,62}}$"
 _REFRESH_SECONDS = 10
 # Where a detail says less to a person than the status does.
@@ -79,6 +82,7 @@ def create_app() -> FastAPI:
         response_class=HTMLResponse,
     )(run_report)
     app.get("/dags/{dag_id}/images/{image_id}", dependencies=may_read)(thumbnail)
+    app.get("/dags/{dag_id}/pairs/{image_a}/{image_b}", dependencies=may_read)(pair)
 
     @app.middleware("http")
     async def with_headers(request: Request, call_next: Any) -> Response:
@@ -119,13 +123,20 @@ def collections_page(user: GetUserDep) -> str:
                 "members", collection=name, group_id=group["group_id"], limit=_MEMBERS
             )
         runs = warehouse.query("runs", collection=name, limit=_RUNS)
-        doubts = warehouse.query("uncertain", collection=name, limit=1)
-        uncertain = doubts[0]["uncertain_members"] if doubts else 0
-        collections.append({**totals, "runs": runs, "top_groups": groups, "uncertain": uncertain})
+        apart = warehouse.query("alike_pairs", collection=name, limit=_ALIKE)
+        alike = {"alike_pairs": apart, "alike": apart[0]["pairs"] if apart else 0}
+        collections.append({**totals, **alike, "runs": runs, "top_groups": groups})
     shown = {c["collection"] for c in collections}
     failures = [f for f in warehouse.query("quality_open") if f["collection"] in shown]
     folder = Places.from_environment().collections
-    return _page("collections.html", collections=collections, failures=failures, folder=str(folder))
+    return _page(
+        "collections.html",
+        collections=collections,
+        failures=failures,
+        folder=str(folder),
+        stages=len(STAGES),
+        drawn=("crop", *VARIANTS),
+    )
 
 
 def run_report(
@@ -183,13 +194,16 @@ def thumbnail(dag_id: DagId, image_id: ImageId) -> Response:
     """An image's thumbnail (JPEG) from the lake, found by its id."""
     import pyarrow.dataset as ds
 
-    from idedup_tasks.lake import PLACE, Lake, find_thumbnails
+    from idedup_tasks.lake import PLACE, Lake, OtherFormat, find_thumbnails
 
     collection = dag_id.removeprefix(_DAG_PREFIX)
     rows = _warehouse().query("image", collection=collection, image_id=image_id)
     if rows:
         lake = Lake(Places.from_environment().lake, collection)
-        images = lake.snapshot("images")
+        try:
+            images = lake.snapshot("images")
+        except OtherFormat as error:
+            raise HTTPException(409, str(error)) from error
         files = [f for f in images.files() if f.partition["arrival"] == rows[0]["arrival"]]
         found = images.read([*PLACE], ds.field("image_id") == image_id, files=files)
         headers = {"Cache-Control": "private, max-age=3600"}
@@ -197,6 +211,33 @@ def thumbnail(dag_id: DagId, image_id: ImageId) -> Response:
             if content is not None:
                 return Response(content, media_type="image/jpeg", headers=headers)
     raise HTTPException(404, "There is no thumbnail of this image.")
+
+
+def pair(dag_id: DagId, image_a: ImageId, image_b: ImageId) -> Response:
+    """Two images as they were looked at (JPEG): beside each other, with what differs marked.
+
+    Only what the collection's run has looked at is drawn: members of groups with their keepers, and
+    pairs that were proposed.
+    """
+    from idedup_tasks.explanation.stored import draw_stored
+    from idedup_tasks.lake import Lake
+
+    collection = dag_id.removeprefix(_DAG_PREFIX)
+    warehouse = _warehouse()
+    images = [
+        image
+        for image_id in (image_a, image_b)
+        for image in warehouse.query("image", collection=collection, image_id=image_id)
+    ]
+    drawn = None
+    if len(images) == 2 and image_a != image_b:
+        drawn = draw_stored(Lake(Places.from_environment().lake, collection), *images)
+    if drawn is None:
+        raise HTTPException(404, "Nothing is stored of a look at these two images.")
+    content = io.BytesIO()
+    drawn.beside(_DRAWING).save(content, "JPEG", quality=80)
+    headers = {"Cache-Control": "private, max-age=3600"}
+    return Response(content.getvalue(), media_type="image/jpeg", headers=headers)
 
 
 @lru_cache(maxsize=4)

@@ -4,7 +4,7 @@ SET
     period = :period,
     price_per_gb_month = :price_per_gb_month,
     currency = :currency,
-    uncertain_margin = :uncertain_margin,
+    variants_reclaimable = :variants_reclaimable,
     model_id = :model_id,
     run_id = :run_id,
     versions_read = :versions_read,

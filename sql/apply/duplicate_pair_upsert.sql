@@ -1,20 +1,20 @@
 INSERT INTO duplicate_pair (
-    collection, image_a, image_b, relation, method, score, threshold, is_match, is_keeper_match
+    collection, image_a, image_b, relation, score, overlap_a, overlap_b, changed, is_keeper_pair
 )
 SELECT
-    CAST(:collection AS TEXT), image_a, image_b, relation, method, score, threshold, is_match,
-    is_keeper_match
+    CAST(:collection AS TEXT), image_a, image_b, relation, score, overlap_a, overlap_b, changed,
+    is_keeper_pair
 FROM staged_pair
 EXCEPT
 SELECT
-    collection, image_a, image_b, relation, method, score, threshold, is_match,
-    is_keeper_match
+    collection, image_a, image_b, relation, score, overlap_a, overlap_b, changed,
+    is_keeper_pair
 FROM duplicate_pair
 WHERE collection = :collection
 ON CONFLICT (collection, image_a, image_b) DO UPDATE SET
     relation = excluded.relation,
-    method = excluded.method,
     score = excluded.score,
-    threshold = excluded.threshold,
-    is_match = excluded.is_match,
-    is_keeper_match = excluded.is_keeper_match;
+    overlap_a = excluded.overlap_a,
+    overlap_b = excluded.overlap_b,
+    changed = excluded.changed,
+    is_keeper_pair = excluded.is_keeper_pair;

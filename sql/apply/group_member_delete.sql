@@ -6,5 +6,5 @@ WHERE
         FROM staged
         WHERE
             staged.image_id = group_member.image_id
-            AND staged.verdict IN ('keeper', 'duplicate')
+            AND staged.verdict IN ('keeper', 'duplicate', 'variant')
     );

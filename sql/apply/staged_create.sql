@@ -1,4 +1,4 @@
--- The results as they should be, visible to this connection only.
+-- The results and pairs as they should be, visible to this connection only.
 CREATE TEMPORARY TABLE staged (
     image_id TEXT NOT NULL PRIMARY KEY,
     arrival TEXT NOT NULL,
@@ -21,9 +21,21 @@ CREATE TEMPORARY TABLE staged (
     group_id TEXT,
     relation TEXT,
     method TEXT,
-    matched_id TEXT,
-    score DOUBLE PRECISION,
-    threshold DOUBLE PRECISION,
     keeper_id TEXT,
-    score_to_keeper DOUBLE PRECISION
+    score DOUBLE PRECISION,
+    overlap DOUBLE PRECISION,
+    keeper_overlap DOUBLE PRECISION,
+    changed DOUBLE PRECISION,
+    place TEXT,
+    why TEXT
+);
+
+CREATE TEMPORARY TABLE staged_look (
+    image_a TEXT NOT NULL,
+    image_b TEXT NOT NULL,
+    relation TEXT NOT NULL,
+    score DOUBLE PRECISION NOT NULL,
+    overlap_a DOUBLE PRECISION NOT NULL,
+    overlap_b DOUBLE PRECISION NOT NULL,
+    changed DOUBLE PRECISION NOT NULL
 );

@@ -1,6 +1,9 @@
--- The keeper first, then the members that are uncertain, then those most like the keeper.
+-- The keeper first, then duplicates, then variants; of each those that were seen most surely.
 SELECT *
 FROM member_evidence
 WHERE collection = :collection AND group_id = :group_id
-ORDER BY is_keeper DESC, uncertain DESC, score_to_keeper DESC, image_id
+ORDER BY
+    CASE verdict WHEN 'keeper' THEN 1 WHEN 'duplicate' THEN 2 ELSE 3 END,
+    score DESC,
+    image_id
 LIMIT :limit;

@@ -10,7 +10,7 @@ TO idedup_writer;
 
 GRANT SELECT ON
 image_state, duplicate_counts, duplicates_by_period, duplicates_by_format, duplicates_by_prefix,
-group_profile, group_sizes, top_groups, member_evidence, threshold_sensitivity, rejects_by_reason,
+group_profile, group_sizes, top_groups, member_evidence, alike_pairs, rejects_by_reason,
 collection_totals, storage_cost, run_health, quality_over_time, quality_open, run_summary,
 rejects_by_run, benchmark_history
 TO idedup_writer, idedup_bi;

@@ -18,8 +18,13 @@ SELECT
     image.verdict,
     group_member.group_id,
     group_member.relation,
-    CASE WHEN image.verdict = 'duplicate' THEN image.bytes ELSE 0 END AS reclaimable_bytes
+    CASE
+        WHEN image.verdict = 'duplicate' THEN image.bytes
+        WHEN image.verdict = 'variant' AND collection.variants_reclaimable THEN image.bytes
+        ELSE 0
+    END AS reclaimable_bytes
 FROM image
+INNER JOIN collection ON image.collection = collection.name
 LEFT JOIN group_member
     ON
         image.collection = group_member.collection

@@ -1,5 +1,5 @@
--- Objects and duplicates by arrival period, source prefix and format, from current state: a late
--- backfill corrects the past. Every count of duplicates is a sum of these.
+-- Objects, duplicates and variants by arrival period, source prefix and format, from current state: a
+-- late backfill corrects the past. Every count is a sum of these.
 CREATE VIEW duplicate_counts AS
 SELECT
     image_state.collection,
@@ -16,17 +16,23 @@ SELECT
     CAST(sum(CASE WHEN verdict = 'keeper' THEN 1 ELSE 0 END) AS BIGINT) AS keepers,
     CAST(sum(CASE WHEN verdict = 'duplicate' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates,
     CAST(sum(CASE WHEN relation = 'exact' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates_exact,
-    CAST(sum(CASE WHEN relation = 'perceptual' THEN 1 ELSE 0 END) AS BIGINT)
-        AS duplicates_perceptual,
-    CAST(sum(CASE WHEN relation = 'near' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates_near,
+    CAST(sum(CASE WHEN relation = 'same' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates_same,
+    CAST(sum(CASE WHEN relation = 'crop' THEN 1 ELSE 0 END) AS BIGINT) AS duplicates_crop,
+    CAST(sum(CASE WHEN verdict = 'variant' THEN 1 ELSE 0 END) AS BIGINT) AS variants,
+    CAST(sum(CASE WHEN relation = 'inside' THEN 1 ELSE 0 END) AS BIGINT) AS variants_inside,
+    CAST(sum(CASE WHEN relation = 'edited' THEN 1 ELSE 0 END) AS BIGINT) AS variants_edited,
     CAST(sum(bytes) AS BIGINT) AS bytes,
     CAST(sum(reclaimable_bytes) AS BIGINT) AS reclaimable_bytes,
     CAST(sum(CASE WHEN relation = 'exact' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
         AS reclaimable_exact,
-    CAST(sum(CASE WHEN relation = 'perceptual' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
-        AS reclaimable_perceptual,
-    CAST(sum(CASE WHEN relation = 'near' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
-        AS reclaimable_near,
+    CAST(sum(CASE WHEN relation = 'same' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
+        AS reclaimable_same,
+    CAST(sum(CASE WHEN relation = 'crop' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
+        AS reclaimable_crop,
+    CAST(sum(CASE WHEN relation = 'inside' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
+        AS reclaimable_inside,
+    CAST(sum(CASE WHEN relation = 'edited' THEN reclaimable_bytes ELSE 0 END) AS BIGINT)
+        AS reclaimable_edited,
     collection.price_per_gb_month,
     CAST(sum(bytes) AS DOUBLE PRECISION) / 1000000000 * collection.price_per_gb_month
         AS cost_per_month,

@@ -1,20 +1,26 @@
--- One row per group of two or more, with the kind of its duplicates and the price of keeping them.
+-- One row per group of two or more, with the relation of its members and what could be saved.
 CREATE VIEW group_profile AS
 SELECT
     duplicate_group.collection,
     duplicate_group.group_id,
-    CASE
-        WHEN duplicate_group.perceptual + duplicate_group.near = 0 THEN 'exact'
-        WHEN duplicate_group.exact + duplicate_group.near = 0 THEN 'perceptual'
-        WHEN duplicate_group.exact + duplicate_group.perceptual = 0 THEN 'near'
+    CASE duplicate_group.size - 1
+        WHEN duplicate_group.exact THEN 'exact'
+        WHEN duplicate_group.same THEN 'same'
+        WHEN duplicate_group.crop THEN 'crop'
+        WHEN duplicate_group.inside THEN 'inside'
+        WHEN duplicate_group.edited THEN 'edited'
         ELSE 'mixed'
     END AS relation,
     duplicate_group.size,
     duplicate_group.bytes,
     duplicate_group.reclaimable_bytes,
+    duplicate_group.duplicates,
+    duplicate_group.variants,
     duplicate_group.exact,
-    duplicate_group.perceptual,
-    duplicate_group.near,
+    duplicate_group.same,
+    duplicate_group.crop,
+    duplicate_group.inside,
+    duplicate_group.edited,
     duplicate_group.first_arrival,
     duplicate_group.last_arrival,
     duplicate_group.keeper_id,

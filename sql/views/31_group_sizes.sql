@@ -1,4 +1,4 @@
--- How many groups there are of each size and kind.
+-- How many groups there are of each size and relation.
 CREATE VIEW group_sizes AS
 SELECT
     collection,

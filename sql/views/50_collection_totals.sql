@@ -15,15 +15,20 @@ SELECT
     coalesce(held.keepers, 0) AS groups,
     coalesce(held.duplicates, 0) AS duplicates,
     coalesce(held.duplicates_exact, 0) AS duplicates_exact,
-    coalesce(held.duplicates_perceptual, 0) AS duplicates_perceptual,
-    coalesce(held.duplicates_near, 0) AS duplicates_near,
+    coalesce(held.duplicates_same, 0) AS duplicates_same,
+    coalesce(held.duplicates_crop, 0) AS duplicates_crop,
+    coalesce(held.variants, 0) AS variants,
+    coalesce(held.variants_inside, 0) AS variants_inside,
+    coalesce(held.variants_edited, 0) AS variants_edited,
     CAST(held.duplicates AS DOUBLE PRECISION) / nullif(held.active + held.collapsed, 0)
         AS duplicate_rate,
     coalesce(held.bytes, 0) AS bytes,
     coalesce(held.reclaimable_bytes, 0) AS reclaimable_bytes,
     coalesce(held.reclaimable_exact, 0) AS reclaimable_exact,
-    coalesce(held.reclaimable_perceptual, 0) AS reclaimable_perceptual,
-    coalesce(held.reclaimable_near, 0) AS reclaimable_near,
+    coalesce(held.reclaimable_same, 0) AS reclaimable_same,
+    coalesce(held.reclaimable_crop, 0) AS reclaimable_crop,
+    coalesce(held.reclaimable_inside, 0) AS reclaimable_inside,
+    coalesce(held.reclaimable_edited, 0) AS reclaimable_edited,
     collection.price_per_gb_month,
     coalesce(held.bytes, 0) / 1000000000.0 * collection.price_per_gb_month AS cost_per_month,
     coalesce(held.reclaimable_bytes, 0) / 1000000000.0 * collection.price_per_gb_month
@@ -43,13 +48,18 @@ LEFT JOIN (
         CAST(sum(keepers) AS BIGINT) AS keepers,
         CAST(sum(duplicates) AS BIGINT) AS duplicates,
         CAST(sum(duplicates_exact) AS BIGINT) AS duplicates_exact,
-        CAST(sum(duplicates_perceptual) AS BIGINT) AS duplicates_perceptual,
-        CAST(sum(duplicates_near) AS BIGINT) AS duplicates_near,
+        CAST(sum(duplicates_same) AS BIGINT) AS duplicates_same,
+        CAST(sum(duplicates_crop) AS BIGINT) AS duplicates_crop,
+        CAST(sum(variants) AS BIGINT) AS variants,
+        CAST(sum(variants_inside) AS BIGINT) AS variants_inside,
+        CAST(sum(variants_edited) AS BIGINT) AS variants_edited,
         CAST(sum(bytes) AS BIGINT) AS bytes,
         CAST(sum(reclaimable_bytes) AS BIGINT) AS reclaimable_bytes,
         CAST(sum(reclaimable_exact) AS BIGINT) AS reclaimable_exact,
-        CAST(sum(reclaimable_perceptual) AS BIGINT) AS reclaimable_perceptual,
-        CAST(sum(reclaimable_near) AS BIGINT) AS reclaimable_near
+        CAST(sum(reclaimable_same) AS BIGINT) AS reclaimable_same,
+        CAST(sum(reclaimable_crop) AS BIGINT) AS reclaimable_crop,
+        CAST(sum(reclaimable_inside) AS BIGINT) AS reclaimable_inside,
+        CAST(sum(reclaimable_edited) AS BIGINT) AS reclaimable_edited
     FROM duplicate_counts
     GROUP BY collection
 ) AS held ON collection.name = held.collection;

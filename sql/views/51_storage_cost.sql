@@ -1,4 +1,5 @@
--- What each kind of duplicate costs to keep, a month, at the collection's price per 10^9 bytes.
+-- What duplicates and variants of each relation hold, and what keeping the reclaimable ones costs a
+-- month, at the collection's price per 10^9 bytes.
 CREATE VIEW storage_cost AS
 SELECT
     collection.name AS collection,
@@ -12,6 +13,6 @@ SELECT
     collection.currency
 FROM collection
 INNER JOIN image_state ON collection.name = image_state.collection
-WHERE image_state.verdict = 'duplicate'
+WHERE image_state.relation IS NOT NULL
 GROUP BY
     collection.name, image_state.relation, collection.price_per_gb_month, collection.currency;

@@ -9,8 +9,9 @@ SELECT
         WHEN 'prefilter' THEN 2
         WHEN 'embed' THEN 3
         WHEN 'index' THEN 4
-        WHEN 'group' THEN 5
-        WHEN 'report' THEN 6
+        WHEN 'match' THEN 5
+        WHEN 'group' THEN 6
+        WHEN 'report' THEN 7
     END AS stage_number,
     CASE
         WHEN run.state = 'prepared' AND coalesce(checked.failed, 0) > 0 THEN 'refused'

@@ -310,7 +310,7 @@ def test_a_run_of_the_dag_fills_lake_and_warehouse(finished_run: Any) -> None:
     assert totals["images"] == 9
     assert totals["rejected"] == 1
     assert totals["duplicates_exact"] == 1
-    assert totals["duplicates_perceptual"] + totals["duplicates_near"] == 1
+    assert totals["duplicates"] == 2
     stages = warehouse.query("stages", collection="small", run_id=finished_run.run_id)
     assert [s["stage"] for s in stages] == list(STAGES)
     assert {s["state"] for s in stages} == {"published"}

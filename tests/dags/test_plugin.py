@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
-from idedup_tasks.lake import Lake
+from idedup_tasks.explanation.drawing import ACCENT
+from idedup_tasks.lake import GROUPS, IMAGES, MATCHES, Lake, PackWriter, TableChange
 from idedup_tasks.settings import Places
 from idedup_tasks.warehouse import Warehouse
 
@@ -264,7 +268,7 @@ def test_a_run_says_where_it_is(airflow_home: Path) -> None:
 
     text = said("running", **ingested, prefilter_prepare="running")
     assert "prefilter has been running since 2026-01-02 03:04 UTC." in text
-    assert "Done: ingest. Still to come: embed, index, group, report." in text
+    assert "Done: ingest. Still to come: embed, index, match, group, report." in text
     assert "The gate of prefilter has been running" in said(
         "running", **ingested, prefilter_prepare="success", prefilter_gate="running"
     )
@@ -280,7 +284,7 @@ def test_a_run_says_where_it_is(airflow_home: Path) -> None:
     )
     text = said("failed", ingest_prepare="failed", reasons=lost)
     assert "ingest failed: The bucket is gone." in text
-    assert "Not begun: prefilter, embed, index, group, report." in text
+    assert "Not begun: prefilter, embed, index, match, group, report." in text
     assert "clear the failed stage's prepare" in text
     assert "paused" in said("queued", True)
     assert "paused" not in said("queued")
@@ -312,6 +316,15 @@ def test_thumbnails_are_pictures(visitor: Visitor, pages: list[str]) -> None:
     answer = visitor("viewer").get(pages[2])
     assert answer.headers["content-type"] == "image/jpeg"
     assert answer.content.startswith(b"\xff\xd8")
+
+
+def test_a_lake_of_another_format_is_told_and_no_fault(
+    visitor: Visitor, pages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lake, "stated_format", 1)
+    answer = visitor("viewer").get(pages[2])
+    assert answer.status_code == 409
+    assert "is of format 1, and this release reads and writes" in answer.text
 
 
 def test_a_run_that_failed_shows_how_far_it_came(
@@ -346,23 +359,135 @@ def test_a_collection_whose_dag_may_not_be_read_is_not_shown(
     assert "reject_ratio" not in text
 
 
-def test_uncertain_members_are_counted_and_marked(
-    visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def looked_at(airflow_home: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A collection that holds a keeper, a crop and an edited one of it, and a look-alike."""
+    import numpy as np
+    from result_rows import a_run, fill, image, keeper, member, pair
+
+    run = a_run(tmp_path_factory.mktemp("seen"), name="seen")
+    numbers = {"0a": "0a" * 16, "0b": "0b" * 16, "0c": "0c" * 16, "0d": "0d" * 16}
+    kept, cut, edited, other = numbers.values()
+    content = [
+        keeper(kept, key="keep.png", why="the whole picture"),
+        member(cut, kept, kept, "crop", why="a crop: shows 50 % of the keeper"),
+        member(edited, kept, kept, "edited", why="edited: 7 % differs, middle"),
+        image(other, key="other.png"),
+    ]
+    pack, images, groups = PackWriter(), [], []
+    for number, row in enumerate(content):
+        noise = np.random.default_rng(number == 3).integers(40, 200, (9, 9, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC)
+        if row["relation"] == "crop":
+            picture = picture.crop((0, 0, 128, 256))
+        if row["relation"] == "edited":
+            picture.paste("white", (100, 100, 150, 150))
+        stored = io.BytesIO()
+        picture.save(stored, "JPEG", quality=95)
+        known = {name: row.get(name) for name in IMAGES.names}
+        images.append(known | {"etag": "1", "status": "decoded"} | pack.add(stored.getvalue()))
+        transform = (
+            [0.5, 0, 0, 0, 1, 0, 0, 0, 1] if row["relation"] == "crop" else np.eye(3).ravel()
+        )
+        about = {"crowded": False, "transform": list(transform) if row["relation"] else None}
+        groups.append({name: row.get(name) for name in GROUPS.names} | about)
+    lake = Lake(Places.from_environment().lake, "seen")
+    path = pack.store(lake)
+    alike = pair(kept, other, score=0.41)
+    matched = {"proposed_by": "vector", "blur": 0.0, "way": "none", "transform": [0.0] * 9, **alike}
+    for table, rows, schema in (
+        ("images", [row | {"pack": path} for row in images], IMAGES),
+        ("groups", groups, GROUPS),
+        ("matches", [{name: matched.get(name) for name in MATCHES.names}], MATCHES),
+    ):
+        change = TableChange(table, lake.snapshot(table).version)
+        partition = {} if table == "matches" else {"arrival": "2026-01-01"}
+        content_of = pa.Table.from_pylist(rows, schema=schema)
+        change.add.append(lake.write_rows(table, partition, content_of))
+        lake.publish(change)
+    fill(Warehouse(Places.from_environment().warehouse), run, content, [alike])
+    return "/idedup/dags/image_dedup_seen/pairs"
+
+
+def test_groups_say_what_was_seen(
+    visitor: Visitor, looked_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.api_fastapi.app import get_auth_manager
-    from result_rows import a_candidate, a_run, batches, duplicate, keeper
 
-    run = a_run(tmp_path, name="doubtful")
-    content = [keeper("0a"), duplicate("0b", "0a", "0a", "0a", "near", score_to_keeper=0.6)]
-    content.append(duplicate("0c", "0a", "0a", "0a", "near"))
-    Warehouse(Places.from_environment().warehouse).apply(run, a_candidate(run), batches(content))
     manager = type(get_auth_manager())
-    readable = {"image_dedup_doubtful"}
-    monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda *_, **__: readable)
+    monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda *_, **__: {"image_dedup_seen"})
     text = visitor("viewer").get("/idedup/").text
-    assert '<b class="warn">1</b>uncertain, to look at first' in text
-    assert re.findall(r"images/(0[abc])", text) == ["0a", "0b", "0c"]
-    assert text.count('<b class="warn">uncertain</b>') == 1
+    for said in (
+        "<b>1</b>duplicates: 0 exact, 0 same, 1 crop",
+        "<b>1</b>variants beside them: 0 inside, 1 edited",
+        "<b>1</b>alike pairs, apart",
+        "3 images, 100 bytes reclaimable, 1 variant beside",
+        "a crop: shows 50 % of the keeper",
+        "<b>edited</b>, variant",
+        "Alike, and listed apart",
+        "score 0.41",
+    ):
+        assert said in text, said
+    shown = re.findall(r'src="dags/image_dedup_seen/(.*?)"', text)
+    kept, cut, edited, other = ("0a" * 16, "0b" * 16, "0c" * 16, "0d" * 16)
+    assert shown == [
+        f"images/{kept}",
+        f"pairs/{kept}/{cut}",
+        f"pairs/{kept}/{edited}",
+        f"pairs/{kept}/{other}",
+    ]
+
+
+def test_a_pair_is_drawn_as_it_was_looked_at(visitor: Visitor, looked_at: str) -> None:
+    import numpy as np
+
+    def drawn(first: str, second: str) -> np.ndarray:
+        answer = visitor("viewer").get(f"{looked_at}/{first * 16}/{second * 16}")
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert answer.headers["content-security-policy"] == POLICY
+        with Image.open(io.BytesIO(answer.content)) as picture:
+            assert picture.width <= 2 * 320 + 8
+            assert picture.height <= 320
+            return np.asarray(picture.convert("RGB"), np.int16)
+
+    crop = drawn("0a", "0b")
+    assert crop[:, 175:310].mean() < 0.7 * crop[:, 10:150].mean(), "beside the crop it is dark"
+    back = drawn("0b", "0a")
+    assert back[:, -145:-10].mean() < 0.7 * back[:, -310:-170].mean(), "and the other way round"
+    marks = (np.abs(drawn("0a", "0c") - ACCENT) < 40).all(axis=2)
+    rows, columns = np.nonzero(marks)
+    assert 100 < rows.min() < rows.max() < 220
+    assert {True, False} == set((columns > 320).tolist()), "in both pictures"
+    alike = drawn("0a", "0d")
+    assert not (np.abs(alike - ACCENT) < 40).all(axis=2).any(), "no place was found for it"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"{'0b' * 16}/{'0c' * 16}", 404),  # nobody looked at these two
+        (f"{'0a' * 16}/{'0a' * 16}", 404),
+        (f"{'0a' * 16}/{'ff' * 16}", 404),
+        (f"{'0a' * 16}/..%2F..%2Fwarehouse.db", 404),
+        (f"{'0a' * 16}/x", 422),
+    ],
+)
+def test_only_what_was_looked_at_is_drawn(
+    visitor: Visitor, looked_at: str, path: str, status: int
+) -> None:
+    answer = visitor("viewer").get(f"{looked_at}/{path}")
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(("role", "status"), [(None, 401), ("", 403), ("viewer", 200)])
+def test_pairs_are_for_who_may_read_the_dag(
+    visitor: Visitor, looked_at: str, role: str | None, status: int
+) -> None:
+    page = f"{looked_at}/{'0a' * 16}/{'0b' * 16}"
+    assert visitor(role).get(page).status_code == status
+    if role is not None:
+        assert visitor(role).post(page).status_code == 405
 
 
 def test_one_scan_has_the_same_numbers_everywhere(
@@ -384,8 +509,8 @@ def test_one_scan_has_the_same_numbers_everywhere(
     [run] = Warehouse(places.warehouse).query("runs", collection=name, limit=1)
     assert (totals["images"], totals["decoded"], totals["rejected"]) == (files, decoded, rejected)
     assert (run["listed"], run["rejected"]) == (files, rejected)
-    for relation in ("exact", "perceptual", "near"):
-        assert totals[f"duplicates_{relation}"] == counts[f"duplicates_{relation}"]
+    for count in ("duplicates", "variants", "duplicates_crop", "variants_edited"):
+        assert totals[count] == counts[count]
 
     def words(page: str) -> str:
         return " ".join(

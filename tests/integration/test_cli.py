@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import io
 import json
 import os
 import shutil
@@ -22,13 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
-from result_rows import a_run, duplicate, keeper
+from result_rows import a_run, keeper, member
 
 import idedup_tasks
 from idedup_tasks import api, cli
 from idedup_tasks.api.previewing import compare_groupings
-from idedup_tasks.api.results import group_members, write_csv
+from idedup_tasks.api.results import group_members
 from idedup_tasks.lake import RESULTS
+from idedup_tasks.settings import STAGES
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
 # Names that have broken tables, spreadsheets and shells before.
@@ -98,29 +98,28 @@ def test_the_summary_agrees_with_the_truth(truth: dict[str, Any]) -> None:
     assert counts["rejected"] == 2
     assert counts["groups"] == 4
     assert counts["duplicates_exact"] == 4
-    assert counts["duplicates_perceptual"] + counts["duplicates_near"] == 3 * 2
+    assert counts["duplicates_same"] == 3 * 2
+    assert counts["variants"] == 0
     assert [Path(r["uri"]).name for r in summary["rejected"]] == ["empty.png", "notes.jpg"]
     assert all(r["reason"].endswith(".") for r in summary["rejected"])
-    assert set(summary["stages"]) == {"ingest", "prefilter", "embed", "index", "group", "report"}
+    assert tuple(summary["stages"]) == STAGES
     assert all(stage["seconds"] > 0 for stage in summary["stages"].values())
     assert summary["stages"]["ingest"]["images_per_second"] > 0
-    groups = pq.read_table(truth["output"] / "groups.parquet")
-    assert summary["counts"]["uncertain"] == sum(groups["uncertain"].to_pylist())
-    assert summary["stages"]["group"]["suggestion"]["because"].startswith("fewer than 500")
+    pairs = pq.read_table(truth["output"] / "pairs.parquet")
+    assert summary["counts"]["pairs"] == pairs.num_rows
 
 
 def test_each_group_has_one_keeper_and_each_duplicate_its_evidence(truth: dict[str, Any]) -> None:
     table = pq.read_table(truth["output"] / "groups.parquet")
     assert tuple(table.column_names) == api.GROUP_COLUMNS
     rows = table.to_pylist()
-    uris = {row["uri"] for row in rows}
     keepers = {row["group_id"]: row["uri"] for row in rows if row["is_keeper"]}
     assert sum(row["is_keeper"] for row in rows) == len({row["group_id"] for row in rows})
     for row in rows:
         assert row["keeper_uri"] == keepers[row["group_id"]]
-        assert (row["matched_uri"] is None) == row["is_keeper"]
-        assert row["is_keeper"] or row["matched_uri"] in uris - {row["uri"]}
-        assert row["is_keeper"] or (row["method"] and row["score"] and row["score_to_keeper"])
+        assert (row["relation"] is None) == row["is_keeper"]
+        assert row["is_keeper"] or (row["score"] and row["overlap"] and row["keeper_overlap"])
+        assert row["why"]
     firsts = {row["group_id"]: row for row in reversed(rows)}
     assert all(row["is_keeper"] for row in firsts.values())
 
@@ -147,30 +146,34 @@ def test_links_out_of_the_source_are_rejected_unless_they_may_be_followed(
     assert api.scan(source, tmp_path / "found").summary["counts"] == strict["counts"]
 
 
-def test_uncertain_members_follow_the_keeper(tmp_path: Path) -> None:
-    run = a_run(tmp_path, grouping={"uncertain_margin": 0.1})
+def test_variants_follow_the_duplicates(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
     content = [
         keeper("03"),
-        duplicate("01", "03", "03", "03", "near", score=0.9, score_to_keeper=0.9),
-        duplicate("02", "03", "03", "03", "near", score=0.9, score_to_keeper=0.7),
-        duplicate("04", "03", "03", "03", "exact"),
+        member("01", "03", "03", "edited"),
+        member("02", "03", "03", "inside"),
+        member("04", "03", "03", "exact"),
     ]
     with run.lake.create("results.parquet") as stream:
         pq.write_table(pa.Table.from_pylist(content, schema=RESULTS), stream)
     rows = group_members(run, "results.parquet").to_pylist()
-    assert [(Path(r["uri"]).stem, r["uncertain"]) for r in rows] == [
-        *(("03", False), ("02", True), ("01", False), ("04", False))
-    ]
-    written = io.BytesIO()
-    write_csv(group_members(run, "results.parquet"), written)
-    assert [line[-1] for line in csv.reader(written.getvalue().decode().splitlines())] == [
-        *("uncertain", "false", "true", "false", "false")
-    ]
+    assert [Path(r["uri"]).stem for r in rows] == ["03", "04", "01", "02"]
 
 
-def test_the_csv_is_the_parquet_file_and_holds_no_formula(truth: dict[str, Any]) -> None:
-    rows = pq.read_table(truth["output"] / "groups.parquet").to_pylist()
-    with (truth["output"] / "groups.csv").open(encoding="utf-8", newline="") as stream:
+def test_each_member_and_its_keeper_are_a_pair_that_was_looked_at(truth: dict[str, Any]) -> None:
+    pairs = pq.read_table(truth["output"] / "pairs.parquet")
+    assert tuple(pairs.column_names) == api.PAIR_COLUMNS
+    seen = {frozenset((p["uri_a"], p["uri_b"])): p["relation"] for p in pairs.to_pylist()}
+    assert len(seen) == pairs.num_rows
+    for row in pq.read_table(truth["output"] / "groups.parquet").to_pylist():
+        if not row["is_keeper"]:
+            assert seen[frozenset((row["uri"], row["keeper_uri"]))] == row["relation"]
+
+
+@pytest.mark.parametrize("name", ["groups", "pairs"])
+def test_the_csv_is_the_parquet_file_and_holds_no_formula(truth: dict[str, Any], name: str) -> None:
+    rows = pq.read_table(truth["output"] / f"{name}.parquet").to_pylist()
+    with (truth["output"] / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
         written = list(csv.DictReader(stream))
     assert len(written) == len(rows)
     for text, row in zip(written, rows, strict=True):
@@ -232,20 +235,21 @@ def test_after_deleting_duplicates_a_second_scan_finds_none(tmp_path: Path) -> N
 # --- query and preview -------------------------------------------------------------------------
 
 
-def test_query_lists_copies_then_twins_then_near_duplicates(
+def test_query_lists_what_was_seen_exact_ones_first(
     truth: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     scan = ["--scan", str(truth["output"])]
     photo = truth["source"] / "astronaut.png"
     assert cli.main(["query", str(photo), *scan, "--json"]) == 0
     matches = json.loads(capsys.readouterr().out)
+    matches = [match for match in matches if match["relation"] != "alike"]
     assert {Path(m["uri"]).name for m in matches} == truth["groups"]["astronaut"]
     assert [m["relation"] for m in matches[:2]] == ["exact", "exact"]
     assert "exact" not in [m["relation"] for m in matches[2:]]
     assert [m["score"] for m in matches[2:]] == sorted(
         (m["score"] for m in matches[2:]), reverse=True
     )
-    assert all(m["score"] >= m["threshold"] for m in matches)
+    assert {m["relation"] for m in matches[2:]} == {"same"}
 
     assert cli.main(["query", str(photo), *scan, "--limit", "1"]) == 0
     assert "astronaut" in capsys.readouterr().out
@@ -258,7 +262,7 @@ def test_query_finds_an_edit_that_the_library_does_not_hold(
     ImageOps.mirror(photo).save(tmp_path / "mirrored.webp", quality=80)
     matches = idedup_tasks.query(tmp_path / "mirrored.webp", scan=truth["output"])
     assert matches
-    assert {m.relation for m in matches} == {"near"}
+    assert {m.relation for m in matches} == {"same"}
     assert {Path(m.uri).name for m in matches} <= truth["groups"]["chelsea"]
 
     noise = np.random.default_rng(99).integers(0, 256, (5, 5, 3), dtype=np.uint8)
@@ -277,8 +281,9 @@ def test_explain_says_and_draws_why(
     drawn = tmp_path / "why.html"
     assert cli.main(["explain", ids["coffee.png"], twin, *scan, "-o", str(drawn)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("Exact duplicates: the two files have the same bytes.\n")
-    assert "In the collection: one group; " in said
+    assert said.startswith("Exact: the two files have the same bytes.\n")
+    assert "In the collection: one group: " in said
+    assert "of the keeper (" in said
     assert f"Drawn: {drawn}" in said
     assert drawn.read_text(encoding="utf-8").startswith("<!doctype html>")
 
@@ -286,10 +291,14 @@ def test_explain_says_and_draws_why(
     photo = str(truth["source"] / "chelsea.png")
     assert cli.main(["explain", photo, ids["coffee.png"], *scan, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["relation"] is None
+    assert found["relation"] == "different"
+    assert found["score"] == 0
     assert found["decided"] is None
-    assert found["common"] is None
-    assert found["verdict"].startswith("Not called duplicates: the cosine of ")
+    assert found["why"] == "Different pictures: nothing was found that both show."
+
+    # Two of the collection that stand apart, and why nobody looked at them.
+    assert cli.main(["explain", ids["chelsea.png"], ids["coffee.png"], *scan]) == 0
+    assert "In the collection: they stand apart; they were never" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -329,8 +338,8 @@ def test_preview_shows_what_would_change_and_changes_nothing(
     before = sorted(lake.rglob("*"))
     scan = ["--scan", str(truth["output"])]
     # Of the same picture the small JPEG came last; "bytes" prefers the PNG, "earliest" too.
-    assert cli.main(["preview", *scan, "--keeper", "path", "--json"]) == 2
-    assert "preferred_paths" in capsys.readouterr().err
+    assert cli.main(["preview", *scan, "--keeper", "prettiest", "--json"]) == 2
+    assert "'prettiest' is not a keeper criterion" in capsys.readouterr().err
     assert cli.main(["preview", *scan, "--cut", "0.7", "--keeper", "earliest", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["before"]["groups"] == found["after"]["groups"] == 4
@@ -365,8 +374,8 @@ def test_a_preview_counts_what_happens_to_groups() -> None:
     assert found.after == api.Totals(4, 6, 60)
     assert (found.dissolved, found.split, found.merged, found.appeared) == (1, 1, 1, 1)
     assert found.other_keeper == 1
-    assert found.newly_duplicate == ["a", "j", "m"]
-    assert found.no_longer_duplicate == ["b", "e", "g"]
+    assert found.newly_grouped == ["a", "j", "m"]
+    assert found.no_longer_grouped == ["b", "e", "g"]
 
 
 # --- what is said when it cannot be done -------------------------------------------------------

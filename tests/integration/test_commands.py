@@ -31,15 +31,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, photo in (("new", "coffee"), ("a", "chelsea"), ("b", "chelsea-small")):
         source = next((folder / "Pictures").glob(f"{photo}.*"))
         (folder / f"{name}.jpg").write_bytes(source.read_bytes())
-    # Near duplicates, each shown as uncertain, so that the pages have commands.
+    # More than copies and small ones, so that the pages have commands.
     for photo in ("astronaut", "chelsea"):
         with Image.open(folder / "Pictures" / f"{photo}.png") as image:
             ImageOps.mirror(image).save(folder / "Pictures" / f"{photo} mirrored.jpg")
-    (folder / "strict.yaml").write_text("grouping: {uncertain_margin: 1}\n")
+    (folder / "strict.yaml").write_text("grouping: {cut: 0.6}\n")
     places = places_of(folder)
     places.collections.mkdir(parents=True)
     (places.collections / "pictures.yaml").write_text(
-        f"name: pictures\nsource: {folder}/Pictures\ngrouping: {{uncertain_margin: 1}}\n"
+        f"name: pictures\nsource: {folder}/Pictures\ngrouping: {{cut: 0.6}}\n"
     )
     Warehouse(places.warehouse).upgrade()
     collection = load_collection(places.collections / "pictures.yaml")

@@ -85,9 +85,9 @@ def test_a_scan_into_a_name_like_two_addresses(
     for name in sorted(names):
         result = api.scan("srcx", name)
         assert result.output == tmp_path / name
-        assert result.summary["counts"]["duplicates_perceptual"] == 1
+        assert result.summary["counts"]["duplicates_same"] == 1
         assert (tmp_path / name / ".idedup/warehouse.db").is_file()
-        assert api.preview(scan=name, cut=0.9).before.duplicates == 1
+        assert api.preview(scan=name, cut=0.9).before.members == 1
     assert made(source) == before
     assert {path.name for path in tmp_path.iterdir()} == {
         "srcx",

@@ -16,15 +16,19 @@ import pyarrow as pa
 import pytest
 from builders import Bench, Picture, current_state, differences, walk
 from deltalake import DeltaTable
+from PIL import Image, ImageDraw
 
 from idedup_tasks import images, maintenance, pipeline
 from idedup_tasks.lake import (
+    FINE_PLACE,
     PLACE,
     DamagedPack,
     Lake,
     OtherFormat,
     PackWriter,
+    find_pictures,
     find_thumbnails,
+    read_pictures,
     read_thumbnails,
     stream_thumbnails,
 )
@@ -161,6 +165,48 @@ def test_rows_that_point_nowhere_have_no_thumbnail(tmp_path: Path) -> None:
     assert find_thumbnails(lake, pa.concat_tables([beyond, nowhere])) == [None, None]
 
 
+def write_pictures(
+    lake: Lake, thumbnails: Sequence[bytes], finer: Sequence[bytes | None]
+) -> pa.Table:
+    with PackWriter() as pack:
+        rows = [pack.add(*pictures) for pictures in zip(thumbnails, finer, strict=True)]
+        path = pack.store(lake)
+    nothing = dict.fromkeys(FINE_PLACE)
+    return pa.Table.from_pylist([{"pack": path, **nothing, **row} for row in rows])
+
+
+def test_thumbnails_lie_together_and_finer_pictures_behind_them(tmp_path: Path) -> None:
+    lake = CountingLake(str(tmp_path), "photos")
+    thumbnails, finer = made_up(60), made_up(60, seed=2, size=200_000)
+    finer = [fine if number % 3 else None for number, fine in enumerate(finer)]
+    rows = write_pictures(lake, thumbnails, finer)
+    assert read_thumbnails(lake, rows) == thumbnails
+    assert lake.asked == 1
+    order = np.random.default_rng(3).permutation(60)
+    expected = [(thumbnails[i], finer[i]) for i in order]
+    assert read_pictures(lake, rows.take(order)) == expected
+    assert rows["fine_offset"].null_count == 20
+    assert packs(lake) == {
+        rows["pack"][0].as_py(): sum(map(len, thumbnails)) + sum(len(f) for f in finer if f)
+    }
+    assert write_pictures(lake, thumbnails, finer).equals(rows)
+    assert write_pictures(lake, thumbnails, finer[::-1])["pack"][0] != rows["pack"][0]
+    assert read_pictures(lake, rows.slice(0, 0)) == []
+
+
+@pytest.mark.parametrize("damage", _DAMAGES)
+def test_a_damaged_finer_picture_is_never_handed_on(tmp_path: Path, damage: str) -> None:
+    lake, thumbnails, finer = Lake(str(tmp_path), "photos"), made_up(3), made_up(3, seed=2)
+    rows = write_pictures(lake, thumbnails, [None, *finer[1:]])
+    _DAMAGES[damage](Path(lake.path(rows["pack"][0].as_py())))
+    whole = [(thumbnails[0], None), (thumbnails[1], finer[1]), None]
+    assert find_pictures(lake, rows) == ([None] * 3 if damage == "gone" else whole)
+    with pytest.raises(DamagedPack, match="of 3 pictures are missing or damaged"):
+        read_pictures(lake, rows)
+    if damage != "gone":
+        assert read_thumbnails(lake, rows) == thumbnails  # those are whole
+
+
 # --- what ingest leaves --------------------------------------------------------------------------
 
 
@@ -176,6 +222,80 @@ def test_each_decoded_row_points_at_its_thumbnail(filled: Bench) -> None:
     sizes = rows.group_by("pack").aggregate([("length", "sum")]).drop_null().to_pylist()
     assert {row["pack"]: row["length_sum"] for row in sizes} == packs(lake)
     assert len(sizes) == 2  # a chunk a day
+
+
+def page(number: int) -> bytes:
+    """A page of text, larger than its thumbnail shows."""
+    picture = Image.new("RGB", (700, 900), "white")
+    for y in range(40, 860, 20):
+        ImageDraw.Draw(picture).text((40, y), f"{number} {y * 7919} and so on", fill="black")
+    return builders.encoded(picture)
+
+
+def test_pages_have_a_finer_picture_too_and_keep_it(bench: Bench) -> None:
+    for number in range(3):
+        builders.place(bench.source, f"page-{number}.png", page(number), 0, number)
+    place(bench, 4)
+    builders.place(bench.source, "none.png", b"no picture", 0, 30)
+    walk(bench.run(), ["ingest"])
+    lake = bench.run().lake
+    columns = ["key", "status", "detail", "exif_fields", *PLACE, *FINE_PLACE]
+
+    def stored() -> dict[str, dict[str, Any]]:
+        return {r["key"]: r for r in lake.snapshot("images").read(columns).to_pylist()}
+
+    before = stored()
+    for key, row in before.items():
+        finer = {row[column] is not None for column in FINE_PLACE}
+        assert finer == {key.startswith("page")}
+        assert (row["detail"] is None) == (row["exif_fields"] is None) == (key == "none.png")
+    rows = lake.snapshot("images").read(columns, pa.compute.field("status") == "decoded")
+    for key, pictures in zip(rows["key"].to_pylist(), read_pictures(lake, rows), strict=True):
+        facts = images.read_image((bench.source / key).read_bytes())
+        assert pictures == (facts.thumbnail, facts.fine)
+    (bench.source / "page-1.png").unlink()
+    builders.place(bench.source, "page-2.png", page(9), 0, 2)
+    walk(bench.run(allow_removals=True), ["ingest"])
+    after = stored()
+    assert after.keys() == before.keys() - {"page-1.png"}
+    same = [key for key in after if after[key] == before[key]]
+    assert sorted(same) == ["4.png", "none.png", "page-0.png"]
+    assert after["page-2.png"]["pack"] != before["page-2.png"]["pack"]
+    read_pictures(lake, lake.snapshot("images").read(columns, pa.compute.field("pack").is_valid()))
+
+
+def test_a_chunk_with_a_spoilt_finer_picture_is_not_taken_up(bench: Bench) -> None:
+    """A kill between the chunk and the commit, and then a disk that flips a bit."""
+    for number in range(3):
+        builders.place(bench.source, f"page-{number}.png", page(number), 0, number)
+    run = bench.run()
+    pipeline.prepare("ingest", run)
+    [path] = packs(run.lake)
+    flip(Path(run.lake.path(path)))  # its end: of a finer picture
+    walk(run, ["ingest"])
+    rows = run.lake.snapshot("images").read([*PLACE, *FINE_PLACE])
+    assert rows.num_rows == len(read_pictures(run.lake, rows)) == 3
+
+
+def test_a_spoilt_finer_picture_is_named_and_mended(tmp_path: Path, unguarded: None) -> None:
+    """Without doubles, which read drawn pictures only."""
+    settings = {"model_id": None, "thresholds": None}
+    bench = builders.bench(tmp_path / "home", tmp_path / "source", **settings)
+    for number in range(3):
+        builders.place(bench.source, f"page-{number}.png", page(number), 0, number)
+    run = bench.run()
+    walk(run)
+    assert maintenance.check(run) == []
+    expected = current_state(run)
+    [path] = packs(run.lake)
+    flip(Path(run.lake.path(path)))
+    [found] = maintenance.check(run)
+    assert f"lake: 1 pictures in {path} are missing or damaged: " in str(found)
+    assert maintenance.repair(run, [found]) == []
+    assert differences(current_state(run), expected) == {}
+    assert maintenance.vacuum(run, delete=True, now=LATER)
+    rows = run.lake.snapshot("images").read([*PLACE, *FINE_PLACE])
+    assert all(finer for _, finer in read_pictures(run.lake, rows))
 
 
 def test_what_stays_keeps_its_place_and_is_not_copied(filled: Bench) -> None:
@@ -245,7 +365,7 @@ def test_damage_is_named_and_mended(
     _DAMAGES[damage](path)
     [found] = maintenance.check(run)
     lost = size if damage == "gone" else 1
-    assert f"lake: {lost} thumbnails in packs/{path.name} are missing or damaged: " in str(found)
+    assert f"lake: {lost} pictures in packs/{path.name} are missing or damaged: " in str(found)
     assert len(found.images) == lost
     assert maintenance.repair(run, [found]) == []
     assert differences(current_state(run), expected) == {}
@@ -319,11 +439,11 @@ def test_vacuum_takes_no_pack_while_a_table_cannot_be_read(filled: Bench) -> Non
 def test_a_lake_of_another_format_is_refused(filled: Bench) -> None:
     path = Path(filled.run().lake.path("lake.json"))
     stated = json.loads(path.read_text())
-    for number in (None, 3):
+    for number in (None, 2, 4):
         path.write_text(json.dumps({"lake_id": stated["lake_id"], "format": number}))
         if number is None:
             path.write_text(json.dumps({"lake_id": stated["lake_id"]}))
-        said = f"of format {number or 1}, .* format 2: scan or ingest anew into another home"
+        said = f"of format {number or 1}, .* format 3: scan or ingest anew into another home"
         with pytest.raises(OtherFormat, match=said):
             walk(filled.run())
 

@@ -31,6 +31,7 @@ READS = {
     "prefilter": ["images"],
     "embed": ["fingerprints", "images"],
     "index": ["fingerprints", "embeddings"],
+    "match": ["fingerprints", "embeddings", "index"],
     "group": ["fingerprints", "embeddings", "index"],
     "report": ["images", "groups"],
 }
@@ -39,6 +40,7 @@ WRITES = {
     "prefilter": ["fingerprints"],
     "embed": ["embeddings"],
     "index": ["index"],
+    "match": ["matches"],
     "group": ["pairs", "groups"],
     "report": [],
 }
@@ -58,7 +60,7 @@ def content(i: int) -> str:
 class World:
     """Twelve images over two days, as six stages that do their work would leave them.
 
-    3 is a copy of 1 and 6 of 5 (flat); 4 is a perceptual twin of 2, 2 a near duplicate of 1;
+    3 is a copy of 1 and 6 of 5 (flat); 4 is a twin of 2, 2 an edit of 1; 7 and 8 are alike;
     11 cannot be read. Groups: {1, 2, 3, 4} and {5, 6}.
     """
 
@@ -97,7 +99,7 @@ class World:
             )
             verdict: Row = {"verdict": None}
             if decoded:
-                collapsed = {3: (1, "exact", 0), 6: (5, "exact", 0), 4: (2, "perceptual", 2)}.get(i)
+                collapsed = {3: (1, "exact", 0), 6: (5, "exact", 0), 4: (2, "same", 2)}.get(i)
                 status = {"status": "collapsed" if collapsed else "active"}
                 print_of = {
                     "sha256": content(original),
@@ -149,6 +151,21 @@ class World:
                 (*sorted((name(7), name(8))), 0.6),
             )
         ]
+        of_look = {
+            "overlap_a": 1.0, "overlap_b": 1.0, "changed": 0.1, "blur": 0.0,
+            "transform": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], "way": "frames",
+        }  # fmt: skip
+        self.rows["matches"] = [
+            dict(zip(("image_a", "image_b"), sorted((name(a), name(b))), strict=True))
+            | {"proposed_by": by, "cosine": cosine, "relation": relation, "score": 0.9}
+            | of_look
+            for a, b, by, cosine, relation in (
+                (2, 4, "hash", None, "same"),
+                (1, 4, "component", None, "edited"),
+                (7, 8, "vector", 0.6, "alike"),
+                (1, 2, "vector", 0.8, "edited"),
+            )
+        ]
         self.rows["index"] = [
             {
                 "model_id": self.run.model_id, "shard_id": "0", "path": SHARD, "bytes": 10,
@@ -166,10 +183,16 @@ class World:
                 "max_removed_ratio": 0.0,
             },
             "prefilter": {
-                "decoded": 11, "active": 8, "collapsed_exact": 2, "collapsed_perceptual": 1,
+                "decoded": 11, "active": 8, "collapsed_exact": 2, "collapsed_same": 1,
             },
             "embed": {**of_embed, "model_id": self.run.model_id},
             "index": {**of_index, "sampled": 4, "found_themselves": 4, "images": 8},
+            "match": {
+                "active": 8, "images": 8, "candidates": 2, "hash_pairs": 1, "component_pairs": 1,
+                "looked_at": 4, "looks_new": 3, "looks_known": 1, "crowded": 0, "components": 1,
+                "mode": "exact", "sampled_recall": None, "same": 1, "edited": 2, "alike": 1,
+                "exact": 0, "crop": 0, "inside": 0, "different": 0, "undecided": 0,
+            },
             "group": {
                 **of_group, **of_pairs, "largest_group": 4, "images": 8, "compared": 8,
                 "components": 2, "mode": "exact", "linkage": "average", "linkage_fallbacks": 0,
@@ -255,6 +278,15 @@ def result(i: int, **values: Any) -> Fault:
 
 def every(*faults: Fault) -> Fault:
     return lambda world: [fault(world) for fault in faults]
+
+
+def match(**values: Any) -> Fault:
+    return lambda world: world.rows["matches"][-1].update(values)
+
+
+def turned_match(world: World) -> None:
+    row = world.rows["matches"][-1]
+    row.update(image_a=row["image_b"], image_b=row["image_a"])
 
 
 def twice(table: str, stage: str, **counts: int) -> Fault:
@@ -399,6 +431,27 @@ FAULTS: list[tuple[str, str, Fault]] = [
     ("index", "index_in_lake", shard(vectors=7)),
     ("index", "self_recall", counted("index", found_themselves=3)),
     ("index", "self_recall_sampled", counted("index", sampled=0, found_themselves=0)),
+    ("match", "matches_filled", match(way=None)),
+    ("match", "matches_ordered", turned_match),
+    ("match", "match_words", match(way="guessed")),
+    ("match", "match_words", match(proposed_by="chance", cosine=None)),
+    ("match", "match_shares", match(changed=1.5)),
+    ("match", "match_transforms", match(transform=[1.0] * 8)),
+    ("match", "match_cosines", match(cosine=0.3)),
+    ("match", "match_cosines", match(cosine=None)),
+    ("match", "twins_are_the_same", every(
+        lambda world: world.rows["matches"][0].update(relation="alike"),
+        counted("match", same=0, alike=2),
+    )),
+    ("match", "matches_unique", twice(
+        "matches", "match", candidates=1, edited=1, looks_new=1, looked_at=1
+    )),
+    ("match", "matches_of_contents", match(image_b=name(3), image_a="0" * 32)),
+    ("match", "match_reconciles", counted("match", looks_new=4)),
+    ("match", "match_reconciles", counted("match", active=7)),
+    ("match", "match_in_lake", counted("match", edited=1, alike=2)),
+    ("match", "match_in_lake", counted("match", crowded=1)),
+    ("match", "candidate_recall", counted("match", sampled_recall=0.9)),
     ("group", "pairs_filled", lambda world: world.rows["pairs"][0].update(score=None)),
     (
         "group",
@@ -455,6 +508,7 @@ ALSO = {
     "fingerprint_statuses": "prefilter_in_lake",
     "fingerprints_unique": "prefilter_reconciles",
     "embeddings_filled": "embeddings_complete",
+    "match_words": "match_in_lake",
     "groups_filled": "verdicts_complete",
     "group_statuses": "group_in_lake",
     "verdicts_unique": "group_reconciles",
@@ -479,6 +533,7 @@ def test_a_planted_fault_turns_its_rule_red(
         ("prefilter", "fingerprints", "fingerprints_schema"),
         ("embed", "embeddings", "embeddings_schema"),
         ("index", "index", "index_schema"),
+        ("match", "matches", "matches_schema"),
         ("group", "pairs", "pairs_and_groups_schema"),
         ("group", "groups", "pairs_and_groups_schema"),
     ],
@@ -603,6 +658,7 @@ def test_many_batches_and_passes_find_the_same(
     over_all_rows = (
         {"images_unique", "image_sizes", "collapse_targets", "fingerprints_complete"}
         | {"embeddings_complete", "vectors_unit", "shards_unique", "one_keeper", "groups_of_two"}
+        | {"matches_unique", "matches_of_contents"}
         | {"evidence_in_group", "pairs_unique", "evidence", "results_complete"}
     )
     for n, (of_stage, rule, fault) in enumerate(FAULTS):

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
-from result_rows import a_candidate, a_run, batches, duplicate, image, keeper
+from result_rows import a_run, fill, image, keeper, member
 
 from idedup_tasks.warehouse import Warehouse, WarehouseError
 
@@ -114,10 +114,10 @@ def _scram_matches(verifier: str, password: str) -> bool:
 
 def test_the_writer_applies_and_records(login: Login, tmp_path: Path) -> None:
     warehouse, run = Warehouse(login("idedup_writer")), a_run(tmp_path)
-    content = [keeper("01"), duplicate("02", "01", "01", "01", "exact")]
-    assert warehouse.apply(run, a_candidate(run), batches(content))["inserted"] == 6
+    content = [keeper("01"), member("02", "01", "01", "exact")]
+    assert fill(warehouse, run, content)["inserted"] == 6
     warehouse.record_quality(run, "ingest", [])
-    assert warehouse.apply(run, a_candidate(run, version=2), batches([]))["deleted"] == 6
+    assert fill(warehouse, run, [], version=2)["deleted"] == 6
     assert [row["collection"] for row in warehouse.query("collections")] == ["photos"]
 
 
@@ -125,7 +125,7 @@ def test_figures_are_taken_after_a_large_load(login: Login, tmp_path: Path) -> N
     """Only the owner may analyse a table; without figures, joins of many rows are planned badly."""
     run = a_run(tmp_path, name="large")
     content = [image(f"{i:04x}") for i in range(1000)]
-    Warehouse(login("idedup_writer")).apply(run, a_candidate(run), batches(content, size=1000))
+    fill(Warehouse(login("idedup_writer")), run, content, size=1000)
     with psycopg.connect(login("idedup_bi")) as connection:
         [row] = connection.execute(
             "SELECT reltuples FROM pg_class WHERE oid = 'public.image'::regclass"

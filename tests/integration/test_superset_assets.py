@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import yaml
-from result_rows import a_candidate, a_run, batches, duplicate, image, keeper, rejected
+from result_rows import a_run, fill, image, keeper, member, pair, rejected
 
 from idedup_tasks.warehouse import Warehouse
 
@@ -57,11 +57,11 @@ def filled(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> 
     run = a_run(tmp_path_factory.mktemp("assets"))
     content = [
         keeper("01"),
-        duplicate("02", "01", "01", "01", "near"),
+        member("02", "01", "01", "crop"),
         image("03"),
         rejected("04"),
     ]
-    warehouse.apply(run, a_candidate(run), batches(content))
+    fill(warehouse, run, content, [pair("01", "03")])
     return warehouse
 
 

@@ -8,13 +8,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from result_rows import a_candidate, a_run, batches, counts_in, duplicate, image, keeper, rejected
+from result_rows import (
+    a_candidate,
+    a_run,
+    counts_in,
+    fill,
+    image,
+    keeper,
+    member,
+    pair,
+    rejected,
+)
 
-from idedup_tasks.lake import RESULTS, uncertain
 from idedup_tasks.run import Run
+from idedup_tasks.settings import RELATIONS
 from idedup_tasks.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,17 +41,16 @@ class Result:
 
 
 def a_collection() -> list[dict[str, Any]]:
-    """Two days: four images in one mixed group, a pair of twins, one unique, two rejected."""
+    """Two days: five images in one mixed group, a pair of twins, one unique, two rejected."""
     first, second = {"arrival": "2026-01-01"}, {"arrival": "2026-01-02"}
     return [
         keeper("01", bytes=3 * GB, key="a/one.jpg", **first),
-        duplicate("02", "01", "01", "01", "exact", bytes=3 * GB, key="a/two.jpg", **first),
-        duplicate("03", "01", "01", "01", "perceptual", bytes=2 * GB, key="b/3.png", **second)
-        | {"format": "PNG"},
-        duplicate("04", "03", "01", "01", "near", bytes=GB, key="b/4.png", **second)
-        | {"format": "PNG", "score_to_keeper": 0.7},
+        member("02", "01", "01", "exact", bytes=3 * GB, key="a/two.jpg", **first),
+        member("03", "01", "01", "same", bytes=2 * GB, key="b/3.png", **second) | {"format": "PNG"},
+        member("04", "01", "01", "crop", bytes=GB, key="b/4.png", **second) | {"format": "PNG"},
+        member("04e", "01", "01", "edited", bytes=4 * GB, key="b/4e.jpg", **second),
         keeper("05", bytes=10, key="five.jpg", **second),
-        duplicate("06", "05", "05", "05", "exact", bytes=10, key="six.jpg", **second),
+        member("06", "05", "05", "exact", bytes=10, key="six.jpg", **second),
         image("07", bytes=5, key="b/c/seven.jpg", **second),
         rejected("08", "damaged", bytes=1, key="b/eight.jpg", **second),
         rejected("09", "too_large", bytes=2, key="b/nine.jpg", arrival="2026-01-03"),
@@ -52,7 +60,7 @@ def a_collection() -> list[dict[str, Any]]:
 @pytest.fixture
 def run(warehouse: Warehouse, tmp_path: Path) -> Run:
     run = a_run(tmp_path, price_per_gb_month=0.5, currency="EUR")
-    warehouse.apply(run, a_candidate(run), batches(a_collection()))
+    fill(warehouse, run, a_collection(), [pair("05", "07"), pair("07", "08", "undecided")])
     return run
 
 
@@ -74,12 +82,13 @@ def test_duplicates_by_period(warehouse: Warehouse, run: Run) -> None:
     assert first["period_start"] == datetime(2026, 1, 1, tzinfo=UTC)
     assert (first["images"], first["duplicates"], first["duplicate_rate"]) == (2, 1, 0.5)
     assert (first["keepers"], first["unique_images"]) == (1, 0)
-    assert (second["images"], second["decoded"], second["rejected"]) == (6, 5, 1)
-    assert second["duplicate_rate"] == pytest.approx(3 / 5)
-    kinds = ("duplicates_exact", "duplicates_perceptual", "duplicates_near")
+    assert (second["images"], second["decoded"], second["rejected"]) == (7, 6, 1)
+    assert second["duplicate_rate"] == pytest.approx(3 / 6)
+    kinds = ("duplicates_exact", "duplicates_same", "duplicates_crop")
     assert [second[kind] for kind in kinds] == [1, 1, 1]
-    sizes = ("reclaimable_exact", "reclaimable_perceptual", "reclaimable_near")
-    assert [second[size] for size in sizes] == [10, 2 * GB, GB]
+    kinds = ("variants", "variants_inside", "variants_edited")
+    assert [second[kind] for kind in kinds] == [1, 0, 1]
+    assert [second[f"reclaimable_{r}"] for r in RELATIONS] == [10, 2 * GB, GB, 0, 0]
     assert second["reclaimable_bytes"] == 3 * GB + 10
     assert third["duplicate_rate"] is None
     assert third["decoded"] == 0
@@ -88,14 +97,14 @@ def test_duplicates_by_period(warehouse: Warehouse, run: Run) -> None:
 def test_a_late_backfill_corrects_the_past(warehouse: Warehouse, run: Run) -> None:
     """An earlier copy turns up: the day that held the original now holds a duplicate of it."""
     content = a_collection()
-    content[6] = duplicate("07", "00", "00", "00", "exact", key="b/c/seven.jpg")
-    content[6]["arrival"] = "2026-01-02"
+    content[7] = member("07", "00", "00", "exact", key="b/c/seven.jpg")
+    content[7]["arrival"] = "2026-01-02"
     content.append(keeper("00", arrival="2025-12-31"))
-    warehouse.apply(run, a_candidate(run, version=2), batches(content))
+    fill(warehouse, run, content, version=2)
     found = by(view(warehouse, "duplicates_by_period"), "arrival")
     assert found["2025-12-31"]["keepers"] == 1
     assert (found["2026-01-02"]["duplicates"], found["2026-01-02"]["unique_images"]) == (4, 0)
-    assert sum(row["images"] for row in found.values()) == 10
+    assert sum(row["images"] for row in found.values()) == 11
 
 
 def test_duplicates_by_format(warehouse: Warehouse, run: Run) -> None:
@@ -109,7 +118,7 @@ def test_duplicates_by_format(warehouse: Warehouse, run: Run) -> None:
 
 def test_duplicates_by_prefix(warehouse: Warehouse, run: Run) -> None:
     found = by(view(warehouse, "duplicates_by_prefix"), "prefix")
-    assert {prefix: row["images"] for prefix, row in found.items()} == {"": 2, "a": 2, "b": 5}
+    assert {prefix: row["images"] for prefix, row in found.items()} == {"": 2, "a": 2, "b": 6}
     top = warehouse.query("prefixes", collection="photos", limit=2)
     assert [row["prefix"] for row in top] == ["a", "b"]
 
@@ -126,46 +135,40 @@ def test_duplicate_counts_are_what_the_others_are_sums_of(warehouse: Warehouse, 
     }
     png = found["2026-01-02", "b", "PNG"]
     assert (png["images"], png["active"], png["collapsed"]) == (2, 1, 1)
-    assert (png["duplicates_perceptual"], png["duplicates_near"]) == (1, 1)
+    assert (png["duplicates_same"], png["duplicates_crop"]) == (1, 1)
     assert float(png["cost_per_month"]) == float(png["savable_per_month"]) == pytest.approx(1.5)
     first = found["2026-01-01", "a", "JPEG"]
     assert float(first["cost_per_month"]) == pytest.approx(3.0)
     assert float(first["savable_per_month"]) == pytest.approx(1.5)
     [totals] = warehouse.query("totals", collection="photos")
-    for column in ("images", "rejected", "duplicates", "bytes", "reclaimable_bytes"):
+    for column in ("images", "rejected", "duplicates", "variants", "bytes", "reclaimable_bytes"):
         assert sum(row[column] for row in found.values()) == totals[column]
 
 
-def test_threshold_sensitivity(warehouse: Warehouse, tmp_path: Path) -> None:
-    """A score counts from the threshold on, not only above it."""
-    run = a_run(tmp_path)
-    scores = {"02": 0.7999, "03": 0.8, "04": 0.9, "05": 0.9001, "06": 1.0}
-    content = [
-        keeper("01", bytes=GB),
-        *(
-            duplicate(i, "01", "01", "01", "near", score=score, bytes=10)
-            for i, score in scores.items()
-        ),
-        duplicate("07", "01", "01", "01", "near", score=0.95, arrival="2026-01-02", bytes=10),
-        duplicate("08", "01", "01", "01", "exact"),
-    ]
-    warehouse.apply(run, a_candidate(run), batches(content))
-    found = by(view(warehouse, "threshold_sensitivity"), "arrival", "threshold")
-    first = [found["2026-01-01", threshold] for threshold in (0.8, 0.85, 0.9, 0.95)]
-    assert [row["duplicates_near"] for row in first] == [5] * 4
-    assert [row["remaining"] for row in first] == [4, 3, 3, 1]
-    assert [row["remaining_bytes"] for row in first] == [40, 30, 30, 10]
-    assert found["2026-01-02", 0.95]["remaining"] == 1
-    assert len(found) == 8
+def test_alike_pairs(warehouse: Warehouse, run: Run) -> None:
+    """They are listed apart: nothing is a duplicate, or reclaimable, by them."""
+    [alike] = view(warehouse, "alike_pairs")
+    assert (alike["key_a"], alike["key_b"]) == ("five.jpg", "b/c/seven.jpg")
+    assert (alike["score"], alike["overlap_a"], alike["changed"]) == (0.4, 0.9, 0.3)
+    assert alike["arrival"] == "2026-01-02"
+    assert by(view(warehouse, "image_state"), "image_id")["07"]["verdict"] == "unique"
+    content = [image("01"), image("02", arrival="2026-01-02"), image("03")]
+    fill(warehouse, run, content, [pair("01", "02", score=0.3), pair("02", "03", score=0.35)])
+    nearest, other = warehouse.query("alike_pairs", collection="photos", limit=2)
+    assert (nearest["image_a"], other["image_a"], nearest["pairs"]) == ("02", "01", 2)
+    assert nearest["period_start"] == datetime(2026, 1, 2, tzinfo=UTC)
+    assert len(warehouse.query("alike_pairs", collection="photos", limit=1)) == 1
 
 
 def test_group_sizes_and_profile(warehouse: Warehouse, run: Run) -> None:
     sizes = by(view(warehouse, "group_sizes"), "size", "relation")
-    assert set(sizes) == {(4, "mixed"), (2, "exact")}
-    assert sizes[4, "mixed"]["reclaimable_bytes"] == 6 * GB
-    assert sizes[4, "mixed"]["images"] == 4
+    assert set(sizes) == {(5, "mixed"), (2, "exact")}
+    assert sizes[5, "mixed"]["reclaimable_bytes"] == 6 * GB
+    assert sizes[5, "mixed"]["images"] == 5
     profile = by(view(warehouse, "group_profile"), "group_id")
     assert profile["01"]["keeper_key"] == "a/one.jpg"
+    counted = ("duplicates", "variants", *RELATIONS)
+    assert [profile["01"][name] for name in counted] == [3, 1, 1, 1, 1, 0, 1]
     assert float(profile["01"]["cost_per_month"]) == pytest.approx(3.0)
     assert (profile["01"]["first_arrival"], profile["01"]["last_arrival"]) == (
         "2026-01-01",
@@ -173,11 +176,11 @@ def test_group_sizes_and_profile(warehouse: Warehouse, run: Run) -> None:
     )
 
 
-@pytest.mark.parametrize("relation", ["exact", "perceptual", "near"])
+@pytest.mark.parametrize("relation", RELATIONS)
 def test_a_group_of_one_relation(warehouse: Warehouse, tmp_path: Path, relation: str) -> None:
     run = a_run(tmp_path)
-    content = [keeper("01"), duplicate("02", "01", "01", "01", relation)]
-    warehouse.apply(run, a_candidate(run), batches(content))
+    content = [keeper("01"), member("02", "01", "01", relation)]
+    fill(warehouse, run, content)
     assert [row["relation"] for row in view(warehouse, "group_profile")] == [relation]
 
 
@@ -185,9 +188,9 @@ def test_top_groups(warehouse: Warehouse, run: Run) -> None:
     content = [
         *a_collection(),
         keeper("0a", bytes=9 * GB),
-        duplicate("0b", "0a", "0a", "0a", "exact", bytes=9 * GB),
+        member("0b", "0a", "0a", "exact", bytes=9 * GB),
     ]
-    warehouse.apply(run, a_candidate(run), batches(content))
+    fill(warehouse, run, content)
     found = by(view(warehouse, "top_groups"), "group_id")
     ranks = {g: (row["rank_by_size"], row["rank_by_bytes"]) for g, row in found.items()}
     assert ranks == {"01": (1, 2), "0a": (2, 1), "05": (3, 3)}
@@ -196,53 +199,18 @@ def test_top_groups(warehouse: Warehouse, run: Run) -> None:
 
 
 def test_member_evidence(warehouse: Warehouse, run: Run) -> None:
+    """The keeper, then duplicates, then variants, with what was seen of each and the keeper."""
     members = warehouse.query("members", collection="photos", group_id="01", limit=10)
-    assert [m["image_id"] for m in members] == ["01", "02", "03", "04"]
-    assert members[0]["is_keeper"] is True
-    assert members[0]["matched_key"] is None
-    last = members[3]
-    assert (last["key"], last["matched_key"], last["keeper_key"]) == (
-        "b/4.png",
-        "b/3.png",
-        "a/one.jpg",
-    )
-    assert (last["relation"], last["method"], last["score"], last["threshold"]) == (
-        "near",
-        "model@1",
-        0.81,
-        0.65,
-    )
-    assert last["score_to_keeper"] == 0.7
+    assert [m["image_id"] for m in members] == ["01", "02", "03", "04", "04e"]
+    assert (members[0]["is_keeper"], members[0]["verdict"]) == (True, "keeper")
+    assert (members[0]["relation"], members[0]["why"]) == (None, "the whole picture")
+    last = members[4]
+    assert (last["key"], last["keeper_key"]) == ("b/4e.jpg", "a/one.jpg")
+    assert (last["verdict"], last["relation"], last["method"]) == ("variant", "edited", "looks-1")
+    assert (last["score"], last["overlap"], last["keeper_overlap"]) == (0.9, 1.0, 1.0)
+    assert (last["changed"], last["place"], last["why"]) == (0.07, "top left", "edited, by hand")
     assert last["is_keeper"] is False
     assert len(warehouse.query("members", collection="photos", group_id="01", limit=2)) == 2
-
-
-@pytest.mark.parametrize("margin", [0.0, 0.05, 0.1601, 1.0])
-def test_uncertain_members(warehouse: Warehouse, tmp_path: Path, margin: float) -> None:
-    """The view and the tables of a scan mark the same members: those near what decided."""
-    scores = [(0.65, 0.65), (0.6999, 0.9), (0.7, 0.7), (0.9, 0.3), (0.9, 0.8101)]
-    content = [keeper("00"), duplicate("01", "00", "00", "00", "exact")]
-    content.append(duplicate("02", "00", "00", "00", "perceptual") | {"score": 0.9062})
-    for number, (score, to_keeper) in enumerate(scores, 3):
-        row = duplicate(f"{number:02d}", "00", "00", "00", "near")
-        content.append(row | {"score": score, "score_to_keeper": to_keeper})
-    run = a_run(tmp_path, grouping={"uncertain_margin": margin})
-    warehouse.apply(run, a_candidate(run), batches(content))
-    found = by(view(warehouse, "member_evidence"), "image_id")
-    marked = [name for name, row in sorted(found.items()) if row["uncertain"]]
-    rows = pa.Table.from_pylist(content, schema=RESULTS)
-    wanted = uncertain(rows, margin).to_pylist()
-    assert marked == [r["image_id"] for r, doubt in zip(content, wanted, strict=True) if doubt]
-    expected = {0.0: ["06"], 0.05: ["03", "04", "06"], 0.1601: ["03", "04", "05", "06"]}
-    assert marked == expected.get(margin, ["03", "04", "05", "06", "07"])
-    listed = warehouse.query("uncertain", collection="photos", limit=2)
-    assert listed[0]["image_id"] == "06"
-    assert listed[0]["uncertain"] is True
-    assert listed[0]["uncertain_members"] == len(marked)
-    members = warehouse.query("members", collection="photos", group_id="00", limit=20)
-    # The keeper, then the uncertain ones, then the rest.
-    doubts = [False] + [True] * len(marked) + [False] * (7 - len(marked))
-    assert [m["uncertain"] for m in members] == doubts
 
 
 def test_rejects_by_reason(warehouse: Warehouse, run: Run) -> None:
@@ -261,14 +229,15 @@ def test_collection_totals_and_cost(warehouse: Warehouse, run: Run, tmp_path: Pa
     warehouse.record_quality(empty, "ingest", [])
     found = by(warehouse.query("collections"), "collection")
     photos = found["photos"]
-    assert [photos[c] for c in ("images", "active", "collapsed", "rejected")] == [9, 4, 3, 2]
-    assert (photos["decoded"], found["empty"]["decoded"]) == (7, 0)
+    assert [photos[c] for c in ("images", "active", "collapsed", "rejected")] == [10, 5, 3, 2]
+    assert (photos["decoded"], found["empty"]["decoded"]) == (8, 0)
     assert (photos["currency"], found["empty"]["currency"]) == ("EUR", "USD")
     for name in ("duplicate_counts", "group_profile", "top_groups", "storage_cost"):
         rows = view(warehouse, name)
         assert {row["currency"] for row in rows} == {"EUR"}, name
     assert (photos["groups"], photos["duplicates"], photos["unique_images"]) == (2, 4, 1)
-    assert photos["duplicate_rate"] == pytest.approx(4 / 7)
+    assert (photos["variants"], photos["variants_edited"]) == (1, 1)
+    assert photos["duplicate_rate"] == pytest.approx(4 / 8)
     assert float(photos["savable_per_month"]) == pytest.approx(3.0)
     assert photos["model_id"] == run.model_id
     assert found["empty"]["images"] == 0
@@ -278,6 +247,7 @@ def test_collection_totals_and_cost(warehouse: Warehouse, run: Run, tmp_path: Pa
     assert cost["exact"]["images"] == 2
     assert float(cost["exact"]["cost_per_month"]) == pytest.approx(1.5)
     assert sum(float(row["cost_per_month"]) for row in cost.values()) == pytest.approx(3.0)
+    assert (cost["edited"]["images"], cost["edited"]["reclaimable_bytes"]) == (1, 0)
 
 
 def test_run_health_and_quality(warehouse: Warehouse, run: Run) -> None:
@@ -341,7 +311,7 @@ def test_rejects_of_a_run_are_those_that_arrived_in_its_window(
     content = [rejected(i, arrived_at=moment) for i, moment in moments.items()]
     content.append(rejected("05", "too_large", arrived_at=moments["02"], bytes=7))
     content.append(image("06", arrived_at=moments["02"]))
-    warehouse.apply(day, a_candidate(day), batches(content))
+    fill(warehouse, day, content)
     found = by(view(warehouse, "rejects_by_run"), "run_id", "reason_code")
     assert {key: row["images"] for key, row in found.items()} == {
         ("day", "damaged"): 2,

@@ -15,10 +15,23 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from result_rows import a_candidate, a_run, batches, counts_in, duplicate, image, keeper, rejected
+from result_rows import (
+    a_candidate,
+    a_run,
+    batches,
+    counts_in,
+    fill,
+    image,
+    keeper,
+    keeper_pairs,
+    member,
+    pair,
+    rejected,
+)
 
-from idedup_tasks.lake import Candidate, Conflict
-from idedup_tasks.settings import Thresholds
+from idedup_tasks.descriptors import DecisionLevels
+from idedup_tasks.lake import PAIR_RESULTS, Candidate, Conflict
+from idedup_tasks.settings import RELATIONS
 from idedup_tasks.warehouse import Warehouse, WarehouseError
 
 STATE = ("image", "duplicate_group", "group_member", "duplicate_pair", "model")
@@ -44,12 +57,12 @@ def state(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def a_group() -> list[dict[str, Any]]:
-    """`01` earliest, `02` its bytes again, `03` looks the same and is kept, `04` near."""
+    """`01` earliest, `02` its bytes again, `03` the same but larger and kept, `04` edited."""
     return [
-        duplicate("01", "03", "01", "03", "perceptual"),
-        duplicate("02", "01", "01", "03", "exact", score_to_keeper=0.9),
+        member("01", "03", "01", "same"),
+        member("02", "03", "01", "same"),
         keeper("03", "01", bytes=300),
-        duplicate("04", "03", "01", "03", "near"),
+        member("04", "03", "01", "edited"),
         image("05", key="summer/beach.png", format="PNG"),
         rejected("06"),
     ]
@@ -186,12 +199,12 @@ def test_quality_results_are_replaced(warehouse: Warehouse, tmp_path: Path) -> N
 
 def test_registering_a_model_again_replaces_its_card(warehouse: Warehouse, tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    warehouse.apply(run, a_candidate(run), batches([]))
+    fill(warehouse, run, [])
     about = {"model_id": "mobilenet@2", "descriptor": "mobilenet", "dim": 256}
-    about |= {"thresholds": Thresholds(pair=0.7, candidate=0.6, cut=0.5, phash_distance=6)}
+    about |= {"thresholds": DecisionLevels(0.7, 0.6, 0.5, 6)}
     for f1 in (0.8, 0.9):
         warehouse.record_model(**about, location="models/mobilenet@2", card={"f1": f1})
-    warehouse.apply(run, a_candidate(run), batches([]))
+    fill(warehouse, run, [])
     [row] = warehouse.query("registered_models")
     assert (row["model_id"], row["card"], row["threshold_cut"]) == ("mobilenet@2", {"f1": 0.9}, 0.5)
     assert row["location"] == "models/mobilenet@2"
@@ -218,16 +231,27 @@ def test_a_benchmark_recorded_again_is_replaced(warehouse: Warehouse) -> None:
 
 def test_apply_fills_all_tables(warehouse: Warehouse, tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    done = warehouse.apply(run, a_candidate(run), batches(a_group()))
-    # Six images, one group, four members; pairs 01-03, 01-02, 02-03 and 03-04.
-    assert done == {"inserted": 15, "updated": 0, "deleted": 0}
+    looked_at = [pair("01", "04", "edited", score=0.8), pair("01", "05")]
+    done = fill(warehouse, run, a_group(), [*looked_at, pair("04", "05", "different")])
+    # Six images, one group, four members; pairs 01-03, 02-03, 03-04, 01-04 and 01-05.
+    assert done == {"inserted": 16, "updated": 0, "deleted": 0}
     [group] = rows(warehouse, "duplicate_group")
-    assert group == ("photos", "01", "03", 4, 600, 300, 1, 1, 1, "2026-01-01", "2026-01-01")
+    counted = (2, 1, 0, 2, 0, 0, 1)
+    days = ("2026-01-01", "2026-01-01")
+    assert group == ("photos", "01", "03", 4, 600, 200, *counted, *days)
     pairs = {row[1:3]: row[3:] for row in rows(warehouse, "duplicate_pair")}
-    assert pairs[("01", "03")] == ("perceptual", "phash", 0.9531, 0.9062, True, True)
-    assert pairs[("01", "02")] == ("exact", "sha256", 1.0, 1.0, True, False)
-    assert pairs[("02", "03")] == (None, None, 0.9, None, False, True)
-    assert len(pairs) == 4
+    assert pairs == {
+        ("01", "03"): ("same", 0.99, 1.0, 1.0, 0.0, True),
+        ("02", "03"): ("same", 0.99, 1.0, 1.0, 0.0, True),
+        ("03", "04"): ("edited", 0.9, 1.0, 1.0, 0.07, True),
+        ("01", "04"): ("edited", 0.8, 0.9, 0.8, 0.3, False),
+        ("01", "05"): ("alike", 0.4, 0.9, 0.8, 0.3, False),
+    }
+    members = {row[1]: row[3:] for row in rows(warehouse, "group_member")}
+    assert members["04"] == (
+        *(False, "edited", "looks-1", "03", 0.9, 1.0, 1.0, 0.07, "top left", "edited, by hand"),
+    )
+    assert members["03"] == (True, None, None, "03", *[None] * 5, "the whole picture")
     beach = warehouse.query("image", collection="photos", image_id="05")[0]
     assert beach["prefix"] == "summer"
     assert beach["low_information"] is False
@@ -235,58 +259,71 @@ def test_apply_fills_all_tables(warehouse: Warehouse, tmp_path: Path) -> None:
     assert beach["arrived_at"] == datetime(2026, 1, 1, 9, tzinfo=UTC)
 
 
-def test_two_images_that_name_each_other_are_one_pair(warehouse: Warehouse, tmp_path: Path) -> None:
-    run = a_run(tmp_path)
-    content = [
-        duplicate("01", "02", "01", "03", "near", score_to_keeper=0.5),
-        duplicate("02", "01", "01", "03", "near", score_to_keeper=0.6),
-        keeper("03", "01"),
+def test_variants_are_reclaimable_where_the_collection_says_so(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    """A setting changes groups and views, and back."""
+    for said, size in ((False, 200), (True, 300), (False, 200)):
+        run = a_run(tmp_path, grouping={"variants_reclaimable": said})
+        done = fill(warehouse, run, a_group())
+        [group] = rows(warehouse, "duplicate_group")
+        assert group[5] == size
+        [totals] = warehouse.query("totals", collection="photos")
+        assert (totals["reclaimable_bytes"], totals["reclaimable_edited"]) == (size, size - 200)
+    assert done == {"inserted": 0, "updated": 1, "deleted": 0}
+
+
+def test_a_pair_that_is_no_longer_alike_leaves(warehouse: Warehouse, tmp_path: Path) -> None:
+    run, pictures = a_run(tmp_path), [image("01"), image("02"), image("03")]
+    fill(warehouse, run, pictures, [pair("01", "02"), pair("02", "03")])
+    seen = [pair("01", "02", "different"), pair("02", "03", "undecided", score=0.0)]
+    done = fill(warehouse, run, pictures, seen)
+    assert done == {"inserted": 0, "updated": 1, "deleted": 1}
+    assert [row[1:5] for row in rows(warehouse, "duplicate_pair")] == [
+        ("02", "03", "undecided", 0.0)
     ]
-    warehouse.apply(run, a_candidate(run), batches(content))
-    pairs = {row[1:3]: row[5] for row in rows(warehouse, "duplicate_pair")}
-    assert pairs == {("01", "02"): 0.81, ("01", "03"): 0.5, ("02", "03"): 0.6}
 
 
 def test_applying_again_changes_nothing(warehouse: Warehouse, tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    fill(warehouse, run, a_group())
     before = state(warehouse)
-    done = warehouse.apply(run, a_candidate(run), batches(reversed(a_group()), size=2))
+    done = fill(warehouse, run, reversed(a_group()), size=2)
     assert done == {"inserted": 0, "updated": 0, "deleted": 0}
     assert state(warehouse) == before
 
 
 def test_only_what_differs_is_touched(warehouse: Warehouse, tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    fill(warehouse, run, a_group())
     changed = a_group()
     changed[4] = image("05", key="winter/beach.png", format="PNG")  # updated
     changed[5] = image("07")  # 06 deleted, 07 inserted
-    done = warehouse.apply(run, a_candidate(run), batches(changed))
+    done = fill(warehouse, run, changed)
     assert done == {"inserted": 1, "updated": 1, "deleted": 1}
 
 
 def test_null_and_value_differ_both_ways(warehouse: Warehouse, tmp_path: Path) -> None:
     run = a_run(tmp_path)
     for width in (None, 5, None):
-        warehouse.apply(run, a_candidate(run), batches([image("01", width=width)]))
+        fill(warehouse, run, [image("01", width=width)])
         assert warehouse.query("image", collection="photos", image_id="01")[0]["width"] == width
 
 
 def test_an_earlier_arrival_splits_a_group(warehouse: Warehouse, tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    fill(warehouse, run, a_group())
     split = [
         image("01"),
         image("02"),
         keeper("03"),
-        duplicate("04", "03", "03", "03", "near"),
+        member("04", "03", "03", "crop"),
         keeper("0a"),
-        duplicate("05", "0a", "0a", "0a", "exact"),
+        member("05", "0a", "0a", "exact"),
     ]
-    warehouse.apply(run, a_candidate(run, version=2), batches(split))
+    fill(warehouse, run, split, version=2)
     fresh = a_run(tmp_path, name="fresh")
-    warehouse.apply(fresh, a_candidate(fresh), batches(split))
+    fill(warehouse, fresh, split)
     held = {t: [r for r in found if r[0] == "photos"] for t, found in state(warehouse).items()}
     other = {
         t: [("photos", *r[1:]) for r in found if r[0] == "fresh"]
@@ -298,10 +335,10 @@ def test_an_earlier_arrival_splits_a_group(warehouse: Warehouse, tmp_path: Path)
 
 def test_collections_do_not_touch_each_other(warehouse: Warehouse, tmp_path: Path) -> None:
     first, second = a_run(tmp_path), a_run(tmp_path, name="scans")
-    warehouse.apply(first, a_candidate(first), batches(a_group()))
+    fill(warehouse, first, a_group())
     before = state(warehouse)
-    warehouse.apply(second, a_candidate(second), batches(a_group()))
-    warehouse.apply(second, a_candidate(second), batches([]))
+    fill(warehouse, second, a_group())
+    fill(warehouse, second, [])
     after = state(warehouse)
     after["model"] = [row for row in after["model"] if row[0] == "photos"]
     assert after == before
@@ -309,7 +346,7 @@ def test_collections_do_not_touch_each_other(warehouse: Warehouse, tmp_path: Pat
 
 def test_nothing_at_all(warehouse: Warehouse, tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    done = warehouse.apply(run, a_candidate(run), batches([]))
+    done = fill(warehouse, run, [])
     assert done == {"inserted": 0, "updated": 0, "deleted": 0}
     [totals] = warehouse.query("totals", collection="photos")
     assert totals["images"] == 0
@@ -320,12 +357,12 @@ def test_older_versions_are_refused_and_leave_no_trace(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:
     run = a_run(tmp_path)
-    warehouse.apply(run, a_candidate(run, version=7), batches(a_group()))
+    fill(warehouse, run, a_group(), version=7)
     before = state(warehouse)
     with pytest.raises(Conflict, match=r"images 7 \(here 6\)"):
-        warehouse.apply(run, a_candidate(run, version=6), batches([]))
+        fill(warehouse, run, [], version=6)
     assert state(warehouse) == before
-    warehouse.apply(run, a_candidate(run, version=8), batches([]))
+    fill(warehouse, run, [], version=8)
     assert state(warehouse)["image"] == []
 
 
@@ -339,24 +376,23 @@ def test_another_lake_replaces_the_state(warehouse: Warehouse, tmp_path: Path) -
             candidate.reads["lake_id"] = lake_id
         return candidate
 
-    warehouse.apply(run, of_lake(None, 5), batches([image("01")]))
+    warehouse.apply(run, of_lake(None, 5), batches([image("01")]), [])
     with pytest.raises(Conflict):  # which lake the state is of is not known yet
-        warehouse.apply(run, of_lake("first", 4), batches([image("02")]))
-    warehouse.apply(run, of_lake("first", 5), batches([image("02")]))
+        warehouse.apply(run, of_lake("first", 4), batches([image("02")]), [])
+    warehouse.apply(run, of_lake("first", 5), batches([image("02")]), [])
     with pytest.raises(Conflict, match=r"newer versions of groups 5 \(here 4\), images 5"):
-        warehouse.apply(run, of_lake("first", 4), batches([image("03")]))
-    done = warehouse.apply(run, of_lake("second", 0), batches([image("04")]))
+        warehouse.apply(run, of_lake("first", 4), batches([image("03")]), [])
+    done = warehouse.apply(run, of_lake("second", 0), batches([image("04")]), [])
     assert done == {"inserted": 1, "updated": 0, "deleted": 1}
     assert [row[1] for row in rows(warehouse, "image")] == ["04"]
 
 
 def test_a_failure_in_the_middle_leaves_the_old_state(warehouse: Warehouse, tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    fill(warehouse, run, a_group())
     before = state(warehouse), warehouse.query("collections")
-    orphan = [image("01"), keeper("02"), duplicate("03", "ff", "02", "02", "near")]
     with pytest.raises(sa.exc.IntegrityError):
-        warehouse.apply(run, a_candidate(run, version=2), batches(orphan))
+        fill(warehouse, run, [image("01")], [pair("01", "ff")], version=2)
     assert (state(warehouse), warehouse.query("collections")) == before
 
 
@@ -365,7 +401,7 @@ def test_odd_text_survives(warehouse: Warehouse, tmp_path: Path) -> None:
     names = ["a'; DROP TABLE image; --.jpg", "100%s :collection {}.jpg", "日本\n\t\\ \u202e.jpg"]
     content = [image(f"0{i}", key=name) for i, name in enumerate(names)]
     content.append(rejected("0f", reason="marker \x00 found"))
-    warehouse.apply(run, a_candidate(run), batches(content))
+    fill(warehouse, run, content)
     assert [
         warehouse.query("image", collection="photos", image_id=f"0{i}")[0]["key"] for i in range(3)
     ] == names
@@ -385,7 +421,7 @@ def test_period_start(
     warehouse: Warehouse, tmp_path: Path, arrival: str, start: datetime | None
 ) -> None:
     run = a_run(tmp_path)
-    warehouse.apply(run, a_candidate(run), batches([image("01", arrival=arrival)]))
+    fill(warehouse, run, [image("01", arrival=arrival)])
     [period] = warehouse.query("periods", collection="photos")
     assert (period["arrival"], period["period_start"]) == (arrival, start)
 
@@ -401,7 +437,7 @@ def test_two_writers_queue(warehouse: Warehouse, tmp_path: Path) -> None:
         content = [image(f"{i:04x}", bytes=version) for i in range(200)]
         start.wait()
         try:
-            warehouse.apply(run, a_candidate(run, version=version), batches(content, size=50))
+            fill(warehouse, run, content, version=version, size=50)
         except Conflict:
             refused.append(version)
         except BaseException as error:
@@ -430,7 +466,7 @@ def test_history_is_written_while_state_is_applied(warehouse: Warehouse, tmp_pat
             warehouse.record_quality(run, "ingest", [Result("a", "warn", True)])
             recorded.set()
 
-    warehouse.apply(run, a_candidate(run), slow())
+    warehouse.apply(run, a_candidate(run), slow(), [])
     assert recorded.is_set()
     assert len(rows(warehouse, "image")) == 2
 
@@ -439,7 +475,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from result_rows import a_candidate, a_run, batches, image
+from result_rows import a_run, fill, image
 from idedup_tasks.warehouse import Warehouse
 execute = Warehouse.execute
 def until(self, connection, file, parameters=None):
@@ -448,7 +484,7 @@ def until(self, connection, file, parameters=None):
     return execute(self, connection, file, parameters)
 Warehouse.execute = until
 run = a_run(Path("."))
-Warehouse(sys.argv[2]).apply(run, a_candidate(run, version=2), batches([image("01", bytes=7)]))
+fill(Warehouse(sys.argv[2]), run, [image("01", bytes=7)], version=2)
 """
 
 
@@ -458,14 +494,14 @@ Warehouse(sys.argv[2]).apply(run, a_candidate(run, version=2), batches([image("0
 def test_killed_in_the_middle(warehouse: Warehouse, tmp_path: Path, moment: str) -> None:
     """The old state stays, nothing stays locked, and the next attempt succeeds."""
     run = a_run(tmp_path)
-    warehouse.apply(run, a_candidate(run), batches(a_group()))
+    fill(warehouse, run, a_group())
     before = state(warehouse), warehouse.query("collections")
     url = warehouse.url.render_as_string(hide_password=False)
     folder = str(Path(__file__).parents[1])
     command = [sys.executable, "-c", _KILLED, folder, url, f"apply/{moment}.sql"]
     assert subprocess.run(command, timeout=120, check=False).returncode == -signal.SIGKILL
     assert (state(warehouse), warehouse.query("collections")) == before
-    warehouse.apply(run, a_candidate(run, version=2), batches([image("01", bytes=7)]))
+    fill(warehouse, run, [image("01", bytes=7)], version=2)
     assert [(row[1], row[8]) for row in rows(warehouse, "image")] == [("01", 7)]
 
 
@@ -513,35 +549,47 @@ def results(draw: st.DrawFn) -> list[dict[str, Any]]:
         size = min(draw(st.integers(1, 4)), len(ids))
         group, ids = ids[:size], ids[size:]
         kept = draw(st.sampled_from(group))
-        for member in group:
+        for name in group:
             arrival = draw(st.sampled_from(["2026-01-01", "2026-01-02"]))
             if size == 1:
-                content.append(draw(st.sampled_from([image, rejected]))(member, arrival=arrival))
-            elif member == kept:
-                content.append(keeper(member, group[0], arrival=arrival))
+                content.append(draw(st.sampled_from([image, rejected]))(name, arrival=arrival))
+            elif name == kept:
+                content.append(keeper(name, group[0], arrival=arrival))
             else:
-                matched = draw(st.sampled_from([m for m in group if m != member]))
-                relation = draw(st.sampled_from(["exact", "perceptual", "near"]))
-                content.append(
-                    duplicate(member, matched, group[0], kept, relation, arrival=arrival)
-                )
+                relation = draw(st.sampled_from(RELATIONS))
+                content.append(member(name, kept, group[0], relation, arrival=arrival))
     return content
+
+
+@st.composite
+def looks(draw: st.DrawFn, content: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pairs beside those of members and keepers."""
+    known = {(p["image_a"], p["image_b"]) for p in keeper_pairs(content)}
+    ids = sorted(row["image_id"] for row in content)
+    others = [(a, b) for a in ids for b in ids if a < b and (a, b) not in known]
+    words = st.sampled_from(["edited", "alike", "different", "undecided"])
+    picked = draw(st.sets(st.sampled_from(others), max_size=6)) if others else set()
+    return [pair(a, b, draw(words)) for a, b in sorted(picked)]
 
 
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(history=st.lists(results(), min_size=1, max_size=4))
+@given(history=st.lists(results(), min_size=1, max_size=4), data=st.data())
 def test_state_depends_on_the_last_results_only(
-    warehouse: Warehouse, tmp_path: Path, history: list[list[dict[str, Any]]]
+    warehouse: Warehouse, tmp_path: Path, history: list[list[dict[str, Any]]], data: st.DataObject
 ) -> None:
     """Whatever was applied before, the tables equal those of a warehouse that saw only the last."""
     run, fresh = a_run(tmp_path), a_run(tmp_path, name="fresh")
     for content in history:
-        warehouse.apply(run, a_candidate(run), batches(content))
-    warehouse.apply(fresh, a_candidate(fresh), batches([]))
-    warehouse.apply(fresh, a_candidate(fresh), batches(history[-1]))
+        pairs = data.draw(looks(content))
+        fill(warehouse, run, content, pairs)
+    fill(warehouse, fresh, [])
+    fill(warehouse, fresh, history[-1], pairs)
     found = state(warehouse)
     for table in STATE:
         held = [row[1:] for row in found[table] if row[0] == "photos"]
         assert held == [row[1:] for row in found[table] if row[0] == "fresh"], table
+    seen = [*keeper_pairs(history[-1]), *pairs]
+    about = (batches(history[-1]), batches(seen, schema=PAIR_RESULTS))
+    assert warehouse.compare(run, a_candidate(run).reads, *about) == {}

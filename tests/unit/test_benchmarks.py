@@ -39,7 +39,7 @@ from idedup_tasks.benchmarks.page import PAPER_CLAIM, PAPER_MATRIX, render
 from idedup_tasks.benchmarks.peers.frames import signs
 from idedup_tasks.benchmarks.run import GRID, measure, measures_of, run_benchmark, write_results
 from idedup_tasks.descriptors import load_card
-from idedup_tasks.linkage import average_clusters
+from idedup_tasks.linkage import average_cuts
 
 
 def random_encoding(n: int, dim: int = 6, seed: int = 0) -> Encoding:
@@ -180,7 +180,7 @@ def test_components_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(groups[:, None] == groups, expected[:, None] == expected)
     whole = linked_groups(encoding, rows, -1.0, cuts)
     for groups, cut in zip(whole, cuts, strict=True):
-        expected = average_clusters(encoding.vectors[3:], cut)
+        expected = next(average_cuts(encoding.vectors[3:], [cut]))
         np.testing.assert_array_equal(groups[:, None] == groups, expected[:, None] == expected)
 
 

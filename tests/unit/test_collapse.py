@@ -1,6 +1,8 @@
 """Collapse against its definition, written as plainly as it reads in the design."""
 
 import hashlib
+import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,24 +10,57 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idedup_tasks.stages.prefilter import collapse
-from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_perceptual
+from idedup_tasks.stages.prefilter.collapse import LOOKS, collapse_exact, collapse_same
+
+Same = Callable[[int, int], bool]
 
 
 def walk(
-    hashes: np.ndarray, distance: int, variants: np.ndarray | None = None
+    hashes: np.ndarray, distance: int, same: Same, variants: np.ndarray | None = None
 ) -> tuple[list[int], list[int]]:
-    """Each image against every earlier active one: the definition."""
+    """Each image against the nearest earlier active ones: the definition."""
     active: list[int] = []
     onto, apart = [], []
     for i, own in enumerate(hashes):
         asked = [own] if variants is None else list(variants[i])
         near = [(min(int(a ^ hashes[j]).bit_count() for a in asked), j) for j in active]
-        best = min((n for n in near if n[0] <= distance), default=None)
+        nearest = sorted(n for n in near if n[0] <= distance)[:LOOKS]
+        best = next((n for n in nearest if same(i, n[1])), None)
         if best is None:
             active.append(i)
         onto.append(-1 if best is None else best[1])
         apart.append(0 if best is None else best[0])
     return onto, apart
+
+
+def relation(seed: int, often: float) -> Same:
+    """Says of pairs, at random and for good, whether they are the same: nothing transitive."""
+
+    def same(later: int, earlier: int) -> bool:
+        return float(np.random.default_rng([seed, later, earlier]).random()) < often
+
+    return same
+
+
+class Asked:
+    """Answers for many pairs at once, and keeps how often it was asked for what."""
+
+    def __init__(self, same: Same) -> None:
+        self._same = same
+        self.rounds: list[list[tuple[int, int]]] = []
+
+    def __call__(self, later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+        pairs = list(zip(later.tolist(), earlier.tolist(), strict=True))
+        self.rounds.append(pairs)
+        return np.array([self._same(*pair) for pair in pairs], dtype=bool)
+
+
+def always(later: int, earlier: int) -> bool:
+    return True
+
+
+def never(later: int, earlier: int) -> bool:
+    return False
 
 
 def near_hashes(seed: int, n: int, flips: int) -> np.ndarray:
@@ -37,36 +72,72 @@ def near_hashes(seed: int, n: int, flips: int) -> np.ndarray:
     return hashes
 
 
-@pytest.mark.parametrize("block", [7, 1_024])
+@pytest.mark.parametrize(("block", "hits"), [(7, 20), (1_024, 2**22)])
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     n=st.integers(0, 60),
     flips=st.integers(0, 6),
     distance=st.integers(0, 16),
+    often=st.sampled_from((0.0, 0.1, 0.5, 0.9, 1.0)),
 )
-def test_collapse_is_the_walk(block: int, seed: int, n: int, flips: int, distance: int) -> None:
+def test_collapse_is_the_walk(
+    block: int, hits: int, seed: int, n: int, flips: int, distance: int, often: float
+) -> None:
     hashes = near_hashes(seed, n, flips)
+    asked = Asked(relation(seed, often))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collapse, "BLOCK", block)
-        onto, apart = collapse_perceptual(hashes, distance)
-    assert (onto.tolist(), apart.tolist()) == walk(hashes, distance)
+        patch.setattr(collapse, "HITS", hits)
+        onto, apart = collapse_same(hashes, distance, asked)
+    assert (onto.tolist(), apart.tolist()) == walk(hashes, distance, relation(seed, often))
+    every = [pair for pairs in asked.rounds for pair in pairs]
+    assert len(every) == len(set(every)), "no pair is asked twice"
 
 
+@pytest.mark.parametrize(("block", "hits"), [(5, 30), (1_024, 2**22)])
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 2**32), n=st.integers(1, 40), distance=st.integers(0, 8))
-def test_variants_of_the_later_image_are_compared(seed: int, n: int, distance: int) -> None:
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 40),
+    distance=st.integers(0, 8),
+    often=st.sampled_from((0.3, 1.0)),
+)
+def test_variants_of_the_later_image_are_compared(
+    block: int, hits: int, seed: int, n: int, distance: int, often: float
+) -> None:
     hashes = near_hashes(seed, n, 1)
-    variants = np.stack([hashes, *(np.roll(hashes, k) for k in range(1, 8))], axis=1)
-    onto, apart = collapse_perceptual(hashes, distance, variants)
-    assert (onto.tolist(), apart.tolist()) == walk(hashes, distance, variants)
+    # Some of which are as near to an earlier image as another, or nearer.
+    variants = np.stack([hashes, *(hashes ^ np.uint64(k) for k in range(1, 8))], axis=1)
+    same = relation(seed, often)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collapse, "BLOCK", block)
+        patch.setattr(collapse, "HITS", hits)
+        onto, apart = collapse_same(hashes, distance, Asked(same), variants)
+    assert (onto.tolist(), apart.tolist()) == walk(hashes, distance, same, variants)
 
 
 def test_a_chain_does_not_collapse_onto_one() -> None:
     # Each is 4 bits from the one before it; with distance 4 every second stays active.
     chain = np.array([(1 << (4 * i)) - 1 for i in range(12)], dtype=np.uint64)
-    onto, _ = collapse_perceptual(chain, 4)
+    onto, _ = collapse_same(chain, 4, Asked(always))
     assert onto.tolist() == [-1, 0, -1, 2, -1, 4, -1, 6, -1, 8, -1, 10]
+
+
+def test_what_is_not_the_same_is_active_and_looks_at_four() -> None:
+    hashes = np.zeros(8, dtype=np.uint64)
+    asked = Asked(lambda later, earlier: (later, earlier) == (7, 4))
+    onto, _ = collapse_same(hashes, 4, asked)
+    assert onto.tolist() == [-1] * 8, "4 is the fifth of those that 7 lies near"
+    assert {pair for pairs in asked.rounds for pair in pairs} == {
+        (later, earlier) for later in range(8) for earlier in range(min(later, LOOKS))
+    }
+
+
+def test_copies_are_asked_once_each() -> None:
+    asked = Asked(always)
+    collapse_same(np.zeros(50, dtype=np.uint64), 4, asked)
+    assert asked.rounds == [[(i, 0) for i in range(1, 50)]]
 
 
 def test_equal_bytes_collapse_onto_the_earliest() -> None:
@@ -76,9 +147,18 @@ def test_equal_bytes_collapse_onto_the_earliest() -> None:
     assert collapse_exact(digests[:0]).tolist() == []
 
 
-def test_many_alike_cost_little_memory() -> None:
-    # 20,000 hashes that all lie within the distance of the first: one active image.
-    rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 2**6, 20_000, dtype=np.uint64)
-    onto, _ = collapse_perceptual(hashes, 6)
-    assert (onto == -1).sum() == 1
+@pytest.mark.parametrize("same", [always, never])
+@pytest.mark.parametrize(("n", "bits"), [(20_000, 6), (4_000, 12)])
+def test_many_alike_are_bounded(n: int, bits: int, same: Same) -> None:
+    # All lie within the distance of each other: copies of one image, or pictures of one template,
+    # of which each is active; with few hashes, and with about as many as images.
+    hashes = np.random.default_rng(0).integers(0, 2**bits, n, dtype=np.uint64)
+    asked = Asked(same)
+    tracemalloc.start()
+    onto, _ = collapse_same(hashes, bits, asked)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (onto == -1).sum() == (1 if same is always else n)
+    assert len(asked.rounds) <= 3
+    assert sum(map(len, asked.rounds)) <= (LOOKS + 1) * n
+    assert peak < 400 * 2**20

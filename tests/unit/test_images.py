@@ -24,6 +24,7 @@ from idedup_tasks.images import (
     ImageFacts,
     Rejected,
     decoding,
+    exif,
     is_low_information,
     read_image,
     read_objects,
@@ -140,7 +141,8 @@ def test_decoding_at_reduced_size_hardly_shows(monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(decoding, "shrink_while_decoding", lambda *_: False)
             full = read_image(data)
-        assert replace(reduced, thumbnail=b"") == replace(full, thumbnail=b"")
+        assert reduced.detail == pytest.approx(full.detail, rel=0.1)
+        assert replace(reduced, thumbnail=b"", detail=0) == replace(full, thumbnail=b"", detail=0)
         assert reduced.thumbnail != full.thumbnail, "the codec did not reduce at all"
         assert difference(reduced, full) < 1
 
@@ -368,6 +370,218 @@ def test_nonsense_in_metadata_does_not_cost_the_picture():
     facts = read_image(encode(scene(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fnonsense"))
     assert facts.taken_at is None
     assert difference(facts, reference()) < 6
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+
+def printed(width=1240, height=1754, seed=1, ground=255):
+    """A page of small text, dark on one level."""
+    random = np.random.default_rng(seed)
+    picture = Image.new("RGB", (width, height), (ground, ground, ground))
+    draw = ImageDraw.Draw(picture)
+    for y in range(height // 20, height - height // 20, 24):
+        words = " ".join(str(n) for n in random.integers(0, 10**6, 20))
+        draw.text((width // 20, y), words, fill=(20, 20, 40))
+    return picture
+
+
+def fine(facts):
+    return Image.open(io.BytesIO(facts.fine))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1240, 1754), (1024, 1448)),
+        ((2480, 3508), (1024, 1448)),
+        ((600, 400), (600, 400)),
+        ((380, 500), None),  # shrunk by 1.48
+        ((256, 256), None),
+        ((200, 9000), (182, 8192)),
+    ],
+)
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "JPEG2000"])
+def test_a_page_that_its_thumbnail_shrank_has_a_finer_picture(size, expected, format_):
+    facts = read_image(encode(printed(*size), format_))
+    if expected is None:
+        assert facts.fine is None
+        return
+    finer = fine(facts)
+    assert (finer.format, finer.mode, finer.size) == ("JPEG", "L", expected)
+    whole = printed(*size).convert("L").resize(expected, Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(finer, float) - np.asarray(whole, float)).mean() < 4
+
+
+def test_a_photograph_has_no_finer_picture_and_is_decoded_once(monkeypatch):
+    opened, whole = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda *a, **k: opened.append(a) or whole(*a, **k))
+    for picture, times in ((scene(2000, 1500), 1), (printed(), 2)):
+        assert (read_image(encode(picture, "JPEG")).fine is None) == (times == 1)
+        assert len(opened) == times
+        opened.clear()
+
+
+@pytest.mark.parametrize(
+    ("format_", "options"),
+    [
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        ("GIF", {}),
+        ("BMP", {}),
+        ("AVIF", {"quality": 95}),
+        ("HEIF", {"quality": 95}),
+        ("JXL", {"lossless": True}),
+    ],
+)
+def test_formats_agree_on_the_finer_picture(format_, options):
+    page = printed()
+    finer = fine(read_image(encode(page, format_, **options)))
+    same = fine(read_image(encode(page, "PNG")))
+    assert finer.size == same.size == (1024, 1448)
+    assert np.abs(np.asarray(finer, float) - np.asarray(same, float)).mean() < 3
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "LA", "RGBA", "CMYK"])
+def test_the_finer_picture_of_every_mode_is_dark_print_on_white(mode):
+    page = printed()
+    if mode == "I;16":
+        page = Image.fromarray(np.asarray(page.convert("L")).astype(np.uint16) * 257)
+    elif mode in ("LA", "RGBA"):
+        page.putalpha(page.convert("L").point(lambda level: 255 - level))
+        page = page.convert(mode)
+    else:
+        page = page.convert(mode)
+    levels = np.asarray(fine(read_image(encode(page, "TIFF"))))
+    assert levels.shape == (1448, 1024)
+    assert np.median(levels) > 250
+    assert levels.min() < 120
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+def test_the_finer_picture_lies_as_the_thumbnail_does(format_, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    facts = read_image(encode(printed(), format_, exif=exif))
+    thumbnail = Image.open(io.BytesIO(facts.thumbnail)).convert("L")
+    shrunk = fine(facts).resize(thumbnail.size, Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(shrunk, float) - np.asarray(thumbnail, float)).mean() < 4
+
+
+# --- detail --------------------------------------------------------------------------------------
+
+
+def detailed(count=12):
+    """Photographs of about 200 pixels, or where there are none, drawings with edges all over."""
+    if PHOTOS.is_dir():
+        files = sorted((PHOTOS / "eval").glob("*.jpg"))
+        return [Image.open(f).convert("RGB") for f in files[:: len(files) // 60][:60]]
+    pictures = []
+    for seed in range(count):
+        random = np.random.default_rng(seed)
+        picture = scene(1200, 900, seed)
+        for _ in range(300):
+            x, y, r = random.integers(0, 1200), random.integers(0, 900), random.integers(5, 60)
+            colour = tuple(int(c) for c in random.integers(0, 256, 3))
+            ImageDraw.Draw(picture).ellipse((x - r, y - r, x + r, y + r), fill=colour)
+        pictures.append(picture.resize((300, 225), Image.Resampling.LANCZOS))
+    return pictures
+
+
+def needed(picture, format_="PNG", **options):
+    return read_image(encode(picture, format_, **options)).detail
+
+
+def resized(picture, factor, way=Image.Resampling.BICUBIC):
+    return picture.resize((round(picture.width * factor), round(picture.height * factor)), way)
+
+
+def test_an_enlarged_copy_has_the_detail_of_its_original_and_a_blurred_one_less():
+    pictures = detailed()
+    own = np.array([needed(p) for p in pictures])
+    assert (own > 0).all()
+    for factor in (1.5, 2, 3):
+        for way in (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS):
+            share = np.array([needed(resized(p, factor, way)) for p in pictures]) / own
+            assert np.mean(share < 1.15) >= 0.96, (factor, way)
+            assert 0.6 < np.median(share) < 1.0
+    for radius in (0.7, 1, 2):
+        blur = ImageFilter.GaussianBlur(radius)
+        assert (np.array([needed(p.filter(blur)) for p in pictures]) < own).all()
+    small = np.array([needed(resized(p, 0.5, Image.Resampling.LANCZOS)) for p in pictures])
+    assert (small < own).all()
+
+
+def test_a_codec_hardly_changes_the_detail():
+    pictures = detailed()
+    own = np.array([needed(p) for p in pictures])
+    for options in ({"quality": 90}, {"quality": 75}):
+        share = np.array([needed(p, "JPEG", **options) for p in pictures]) / own
+        assert 0.9 < np.median(share) < 1.1
+
+
+def test_a_frame_adds_no_detail_to_what_it_frames():
+    pictures = detailed()
+    for colour in ((30, 30, 30), (255, 255, 255)):
+        shares = []
+        for picture in pictures:
+            framed = Image.new("RGB", (picture.width * 3 // 2, picture.height * 3 // 2), colour)
+            framed.paste(picture, (picture.width // 4, picture.height // 4))
+            shares.append(needed(framed) * (2 / 3) ** 2 / needed(picture))
+        assert 0.8 < np.median(shares) < 1.25
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "TIFF"])
+def test_the_detail_of_a_large_picture_does_not_depend_on_its_format(format_):
+    """A JPEG of 1,600 pixels is decoded smaller, where its detail is still whole."""
+    random = np.random.default_rng(3)
+    picture = scene(1600, 1200)
+    for _ in range(400):
+        x, y, r = random.integers(0, 1600), random.integers(0, 1200), random.integers(5, 60)
+        colour = tuple(int(c) for c in random.integers(0, 256, 3))
+        ImageDraw.Draw(picture).ellipse((x - r, y - r, x + r, y + r), fill=colour)
+    assert needed(picture, format_) == 1.92
+    assert needed(picture.filter(ImageFilter.GaussianBlur(6)), format_) < 1.92 / 4
+    assert needed(resized(picture, 0.5), format_) < 1.92 / 2
+    small = resized(picture, 0.2)
+    for factor in (2, 5, 8):
+        assert needed(resized(small, factor), format_) < 1.15 * needed(small)
+
+
+def test_what_has_no_structure_has_no_detail():
+    assert needed(Image.new("RGB", (400, 300), "teal")) == 0.0
+    assert needed(blank(127, noise=2)) < needed(scene()) / 2
+    assert needed(Image.new("RGB", (3, 2), "teal")) == 0.0
+
+
+# --- how much a file says of itself --------------------------------------------------------------
+
+
+def test_exif_fields_are_counted():
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "maker", "model"
+    exif.get_ifd(0x8769).update({0x9003: "2024:02:29 23:30:00", 0x9291: "250", 0x829A: 0.01})
+    exif.get_ifd(0x8825).update({1: "N", 3: "E"})
+    for format_ in ("JPEG", "PNG", "WEBP", "AVIF"):
+        assert read_image(encode(scene(), format_, exif=exif)).exif_fields == 7, format_
+        assert read_image(encode(scene(), format_)).exif_fields == 0, format_
+    assert read_image(encode(scene(), "HEIF", exif=exif.tobytes())).exif_fields == 7
+    assert read_image(encode(scene(), "TIFF", exif=exif)).exif_fields == 2  # all that Pillow writes
+    assert read_image(encode(scene(), "TIFF")).exif_fields == 0
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"",
+        b"\xff\xff\xff\x7f",
+        b"\x08\0\0\0\xff\xff" + b"\x69\x87\x04\0\x01\0\0\0\x08\0\0\0" * 65_535,
+        b"\x08\0\0\0\xff\xff" + b"\x0f\x01\x02\0\xff\xff\xff\xff\x08\0\0\0" * 65_535,
+    ],
+)
+def test_hostile_exif_is_counted_no_further_than_it_is_worth(tail):
+    assert exif.count_fields(b"II*\0" + tail) <= 3_000
 
 
 # --- blanks --------------------------------------------------------------------------------------

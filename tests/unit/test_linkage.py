@@ -1,4 +1,4 @@
-"""Average linkage on vectors against scipy's on the matrix; the other linkages; the chain."""
+"""Average linkage on vectors against scipy's on the matrix; the cut of a matrix of scores."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from idedup_tasks.linkage import average_clusters, matrix_clusters, merge_tree
-from idedup_tasks.settings import Grouping
-from idedup_tasks.stages.group.clusters import cut_components
-from idedup_tasks.stages.group.pairs import FoundPairs
+from idedup_tasks.linkage import average_cuts, matrix_clusters, merge_tree
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -21,6 +18,14 @@ def clumps(seed: int, n: int, spread: float) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = unit(rng.normal(size=(4, 8)))
     return unit(centres[rng.integers(0, 4, n)] + spread * rng.normal(size=(n, 8)))
+
+
+def average_clusters(vectors: np.ndarray, cut: float) -> np.ndarray:
+    return next(average_cuts(vectors, [cut]))
+
+
+def scores(vectors: np.ndarray) -> np.ndarray:
+    return (vectors.astype(np.float64) @ vectors.T.astype(np.float64)).round(4).clip(0, 1)
 
 
 def partition(labels: np.ndarray) -> set[frozenset[int]]:
@@ -49,6 +54,7 @@ def test_average_linkage_is_scipys(seed: int, n: int, spread: float, cut: float)
 def test_labels_are_first_members() -> None:
     vectors = unit(np.array([[1, 0], [0, 1], [1, 0.01], [0, 1], [1, 0]]))
     assert average_clusters(vectors, 0.9).tolist() == [0, 1, 0, 1, 0]
+    assert matrix_clusters(scores(vectors), 0.9, "average").tolist() == [0, 1, 0, 1, 0]
 
 
 def test_a_chain_is_not_one_group() -> None:
@@ -65,20 +71,28 @@ def test_a_chain_is_not_one_group() -> None:
         assert (members @ members.T).mean() >= 0.9
 
 
-@pytest.mark.parametrize("method", ["ward", "complete", "single"])
-def test_other_linkages_separate_what_is_apart(method: str) -> None:
+@pytest.mark.parametrize("method", ["average", "ward", "complete", "single"])
+def test_each_linkage_separates_what_is_apart(method: str) -> None:
     rng = np.random.default_rng(0)
     centres = np.repeat(np.eye(8)[:3], 5, axis=0)
     vectors = unit(centres + 0.02 * rng.normal(size=centres.shape))
-    labels = matrix_clusters(vectors, 0.8, method)  # type: ignore[arg-type]
+    labels = matrix_clusters(scores(vectors), 0.8, method)  # type: ignore[arg-type]
     assert labels.tolist() == [0] * 5 + [5] * 5 + [10] * 5
 
 
 def test_single_linkage_chains_and_average_does_not() -> None:
     angles = np.arange(30) * 0.2
-    chain = unit(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    chain = scores(unit(np.stack([np.cos(angles), np.sin(angles)], axis=1)))
     assert len(partition(matrix_clusters(chain, 0.97, "single"))) == 1
-    assert len(partition(average_clusters(chain, 0.97))) > 5
+    assert len(partition(matrix_clusters(chain, 0.97, "average"))) > 5
+
+
+@pytest.mark.parametrize("method", ["average", "ward", "complete", "single"])
+def test_a_pair_is_joined_at_its_score_and_not_above(method: str) -> None:
+    pair = np.array([[1, 0.6], [0.6, 1]])
+    assert matrix_clusters(pair, 0.6, method).tolist() == [0, 0]  # type: ignore[arg-type]
+    assert matrix_clusters(pair, 0.6001, method).tolist() == [0, 1]  # type: ignore[arg-type]
+    assert matrix_clusters(np.ones((1, 1)), 0.5, method).tolist() == [0]  # type: ignore[arg-type]
 
 
 def test_identical_vectors_are_one_cluster() -> None:
@@ -88,36 +102,7 @@ def test_identical_vectors_are_one_cluster() -> None:
 
 def test_the_tree_joins_the_nearest_first() -> None:
     vectors = unit(np.array([[1, 0], [0, 1], [1, 0.1]]))
-    tree = merge_tree(vectors)
+    tree = merge_tree(scores(vectors))
     assert tree.shape == (2, 4)
     assert sorted(tree[0, :2]) == [0, 2]
     assert tree[0, 2] == pytest.approx(1 - 1 / np.hypot(1, 0.1), abs=1e-4)
-
-
-class Counted(np.ndarray):
-    """An array that counts how often its kind is asked for its length."""
-
-    asked = 0
-
-    def __len__(self) -> int:
-        Counted.asked += 1
-        return super().__len__()
-
-
-def test_the_work_a_component_costs_does_not_grow_with_their_number() -> None:
-    def asked_each(count: int) -> float:
-        vectors = np.repeat(np.eye(count, dtype=np.float32), 2, axis=0)
-        none = np.empty(0, dtype=np.int32)
-        component = np.repeat(np.arange(0, 2 * count, 2, dtype=np.int32), 2).view(Counted)
-        pairs = FoundPairs(none, none, none, np.ones(2 * count, dtype=np.int64), component)
-        said: list[tuple[int, int]] = []
-        Counted.asked = 0
-        found = cut_components(
-            vectors, pairs, 0.9, Grouping(), lambda done, total: said.append((done, total))
-        )
-        assert found.components == count
-        assert said == [(2 * n, 2 * count) for n in range(1, count + 1)]
-        assert Counted.asked >= count
-        return Counted.asked / count
-
-    assert asked_each(40) == asked_each(10)

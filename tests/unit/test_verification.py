@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from idedup_tasks import compare
 from idedup_tasks.images import Rejected
+from idedup_tasks.lake import LOOK
 from idedup_tasks.settings import Limits
-from idedup_tasks.verification import Look, Picture, lay, look, verifier_version
+from idedup_tasks.verification import Look, Picture, lay, look, turned_row, verifier_version
 from idedup_tasks.verification.geometry import apply
+from idedup_tasks.verification.verdict import relation, score
 
 DUPLICATES = {"exact", "same", "crop"}
 
@@ -177,14 +182,88 @@ def test_text_on_a_photograph_is_an_edit_that_is_measured() -> None:
 def test_what_differs_is_marked_where_it_is() -> None:
     a, b = (Picture(np.asarray(i)) for i in (PHOTO, captioned(PHOTO, "ONE TWO")))
     for first, second in ((a, b), (b, a)):
-        laid = lay(first, second, look(first, second))
+        laid = lay(first, second, look(first, second).transform)
         assert laid is not None
         assert laid.a.shape == laid.b.shape == (*laid.differs.shape, 3)
         rows, columns = np.nonzero(laid.differs)
         assert len(rows) > 100
         assert rows.max() < 0.2 * len(laid.differs), "the text is at the top"
         assert columns.max() < 0.7 * laid.differs.shape[1]
-    assert lay(a, Picture(np.asarray(photograph(9))), compare(PHOTO, photograph(9))) is None
+    beside = np.array([[1, 0, 0.99], [0, 1, 0], [0, 0, 1]])
+    assert lay(a, b, beside) is None, "too little overlaps"
+
+
+def stuck(image: Image.Image, x: float, y: float) -> Image.Image:
+    """A sticker in the middle of that share of the width and height."""
+    copy = image.copy()
+    left, top = x * image.width - 22, y * image.height - 22
+    ImageDraw.Draw(copy).ellipse((left, top, left + 44, top + 44), fill="yellow", outline="black")
+    return copy
+
+
+TURNS: dict[str, tuple[Callable[[Image.Image], Image.Image], str]] = {
+    "upright": (lambda i: i.resize((300, 225)), "top left"),
+    "mirrored": (ImageOps.mirror, "top right"),
+    "upside down": (lambda i: i.rotate(180), "bottom right"),
+    "turned left": (lambda i: i.rotate(90, expand=True), "bottom left"),
+    "turned right and mirrored": (
+        lambda i: ImageOps.mirror(i.rotate(-90, expand=True)),
+        "top left",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TURNS)
+def test_the_place_of_a_change_is_named_as_each_picture_lies(kind: str) -> None:
+    turn, there = TURNS[kind]
+    seen = compare(PHOTO, turn(stuck(PHOTO, 0.15, 0.15)))
+    assert (seen.relation, seen.place, seen.turned().place) == ("edited", "top left", there)
+
+
+@pytest.mark.parametrize(
+    ("spots", "where"),
+    [
+        ([(0.5, 0.15)], "top"),
+        ([(0.15, 0.5)], "left"),
+        ([(0.5, 0.5)], "middle"),
+        ([(0.15, 0.85), (0.5, 0.85), (0.85, 0.85)], "bottom"),
+        ([(0.15, 0.15), (0.85, 0.5), (0.5, 0.85)], "all over"),
+        ([], ""),
+    ],
+)
+def test_the_place_is_that_of_most_of_what_differs(
+    spots: list[tuple[float, float]], where: str
+) -> None:
+    copy = PHOTO
+    for spot in spots:
+        copy = stuck(copy, *spot)
+    assert compare(PHOTO, jpeg(copy, 80)).place == where
+
+
+def test_a_look_is_a_row_of_the_lake_and_turns_round_as_one() -> None:
+    seen = compare(
+        PHOTO, ImageOps.mirror(stuck(PHOTO, 0.15, 0.15).filter(ImageFilter.GaussianBlur(2)))
+    )
+    assert seen.blur < 0 < seen.turned().blur
+    assert list(seen.row()) == [field.name for field in LOOK]
+    assert pa.RecordBatch.from_pylist([seen.row()], pa.schema(LOOK)).to_pylist() == [seen.row()]
+    assert turned_row(seen.row()) == seen.turned().row()
+    assert turned_row(compare(PHOTO, PHOTO).row()) == compare(PHOTO, PHOTO).row()
+
+
+def test_looks_at_the_same_time_say_what_they_say_alone() -> None:
+    threads = cv2.getNumThreads()
+    shown = [np.asarray(photograph(seed)) for seed in range(4)]
+    shown += [np.asarray(captioned(photograph(seed), "other words")) for seed in range(4)]
+
+    def at(pair: tuple[int, int]) -> Look:
+        return look(*(Picture(shown[i]) for i in pair))
+
+    pairs = [(i, j) for i in range(8) for j in range(8)]
+    alone = [at(pair).row() for pair in pairs]
+    with ThreadPoolExecutor(4) as pool:
+        assert [seen.row() for seen in pool.map(at, pairs)] == alone
+    assert cv2.getNumThreads() == threads
 
 
 @pytest.mark.parametrize("quality", [95, 40])
@@ -267,6 +346,50 @@ def test_a_second_shot_is_alike() -> None:
         mask.transform(near.size, Image.Transform.AFFINE, (1, 0, -16, 0, 1, -3)),
     )
     assert compare(first, aside).relation in {"alike", "edited"}
+
+
+def receipt(first: int) -> Image.Image:
+    """On a dark table; only what was bought differs."""
+    image = Image.new("RGB", (270, 400), (86, 66, 60))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((45, 25, 225, 350), fill=(246, 244, 240))
+    draw.text((85, 40), "THE SHOP", "black", ImageFont.load_default(20))
+    for row in range(8):
+        bought = 37 * (first + row) % 101
+        draw.text((60, 90 + 24 * row), f"Item {bought}", (30, 30, 30), ImageFont.load_default(13))
+        price = f"{bought / 7:.2f}"
+        draw.text((175, 90 + 24 * row), price, (30, 30, 30), ImageFont.load_default(13))
+    for bar in range(0, 120, 5):
+        draw.rectangle((75 + bar, 310, 76 + bar + bar % 3, 340), fill="black")
+    return image
+
+
+def test_receipts_of_one_shop_are_alike_though_no_page_fills_the_picture() -> None:
+    assert compare(receipt(1), receipt(20)).relation == "alike"
+    assert compare(receipt(1), jpeg(receipt(1), 60)).relation == "same"
+
+
+def shrunk(seed: int, shift: float = 0.0) -> Image.Image:
+    """Of 32 pixels, as in a data set of small pictures."""
+    box = (20 + 7 * shift, 10 + 7 * shift, 244 + 7 * shift, 234 + 7 * shift)
+    return photograph(seed, 280, 260).resize((32, 32), Image.Resampling.BICUBIC, box)
+
+
+def test_small_copies_are_found_though_they_moved_by_a_pixel() -> None:
+    for seed in range(6):
+        small = shrunk(seed)
+        assert compare(small, jpeg(small, 60)).relation == "same"
+        assert compare(small, ImageOps.mirror(small)).relation == "same"
+        assert compare(small, shrunk(seed, 1.0)).relation in ("crop", "inside")
+
+
+def test_the_fewer_pixels_the_more_closely_they_must_agree() -> None:
+    """What two photographs of one light agree in at 32 pixels: a curve and a blur explain it."""
+    loosely = replace(compare(shrunk(1), jpeg(shrunk(1), 60)).evidence, frame_correlation=0.7)
+    seen = replace(loosely.agreement, detail=0.76, correlation=0.93, noise=12.0, blur=1.2)
+    for side, said in ((32, "alike"), (64, "alike"), (176, "same")):
+        evidence = replace(loosely, agreement=replace(seen, side=side))
+        assert relation(evidence, score(evidence), 1.0) == said
 
 
 # --- whoever asks, and however ---

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from idedup_tasks.quality.rules import (
-    AtLeast,
     Between,
     Equal,
     Rule,
@@ -17,83 +16,64 @@ from idedup_tasks.quality.rules import (
     one_of,
     zero,
 )
-from idedup_tasks.settings import RELATIONS
+from idedup_tasks.settings import DUPLICATES, RELATIONS, VARIANTS
 
 if TYPE_CHECKING:
     from idedup_tasks.run import Run
 
 _COLLAPSED = Where("status", "is", "collapsed")
-_DUPLICATE = Where("verdict", "is", "duplicate")
+_UNIQUE, _KEEPER = Where("verdict", "is", "unique"), Where("verdict", "is", "keeper")
+_DUPLICATE, _VARIANT = Where("verdict", "is", "duplicate"), Where("verdict", "is", "variant")
+_SEEN = ("relation", "method", "score", "overlap", "keeper_overlap", "changed", "transform")
 
 
 def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
     return [
-        as_declared("pairs_and_groups"),
-        Rule("pairs_filled", "pairs", "two ids and a score", filled("image_a", "image_b", "score")),
-        Rule(
-            "pairs_ordered",
-            "pairs",
-            "image_a before image_b",
-            (AtLeast("image_b", "image_a", strictly=True),),
-        ),
-        Rule("pair_scores", "pairs", "0 to 1", (Between("score", 0, 1),)),
+        as_declared("groups"),
         Rule(
             "groups_filled",
             "groups",
             "an id, a digest, a status and a verdict in every row",
-            filled("image_id", "sha256", "status", "verdict"),
+            filled("image_id", "sha256", "status", "verdict", "crowded"),
         ),
         Rule(
-            "group_statuses",
+            "group_words",
             "groups",
-            "known statuses, verdicts and relations, and no collapsed image that is unique",
+            "known statuses and verdicts; exact, same and crop of duplicates, inside and edited of "
+            "variants",
             (
                 one_of("status", "active", "collapsed"),
-                one_of("verdict", "unique", "keeper", "duplicate"),
-                one_of("relation", *RELATIONS),
-                one_of("verdict", "keeper", "duplicate", where=_COLLAPSED),
+                one_of("verdict", "unique", "keeper", "duplicate", "variant"),
+                one_of("relation", *DUPLICATES, where=_DUPLICATE),
+                one_of("relation", *VARIANTS, where=_VARIANT),
             ),
         ),
         Rule(
             "group_ids",
             "groups",
-            "a group for keepers and duplicates, and none for unique images",
+            "a group, a keeper and a reason for all but unique images, which have none",
             (
-                *filled("group_id", where=Where("verdict", "is not", "unique")),
-                *empty("group_id", where=Where("verdict", "is", "unique")),
+                *filled("group_id", "keeper_id", "why", where=Where("verdict", "is not", "unique")),
+                *empty("group_id", "keeper_id", "why", where=_UNIQUE),
             ),
         ),
         Rule(
             "evidence",
             "groups",
-            "relation, method, match, score, threshold and keeper of each duplicate",
-            filled(
-                "relation",
-                "method",
-                "matched_id",
-                "score",
-                "threshold",
-                "keeper_id",
-                where=_DUPLICATE,
-            ),
+            "what was seen of each duplicate or variant and its keeper",
+            (*filled(*_SEEN, where=_DUPLICATE), *filled(*_SEEN, where=_VARIANT)),
         ),
         Rule(
             "no_evidence_for_keepers",
             "groups",
-            "no match and no relation for a keeper or a unique image",
-            empty("matched_id", "relation", "score", where=Where("verdict", "is not", "duplicate")),
+            "nothing seen for a keeper or a unique image",
+            (*empty(*_SEEN, "place", where=_KEEPER), *empty(*_SEEN, "place", where=_UNIQUE)),
         ),
         Rule(
-            "group_scores",
+            "group_shares",
             "groups",
-            "scores of 0 to 1, and of -1 to 1 to the keeper",
-            (Between("score", 0, 1), Between("score_to_keeper", -1, 1)),
-        ),
-        Rule(
-            "score_over_threshold",
-            "groups",
-            "a near duplicate's score reaches the threshold it cites",
-            (AtLeast("score", "threshold", where=Where("relation", "is", "near")),),
+            "scores, overlaps and what changed from 0 to 1",
+            tuple(Between(c, 0, 1) for c in ("score", "overlap", "keeper_overlap", "changed")),
         ),
         Rule(
             "groups_of_two",
@@ -104,8 +84,8 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
         Rule(
             "one_keeper",
             "counts",
-            "one keeper in each group",
-            (zero("groups_without_one_keeper"),),
+            "one keeper in each group, which all of it name",
+            (zero("groups_without_one_keeper"), zero("keepers_outside_group")),
         ),
         Rule(
             "group_names",
@@ -114,32 +94,33 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             (zero("groups_without_their_name"),),
         ),
         Rule(
-            "evidence_in_group",
+            "seen",
             "counts",
-            "match and keeper of a duplicate belong to its group",
-            (zero("matches_outside_group"), zero("keepers_outside_group")),
+            "each duplicate or variant was looked at with its keeper, or has its bytes",
+            (zero("members_never_looked_at"),),
         ),
         Rule("verdicts_unique", "counts", "each image once", (zero("verdicts_repeated"),)),
-        Rule("pairs_unique", "counts", "each pair once", (zero("pairs_repeated"),)),
         Rule(
             "group_reconciles",
             "counts",
-            "decoded = unique + keepers + duplicates, as many fingerprints in the lake, and as "
-            "many groups as keepers",
+            "decoded = unique + keepers + duplicates + variants, as many fingerprints in the lake, "
+            "and as many groups as keepers",
             (
-                Equal("decoded", "unique_keepers_and_duplicates"),
+                Equal("decoded", "by_verdict"),
                 Equal("decoded", "decoded_in_lake"),
                 Equal("groups", "keepers"),
+                Equal("groups", "groups_in_lake"),
             ),
         ),
         Rule(
             "group_in_lake",
             "counts",
-            "as many unique images, keepers and duplicates of each kind in the lake as counted",
+            "as many unique images, keepers, and members of each relation in the lake as counted",
             (
                 Equal("unique", "unique_in_lake"),
                 Equal("keepers", "keepers_in_lake"),
-                *(Equal(f"duplicates_{r}", f"duplicates_{r}_in_lake") for r in RELATIONS),
+                Equal("crowded", "crowded_in_lake"),
+                *(Equal(relation, f"{relation}_in_lake") for relation in RELATIONS),
             ),
         ),
         Rule(

@@ -45,8 +45,12 @@ def _new_packs(run: Run, candidate: Candidate) -> dict[str, int]:
     for change in candidate.changes:
         for batch in Rows(run.lake, "images", tuple(change.remove)).scan(["pack"]):
             old |= {*batch["pack"].unique().to_pylist()}
-        for batch in run.lake.scan_change(change, ["pack", "offset", "length"]):
-            end = pc.add(batch["offset"], batch["length"])
+        columns = ["pack", "offset", "length", "fine_offset", "fine_length"]
+        for batch in run.lake.scan_change(change, columns):
+            end = pc.max_element_wise(
+                pc.add(batch["offset"], batch["length"]),
+                pc.add(batch["fine_offset"], batch["fine_length"]),
+            )
             rows = pa.table({"pack": batch["pack"], "end": end}).drop_null()
             for row in rows.group_by("pack").aggregate([("end", "max")]).to_pylist():
                 ends[row["pack"]] = max(ends.get(row["pack"], 0), row["end_max"])

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from idedup_tasks import compute
 from idedup_tasks.connections import Access
-from idedup_tasks.lake import PLACE, DataFile, Lake, Snapshot, find_thumbnails
+from idedup_tasks.lake import FINE_PLACE, PLACE, DataFile, Lake, Snapshot, find_pictures
 from idedup_tasks.run import Run
 from idedup_tasks.settings import Limits, digest
 from idedup_tasks.sources import SourceObject
@@ -22,6 +22,7 @@ from idedup_tasks.stages.ingest.listing import Listed, Listing
 from idedup_tasks.stages.ingest.reading import Batch, Outcome, Reading, read_batch
 
 CHUNK = 500
+_PICTURES = 100  # read at once
 # These may come out differently next time though the object is the same, and those when limits
 # were raised; others may not.
 _PASSING = frozenset({"unreadable", "vanished", "crashed", "timed-out", "out-of-memory"})
@@ -175,15 +176,15 @@ def _chunk_digest(chunk: list[Listed], limits: Limits) -> str:
 
 
 def _whole(lake: Lake, snapshot: Snapshot, file: DataFile, rows: int) -> bool:
-    """Whether a chunk written earlier will do: each thumbnail is in its pack, and nothing was
+    """Whether a chunk written earlier will do: each picture is in its pack, and nothing was
     rejected for a passing reason."""
     if file.rows != rows:
         return False
-    columns = ["status", "reason_code", *PLACE]
-    for batch in lake.scan_files(snapshot.definition, [file], columns):
+    columns = ["status", "reason_code", *PLACE, *FINE_PLACE]
+    for batch in lake.scan_files(snapshot.definition, [file], columns, batch_rows=_PICTURES):
         if _PASSING & set(batch["reason_code"].to_pylist()):
             return False
-        if None in find_thumbnails(lake, batch.filter(pc.field("status") == "decoded")):
+        if None in find_pictures(lake, batch.filter(pc.field("status") == "decoded")):
             return False
     return True
 

@@ -1,4 +1,4 @@
-"""Reading: objects of the source become rows of `images` and thumbnails in packs, written here.
+"""Reading: objects of the source become rows of `images` and pictures in packs, written here.
 
 What `read_batch` needs fits into a message, and so does what it returns, so it runs wherever
 `compute.run_jobs` puts it.
@@ -98,6 +98,7 @@ def _written(lake: Lake, reading: Reading, outcomes: Iterator[Any]) -> Outcome:
     held = _held(lake, reading)
     rows: list[dict[str, Any]] = []
     same: list[dict[str, Any]] = []
+    stored: list[tuple[dict[str, Any], dict[str, int]]] = []
     with PackWriter() as pack:
         for listed, (_, outcome) in zip(reading.objects, outcomes, strict=True):
             row = _row(listed, outcome)
@@ -105,12 +106,12 @@ def _written(lake: Lake, reading: Reading, outcomes: Iterator[Any]) -> Outcome:
                 same.append(row)
             else:
                 if isinstance(outcome, images.ImageFacts):
-                    row |= pack.add(outcome.thumbnail)
+                    stored.append((row, pack.add(outcome.thumbnail, outcome.fine)))
                 rows.append(row)
             compute.advance(1)
         path = pack.store(lake)
-    for row in rows:
-        row["pack"] = None if row["checksum"] is None else path
+    for row, place in stored:
+        row |= {"pack": path, **place}
     file = None
     if rows or reading.known is None:
         table = pa.Table.from_pylist(rows, IMAGES)
@@ -147,7 +148,7 @@ def _counts(file: DataFile | None, same: frozenset[str], rows: pa.Table) -> Outc
 
 
 def _row(listed: Listed, outcome: images.ImageFacts | images.Rejected) -> dict[str, Any]:
-    """A row of `images`, but for where its thumbnail lies."""
+    """A row of `images`, but for where its pictures lie."""
     row: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
         "arrival": listed.arrival,
         "image_id": listed.image_id,
@@ -173,4 +174,6 @@ def _row(listed: Listed, outcome: images.ImageFacts | images.Rejected) -> dict[s
         "exif_orientation": outcome.exif_orientation,
         "taken_at": outcome.taken_at,
         "low_information": outcome.low_information,
+        "detail": outcome.detail,
+        "exif_fields": outcome.exif_fields,
     }

@@ -47,6 +47,7 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
                 *filled("image_id", "key", "uri", "arrived_at", "bytes", "etag", "status"),
                 *filled("sha256", "width", "height", "format", where=_DECODED),
                 *filled("pack", "offset", "length", "checksum", where=_DECODED),
+                *filled("detail", "exif_fields", where=_DECODED),
                 *filled("reason_code", "reason", where=_REJECTED),
             ),
         ),
@@ -61,23 +62,32 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
         Rule(
             "image_sizes",
             "images",
-            f"width and height of 1 or more, and at most {run.collection.limits.max_bytes:,} bytes",
+            f"width and height of 1 or more, no less than no detail, and at most {run.collection.limits.max_bytes:,} bytes",
             (
                 Between("width", 1, None),
                 Between("height", 1, None),
+                Between("detail", 0, None),
+                Between("exif_fields", 0, None),
                 Between("bytes", 0, run.collection.limits.max_bytes, where=_DECODED),
             ),
         ),
         Rule(
             "thumbnails_in_packs",
             "images",
-            "each thumbnail's pack is there and reaches as far as the row says",
+            "each picture's pack is there and reaches as far as the row says; of a finer picture "
+            "all is said, or nothing",
             (
-                *empty("pack", where=_REJECTED),
+                *empty("pack", "fine_offset", where=_REJECTED),
                 *filled("pack_bytes", where=_DECODED),
                 Between("offset", 0, None),
                 Between("length", 1, None),
                 AtLeast("pack_bytes", "thumbnail_end"),
+                AtLeast("pack_bytes", "fine_end"),
+                Between("fine_offset", 0, None),
+                Between("fine_length", 1, None),
+                *filled("fine_length", where=Where("fine_offset", "is over", -1)),
+                *filled("fine_checksum", where=Where("fine_length", "is over", 0)),
+                *filled("fine_offset", where=Where("fine_checksum", "is over", -1)),
             ),
         ),
         Rule(

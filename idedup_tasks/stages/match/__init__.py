@@ -1,1 +1,1 @@
-"""Match: candidate pairs of active images by hash and vectors, each one looked at."""
+"""Match: candidate pairs of what is there, by hash and by vectors, each one looked at."""

@@ -1,1 +1,1 @@
-"""Prefilter: copies with the same bytes, and perceptual twins, collapse onto the earliest."""
+"""Prefilter: copies with the same bytes, and twins by hash and look, collapse onto the earliest."""

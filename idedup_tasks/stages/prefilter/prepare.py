@@ -1,8 +1,9 @@
-"""Prefilter: copies with the same bytes, and perceptual twins, collapse onto the earliest.
+"""Prefilter: copies with the same bytes, and twins that a look says are the same, collapse.
 
 What collapsed is never embedded: on real collections that saves most of the work. The outcome is
 a function of the set of images, so the whole collection is walked again each time, at about 70
-bytes an image; only hashes that are missing are computed, and only partitions that differ written.
+bytes an image; only hashes and looks that are missing are computed, and only partitions that differ
+written.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from idedup_tasks.lake import (
     reconcile_partition,
     stream_thumbnails,
 )
+from idedup_tasks.looking import Looks, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import Prefilter, digest
-from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_perceptual
+from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_same
 from idedup_tasks.stages.prefilter.counts import Counts
+from idedup_tasks.verification import verifier_version
 
 publish = publish_changes
 
@@ -60,7 +63,7 @@ def prepare(run: Run) -> Candidate:
     distance = run.thresholds.phash_distance
     change = TableChange("fingerprints", target.version)
     change.metadata = {
-        "settings": digest(settings, distance),
+        "settings": digest(settings, distance, verifier_version()),
         "hash": settings.hash,
         "mirrored": settings.mirrored,
         "reads": {"images": source.version},
@@ -76,17 +79,17 @@ def prepare(run: Run) -> Candidate:
 
     counts = Counts()
     if partitions:
-        counts = _collapse(lake, target, change, partitions, distance)
+        counts = _collapse(run, source, target, change, partitions)
     reads = {"images": source.version}
     return Candidate("prefilter", run.run_id, [change], reads, asdict(counts))
 
 
 def _collapse(
-    lake: Lake,
+    run: Run,
+    source: Snapshot,
     target: Snapshot,
     change: TableChange,
     partitions: list[_Partition],
-    distance: int,
 ) -> Counts:
     # Periods follow each other and each is in order, so their concatenation is.
     ids = pa.chunked_array([p.ids for p in partitions], pa.string())
@@ -98,20 +101,33 @@ def _collapse(
     hashes = np.concatenate([p.hashes for p in partitions])[walked]
     variants = hashes if hashes.shape[1] > 1 else None
     own = np.ascontiguousarray(hashes[:, 0])
-    near, apart = collapse_perceptual(own, distance, variants)
-    perceptual = np.zeros(len(onto), dtype=bool)
-    perceptual[walked[near >= 0]] = True
+    looked_at = 0
+
+    def same(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+        """What looks say of pairs of those that are walked."""
+        nonlocal looked_at
+        looked_at += len(later)
+        named, ends = np.unique([later, earlier], return_inverse=True)
+        first, second = ends.reshape(2, -1)
+        names = np.array(ids.take(pa.array(walked[named])).to_pylist(), dtype="S32")
+        looks = Looks(run, pictures_of(source, names)).at(first, second)
+        alike: np.ndarray = pc.equal(looks["relation"], "same").to_numpy()
+        return alike
+
+    near, apart = collapse_same(own, run.thresholds.phash_distance, same, variants)
+    twin = np.zeros(len(onto), dtype=bool)
+    twin[walked[near >= 0]] = True
     onto[walked[near >= 0]] = walked[near[near >= 0]]
     distances = np.zeros(len(onto), dtype=np.int32)
     distances[walked] = apart
 
-    collapsed = exact | perceptual
+    collapsed = exact | twin
     start = 0
     for partition in partitions:
         part = slice(start, start + len(partition.ids))
         start = part.stop
         hidden = pa.array(~collapsed[part])
-        relation = np.where(exact[part], "exact", "perceptual")
+        relation = np.where(exact[part], "exact", "same")
         variant_rows = (
             pa.nulls(len(partition.ids), pa.list_(pa.int64()))
             if variants is None
@@ -134,12 +150,13 @@ def _collapse(
             },
             FINGERPRINTS,
         )
-        reconcile_partition(lake, target, change, {"arrival": partition.arrival}, rows)
+        reconcile_partition(run.lake, target, change, {"arrival": partition.arrival}, rows)
     return Counts(
         decoded=len(onto),
         active=int((~collapsed).sum()),
         collapsed_exact=int(exact.sum()),
-        collapsed_perceptual=int(perceptual.sum()),
+        collapsed_same=int(twin.sum()),
+        looked_at=looked_at,
         low_information=int(low.sum()),
         embeddings_saved=int(collapsed.sum()),
         images=len(onto),

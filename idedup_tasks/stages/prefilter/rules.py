@@ -36,8 +36,8 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
         Rule(
             "fingerprint_statuses",
             "fingerprints",
-            "active or collapsed; exact or perceptual",
-            (one_of("status", "active", "collapsed"), one_of("relation", "exact", "perceptual")),
+            "active or collapsed; exact or same",
+            (one_of("status", "active", "collapsed"), one_of("relation", "exact", "same")),
         ),
         Rule(
             "collapse_evidence",
@@ -66,7 +66,7 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
         Rule(
             "collapse_targets",
             "counts",
-            "exact copies lie on an image that is there, perceptual twins on an active one",
+            "exact copies lie on an image that is there, twins on an active one",
             (zero("onto_unknown"),),
         ),
         Rule(
@@ -88,7 +88,7 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             (
                 Equal("active", "active_in_lake"),
                 Equal("collapsed_exact", "collapsed_exact_in_lake"),
-                Equal("collapsed_perceptual", "collapsed_perceptual_in_lake"),
+                Equal("collapsed_same", "collapsed_same_in_lake"),
             ),
         ),
         Rule(

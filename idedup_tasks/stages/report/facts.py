@@ -15,8 +15,16 @@ from idedup_tasks.lake import Candidate
 from idedup_tasks.periods import in_window
 from idedup_tasks.quality.counting import Scan, differences, read_version, repeated, tally
 from idedup_tasks.run import Run
-from idedup_tasks.settings import RELATIONS
+from idedup_tasks.settings import DUPLICATES, RELATIONS, VARIANTS
 from idedup_tasks.stages.report.counts import Counts
+
+# What a pair is known by, as pairs have it, and as a result has it of a member and its keeper.
+_PAIR = ["image_a", "image_b", "relation", "score", "overlap_a", "overlap_b", "changed"]
+_MEMBER = ["image_id", "keeper_id", "relation", "score", "overlap", "keeper_overlap", "changed"]
+_TURNED = {
+    **{"image_a": "image_b", "image_b": "image_a"},
+    **{"overlap_a": "overlap_b", "overlap_b": "overlap_a"},
+}
 
 # The share of duplicates among fewer images says nothing.
 _FEW_IMAGES = 10
@@ -26,12 +34,11 @@ def facts(run: Run, candidate: Candidate) -> dict[str, Any]:
     counts = Counts(**candidate.counts)
     images = read_version(run, candidate, "images")
     groups = read_version(run, candidate, "groups")
-    path = candidate.files["results"]
+    results = _file(run, candidate.files["results"])
     verdicts = tally(groups, ("verdict", "relation"))
-
-    def results(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        with run.lake.open(path) as stream:
-            yield from pq.ParquetFile(stream).iter_batches(columns=list(columns))
+    of_duplicates = {f"duplicates_{r}": verdicts[("duplicate", r)] for r in DUPLICATES}
+    of_variants = {f"variants_{r}": verdicts[("variant", r)] for r in VARIANTS}
+    paid = ("duplicate", "variant")[: 1 + run.collection.grouping.variants_reclaimable]
 
     statuses: Counter[str] = Counter()
     reclaimable: Counter[str] = Counter()
@@ -47,6 +54,7 @@ def facts(run: Run, candidate: Candidate) -> dict[str, Any]:
                 arrived[row["arrival"]] += rows
             if row["verdict"] == "duplicate":
                 repeats[row["arrival"]] += rows
+            if row["verdict"] in paid:
                 reclaimable[row["relation"]] += row["bytes_sum"] or 0
     rows = sum(statuses.values())
     lost, strange = differences(images.scan, results, ("image_id", "arrival"), rows)
@@ -58,7 +66,11 @@ def facts(run: Run, candidate: Candidate) -> dict[str, Any]:
         "images_in_lake": images.stored,
         "rows_in_results": rows,
         **{f"{s}_in_results": statuses[s] for s in ("active", "collapsed", "rejected")},
-        **{f"duplicates_{r}_in_lake": verdicts[("duplicate", r)] for r in RELATIONS},
+        "duplicates_in_lake": sum(
+            n for (verdict, _), n in verdicts.items() if verdict == "duplicate"
+        ),
+        "variants_in_lake": sum(n for (verdict, _), n in verdicts.items() if verdict == "variant"),
+        **{f"{name}_in_lake": count for name, count in (of_duplicates | of_variants).items()},
         **{f"reclaimable_{r}_in_results": reclaimable[r] for r in RELATIONS},
         "keepers_in_lake": verdicts[("keeper", None)],
         "images_without_result": lost,
@@ -66,8 +78,60 @@ def facts(run: Run, candidate: Candidate) -> dict[str, Any]:
         "verdicts_without_result": wrong,
         "results_without_verdict": foreign,
         "results_repeated": repeated(results, ("image_id",), rows),
+        **_pair_facts(run, candidate, results, rows),
         **_duplicate_rates(run, arrived, repeats),
     }
+
+
+def _file(run: Run, path: str) -> Scan:
+    """The rows of a file beside the candidate."""
+
+    def rows(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        with run.lake.open(path) as stream:
+            yield from pq.ParquetFile(stream).iter_batches(columns=list(columns))
+
+    return rows
+
+
+def _pair_facts(run: Run, candidate: Candidate, results: Scan, rows: int) -> dict[str, int]:
+    """Whether the pairs are those of the lake: all matches, and each member with its keeper.
+
+    Which of a pair comes first is the file's own affair: pairs are compared both ways round.
+    """
+    matches = read_version(run, candidate, "matches")
+    pairs = _file(run, candidate.files["pairs"])
+    members = dict(zip(_PAIR, _MEMBER, strict=True))
+
+    def looked_at(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for batch in matches.scan(_PAIR):
+            yield from _both_ways(batch)
+        for batch in results(_MEMBER):
+            of_keepers = batch.filter(pc.field("relation").is_valid())
+            named = [of_keepers[members[name]] for name in _PAIR]
+            yield from _both_ways(pa.RecordBatch.from_arrays(named, _PAIR))
+
+    def listed(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for batch in pairs(_PAIR):
+            yield from _both_ways(batch)
+
+    relations: Counter[str] = Counter()
+    for batch in pairs(("relation",)):
+        relations.update(batch["relation"].to_pylist())
+    count = relations.total()
+    lost, strange = differences(looked_at, listed, _PAIR, 2 * (rows + matches.stored))
+    return {
+        "pairs_in_file": count,
+        "alike_in_file": relations["alike"],
+        "pairs_lost": lost // 2,
+        "pairs_without_look": strange // 2,
+        "pairs_repeated": repeated(pairs, ("image_a", "image_b"), count),
+    }
+
+
+def _both_ways(pairs: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    yield pairs.select(_PAIR)
+    turned = [pairs[_TURNED.get(name, name)] for name in _PAIR]
+    yield pa.RecordBatch.from_arrays(turned, _PAIR)
 
 
 def _duplicate_rates(

@@ -6,79 +6,86 @@ carries its own Content-Security-Policy. File names come from strangers; the tem
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-import pyarrow.compute as pc
 from PIL import Image
 
 from idedup_tasks.commands import command
-from idedup_tasks.lake import PLACE, find_thumbnails
-from idedup_tasks.linkage import merge_tree
+from idedup_tasks.explanation import TURNS, Pair, draw
+from idedup_tasks.explanation.stored import read_matched, read_pictures, read_to_keeper
 from idedup_tasks.pages import charts
 from idedup_tasks.pages.charts import Chart
-from idedup_tasks.pages.templates import data_uri, templates, visible
+from idedup_tasks.pages.templates import data_uri, templates
 from idedup_tasks.pages.units import human_bytes
 from idedup_tasks.run import Run
-from idedup_tasks.settings import RELATIONS, Thresholds
-from idedup_tasks.stages.group.counts import Suggestion
+from idedup_tasks.settings import DUPLICATES, RELATIONS, VARIANTS
+from idedup_tasks.verification import Picture
 from idedup_tasks.warehouse import Warehouse
 
-# What a page of a few megabytes can hold.
+# What a page of a few megabytes can hold: groups, members of each, pairs drawn of each, pairs that
+# are alike.
 _GROUPS = 20
 _MEMBERS = 12
-_LEAVES = 30
+_DRAWN = 4
+_ALIKE = 9
 _SAMPLES = 5
-_DOUBTS = 9
 _PERIODS = 45
 _FORMATS = 10
+# Most width and height, in pixels: of a picture alone, and of each of two that are drawn.
 _THUMBNAIL = 160
-_BIN = 0.01
+_DRAWING = 256
+_QUALITY = 72
+# Of a member to its keeper: what is drawn, for in the others nothing differs.
+_DRAWN_RELATIONS = ("crop", *VARIANTS)
+# The column of a relation where duplicates and variants are counted.
+_COUNTED = {
+    **{relation: f"duplicates_{relation}" for relation in DUPLICATES},
+    **{relation: f"variants_{relation}" for relation in VARIANTS},
+}
 
 _SIZES = ((2, 2), (3, 3), (4, 4), (5, 5), (6, 10), (11, 20), (21, 50), (51, 100), (101, None))
 
 
-@dataclass
+@dataclass(frozen=True)
+class Drawing:
+    """Two pictures as they lie on each other: data URIs, and what was done to show the second."""
+
+    first: str
+    second: str
+    turn: str
+
+
+@dataclass(frozen=True)
 class GroupCard:
-    """A group as the page shows it: its row, the members shown, and their tree."""
+    """A group as the page shows it: its row, the keeper and duplicates shown, the variants shown
+    beside them, and how many members are not shown."""
 
     row: dict[str, Any]
     members: list[dict[str, Any]]
+    variants: list[dict[str, Any]]
     more: int
-    tree: Chart | None = None
-    tree_note: str = ""
 
 
-@dataclass
-class Doubt:
-    """An uncertain member beside the image that it is least like of its match and the keeper."""
+@dataclass(frozen=True)
+class AlikePair:
+    """Two images that were looked at and are alike, not one picture."""
 
-    member: dict[str, Any]
-    other: dict[str, Any]
-    score: float
-    relation: str  # of the other to the member: keeper | match
-    command: str  # draws where the two match
-
-
-@dataclass
-class _Pictures:
-    """What the lake holds of the members shown, by image_id."""
-
-    thumbnails: dict[str, str] = field(default_factory=dict)
-    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    row: dict[str, Any]
+    drawing: Drawing | None
+    command: str  # draws the two
 
 
 def render(run: Run, warehouse: Warehouse) -> str:
     """The page about a run and the state it left the collection in.
 
-    Figures come from the warehouse, thumbnails, vectors and scores from the lake; about 250
-    thumbnails and 600 vectors are held at once, whatever the size of the collection.
+    Figures come from the warehouse, thumbnails and what was seen of pairs from the lake; about 250
+    thumbnails are held at once, whatever the size of the collection.
 
     Raises:
         LookupError: the warehouse holds nothing about the collection.
@@ -88,7 +95,6 @@ def render(run: Run, warehouse: Warehouse) -> str:
     if not found:
         raise LookupError(f"The warehouse {warehouse.address} holds no collection {name}.")
     totals = found[0]
-    thresholds = run.thresholds
     stages = warehouse.query("stages", collection=name, run_id=run.run_id)
     quality = warehouse.query("quality", collection=name, run_id=run.run_id)
     rejects = warehouse.query("rejects", collection=name)
@@ -102,29 +108,25 @@ def render(run: Run, warehouse: Warehouse) -> str:
     periods = warehouse.query("periods", collection=name)
     formats = warehouse.query("formats", collection=name)
     sizes = warehouse.query("group_sizes", collection=name)
-    doubts, uncertain = _doubts(run, warehouse)
+    alike, alike_pairs = _alike(run, warehouse)
     page = _template().render(
         run=run,
         totals=totals,
-        thresholds=thresholds,
         cost=float(totals["savable_per_month"]),
-        relations=RELATIONS,
+        duplicate_relations=DUPLICATES,
+        variant_relations=VARIANTS,
+        counted=_COUNTED,
         charts=[
             chart
-            for chart in (
-                _period_chart(periods),
-                _size_chart(sizes),
-                _format_chart(formats),
-                _score_chart(run, thresholds),
-                _suggestion_chart(stages, thresholds),
-            )
+            for chart in (_period_chart(periods), _size_chart(sizes), _format_chart(formats))
             if chart is not None
         ],
         periods=periods,
         formats=sorted(formats, key=lambda row: (-row["reclaimable_bytes"], row["format"])),
-        groups=_groups(run, warehouse, thresholds),
-        doubts=doubts,
-        uncertain=uncertain,
+        groups=_groups(run, warehouse),
+        alike=alike,
+        alike_pairs=alike_pairs,
+        crowded=_crowded(stages),
         rejects=rejects,
         stages=stages,
         quality=sorted(quality, key=_by_urgency),
@@ -139,7 +141,7 @@ def _template() -> jinja2.Template:
         share=lambda value: "–" if value is None else f"{100 * value:.1f} %",
         moment=lambda value: "–" if value is None else f"{value:%Y-%m-%d %H:%M} UTC",
         money=lambda value: "< 0.01" if 0 < value < 0.01 else f"{value:,.2f}",
-        score=lambda value: "–" if value is None else f"{value:.4g}",
+        score=lambda value: "–" if value is None else f"{value:.2f}",
         file_name=lambda key: key.rpartition("/")[2],
         folder=lambda key: key.rpartition("/")[0],
     )
@@ -160,23 +162,24 @@ def _period_chart(periods: Sequence[dict[str, Any]]) -> Chart | None:
         folded = {}
         for row in periods:
             sums = folded.setdefault(
-                row["arrival"][:length], dict.fromkeys(("duplicates", "decoded", *RELATIONS), 0)
+                row["arrival"][:length],
+                dict.fromkeys(("duplicates", "variants", "decoded", *RELATIONS), 0),
             )
-            sums["duplicates"] += row["duplicates"]
-            sums["decoded"] += row["decoded"]
-            for relation in RELATIONS:
-                sums[relation] += row[f"duplicates_{relation}"]
+            for count in ("duplicates", "variants", "decoded"):
+                sums[count] += row[count]
+            for relation, column in _COUNTED.items():
+                sums[relation] += row[column]
         if len(folded) <= _PERIODS:
             break
-    if not any(row["duplicates"] for row in folded.values()):
+    if not any(row["duplicates"] + row["variants"] for row in folded.values()):
         return None
     most = max(folded, key=lambda name: folded[name]["duplicates"])
     chart = Chart(
-        "Duplicates by arrival",
+        "Duplicates and variants by arrival",
         f"Duplicates in {len(folded)} arrival periods; most, {folded[most]['duplicates']:,}, "
         f"arrived in {most}.",
         height=240,
-        legend=[(relation, relation) for relation in RELATIONS],
+        legend=[(r, r) for r in RELATIONS if any(row[r] for row in folded.values())],
         note="Percentages: duplicates among the images that arrived then.",
     )
     charts.columns(
@@ -231,7 +234,7 @@ def _format_chart(formats: Sequence[dict[str, Any]]) -> Chart | None:
         "Reclaimable bytes by format",
         f"Most, {human_bytes(held[0]['reclaimable_bytes'])}, is {held[0]['format']}.",
         height=0,
-        legend=[(relation, relation) for relation in RELATIONS],
+        legend=[(r, r) for r in RELATIONS if any(row[f"reclaimable_{r}"] for row in held)],
     )
     charts.rows(
         chart,
@@ -242,187 +245,91 @@ def _format_chart(formats: Sequence[dict[str, Any]]) -> Chart | None:
     return chart
 
 
-def _score_chart(run: Run, thresholds: Thresholds) -> Chart | None:
-    """Similarities of the candidate pairs in the lake, streamed."""
-    bins = round(2 / _BIN)
-    counts = np.zeros(bins, dtype=np.int64)
-    for batch in run.lake.snapshot("pairs").scan(["score"]):
-        scores = batch.column("score").to_numpy(zero_copy_only=False)
-        # Scores have four decimals: an offset keeps 0.29 in the bin that starts there.
-        index = np.floor((scores + 1) / _BIN + 1e-6).astype(np.int64)
-        counts += np.bincount(index.clip(0, bins - 1), minlength=bins)
-    total = int(counts.sum())
-    if not total:
-        return None
-    marks = {
-        "pair": thresholds.pair,
-        "candidate": thresholds.candidate,
-        "cut": thresholds.cut,
-    }
-    lowest = min(int(np.flatnonzero(counts)[0]), *(int((m + 1) / _BIN) for m in marks.values()))
-    first = max(0, (lowest - 2) // 5 * 5)
-    chart = Chart(
-        "Similarity of candidate pairs",
-        f"{total:,} pairs of active images, from {first * _BIN - 1:.2f} to 1.",
-        height=240,
-        note="Pairs kept in the lake: the best matches of each active image.",
-    )
-    charts.histogram(chart, counts[first:], first * _BIN - 1, _BIN, marks)
-    return chart
+# --- pairs and groups --------------------------------------------------------------------------
 
 
-def _suggestion_chart(stages: Sequence[dict[str, Any]], thresholds: Thresholds) -> Chart | None:
-    """What the collection's own similarities say of its threshold, as the group stage found it."""
-    [found] = [
-        (stage["counts"] or {}).get("suggestion") for stage in stages if stage["stage"] == "group"
-    ] or [None]
-    if not found:
-        return None
-    suggestion = Suggestion(**found)
-    if not suggestion.best_matches:
-        return None
-    sampled = sum(suggestion.best_matches)
-    marks = {"pair": thresholds.pair}
-    threshold = suggestion.threshold
-    if threshold is None:
-        note = f"No threshold is suggested from this collection: {suggestion.because}."
-    else:
-        marks["suggested"] = threshold
-        note = (
-            f"From {threshold:.2f} on, pairs of this collection stand out from what chance makes "
-            f"alike; {thresholds.pair:g} is in use. A suggestion: nothing applies it. To try it, "
-            "set candidate and pair among the collection's thresholds."
-        )
-    chart = Chart(
-        "Most similar other image",
-        f"Of {sampled:,} sampled images, how similar the image most like each is. {note}",
-        height=240,
-        note=note,
-    )
-    counts = np.array(suggestion.best_matches, dtype=np.int64)
-    charts.histogram(chart, counts, 0.0, 1 / len(counts), marks, "images")
-    return chart
+def _crowded(stages: Sequence[dict[str, Any]]) -> int:
+    """How many images had more candidates than were looked at, as the match stage counted."""
+    [counts] = [s["counts"] for s in stages if s["stage"] == "match" and s["counts"]] or [{}]
+    return int(counts.get("crowded", 0))
 
 
-# --- groups ------------------------------------------------------------------------------------
-
-
-def _groups(run: Run, warehouse: Warehouse, thresholds: Thresholds) -> list[GroupCard]:
+def _groups(run: Run, warehouse: Warehouse) -> list[GroupCard]:
     name = run.collection.name
+    rows = warehouse.query("top_groups", collection=name, limit=_GROUPS)
+    shown = [
+        warehouse.query("members", collection=name, group_id=row["group_id"], limit=_MEMBERS)
+        for row in rows
+    ]
+    everybody = [member for members in shown for member in members]
+    if not everybody:
+        return []
+    pictures = read_pictures(run.lake, everybody)
+    to_keeper = read_to_keeper(
+        run.lake, [m for m in everybody if m["relation"] in _DRAWN_RELATIONS] or everybody[:1]
+    )
     cards = []
-    for row in warehouse.query("top_groups", collection=name, limit=_GROUPS):
-        members = warehouse.query(
-            "members", collection=name, group_id=row["group_id"], limit=_LEAVES
-        )
-        cards.append(GroupCard(row, members, row["size"] - min(_MEMBERS, len(members))))
-    pictures = _read_pictures(run, [member for card in cards for member in card.members], cards)
-    for card in cards:
-        for number, member in enumerate(card.members, 1):
-            member["number"] = number
-            member["thumbnail"] = pictures.thumbnails.get(member["image_id"])
-        _draw_tree(card, pictures, thresholds.cut)
-        card.members = card.members[:_MEMBERS]
+    for row, members in zip(rows, shown, strict=True):
+        drawn = 0
+        for member in members:
+            member["drawing"] = None
+            image_id, keeper_id = member["image_id"], member["keeper_id"]
+            member["thumbnail"] = _thumbnail(pictures.get(image_id))
+            if member["relation"] not in _DRAWN_RELATIONS or drawn == _DRAWN:
+                continue
+            if image_id in to_keeper and {image_id, keeper_id} <= pictures.keys():
+                # The keeper stands as it is, the member is laid on it.
+                there = np.linalg.inv(to_keeper[image_id])
+                member["drawing"] = _drawing(pictures, keeper_id, image_id, there)
+                drawn += 1
+        variants = [member for member in members if member["verdict"] == "variant"]
+        others = [member for member in members if member["verdict"] != "variant"]
+        # The keeper, then the surest; of those one picture is enough.
+        others.sort(key=lambda m: m["relation"] is not None and RELATIONS.index(m["relation"]) + 1)
+        cards.append(GroupCard(row, others, variants, row["size"] - len(members)))
     return cards
 
 
-def _doubts(run: Run, warehouse: Warehouse) -> tuple[list[Doubt], int]:
-    """The most doubtful members of all groups, with pictures; and how many are uncertain at all."""
+def _alike(run: Run, warehouse: Warehouse) -> tuple[list[AlikePair], int]:
+    """Pairs that are alike and no more, with pictures; and how many there are at all."""
     name = run.collection.name
-    rows = warehouse.query("uncertain", collection=name, limit=_DOUBTS)
-    doubts = []
+    rows = warehouse.query("alike_pairs", collection=name, limit=_ALIKE)
+    if not rows:
+        return [], 0
+    ends = {row[end] for row in rows for end in ("image_a", "image_b")}
+    images = [
+        image
+        for end in sorted(ends)
+        for image in warehouse.query("image", collection=name, image_id=end)
+    ]
+    pictures = read_pictures(run.lake, images, fine=True)
+    matched = read_matched(run.lake, [(row["image_a"], row["image_b"]) for row in rows])
+    pairs = []
     for row in rows:
-        to_keeper = row["score_to_keeper"] < row["score"] or row["matched_id"] == row["keeper_id"]
-        wanted = row["keeper_id"] if to_keeper else row["matched_id"]
-        [other] = warehouse.query("image", collection=name, image_id=wanted)
-        score = min(row["score"], row["score_to_keeper"])
-        draw = command(
-            *("explain", other["image_id"], row["image_id"], "--output", "why.html"),
+        a, b = row["image_a"], row["image_b"]
+        drawing = None
+        if {a, b} <= pictures.keys():
+            drawing = _drawing(pictures, a, b, matched.get((a, b)))
+        explain = command(
+            *("explain", a, b, "--output", "why.html"),
             places=run.places,
             collection=name,
             scan=run.scan,
         )
-        doubts.append(Doubt(row, other, score, "keeper" if to_keeper else "match", draw))
-    shown = [image for doubt in doubts for image in (doubt.member, doubt.other)]
-    thumbnails = _read_thumbnails(run, shown)
-    for image in shown:
-        image["thumbnail"] = thumbnails.get(image["image_id"])
-    return doubts, rows[0]["uncertain_members"] if rows else 0
+        pairs.append(AlikePair(row, drawing, explain))
+    return pairs, rows[0]["pairs"]
 
 
-def _read_thumbnails(run: Run, shown: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Small pictures by image_id; where one is lost or damaged, the page is without it."""
-    pictures: dict[str, str] = {}
-    arrivals = {image["arrival"] for image in shown}
-    images = run.lake.snapshot("images")
-    files = [f for f in images.files() if f.partition["arrival"] in arrivals]
-    where = pc.field("image_id").isin([image["image_id"] for image in shown])
-    rows = images.read(["image_id", *PLACE], where, files=files)
-    found = zip(rows["image_id"].to_pylist(), find_thumbnails(run.lake, rows), strict=True)
-    for image_id, stored in found:
-        picture = _thumbnail(stored)
-        if picture is not None:
-            pictures[image_id] = picture
-    return pictures
+def _drawing(pictures: dict[str, Picture], a: str, b: str, transform: np.ndarray | None) -> Drawing:
+    pair: Pair = draw(pictures[a], pictures[b], transform)
+    first, second = (data_uri(pair.marked(which, (_DRAWING, _DRAWING)), _QUALITY) for which in "ab")
+    return Drawing(first, second, TURNS[pair.turn])
 
 
-def _read_pictures(
-    run: Run, members: Sequence[dict[str, Any]], cards: Iterable[GroupCard]
-) -> _Pictures:
-    """Thumbnails of the members shown and vectors of all, from the partitions that hold them."""
-    pictures = _Pictures()
-    if not members:
-        return pictures
-    arrivals = {member["arrival"] for member in members}
-    shown = [m for card in cards for m in card.members[:_MEMBERS]]
-    pictures.thumbnails = _read_thumbnails(run, shown)
-    embeddings = run.lake.snapshot("embeddings")
-    files = [
-        f
-        for f in embeddings.files()
-        if f.partition["arrival"] in arrivals and f.partition["model_id"] == run.model_id
-    ]
-    where = pc.field("image_id").isin([member["image_id"] for member in members])
-    for batch in embeddings.scan(["image_id", "vector"], where, files=files):
-        for row in batch.to_pylist():
-            pictures.vectors[row["image_id"]] = np.asarray(row["vector"], np.float32)
-    return pictures
-
-
-def _thumbnail(stored: bytes | None) -> str | None:
+def _thumbnail(picture: Picture | None) -> str | None:
     """A small JPEG as a data URI, or None where there is no picture to show."""
-    if not stored:
+    if picture is None:
         return None
-    try:
-        with Image.open(io.BytesIO(stored), formats=["JPEG"]) as image:
-            image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
-            small = image.convert("RGB")
-    except OSError:
-        return None
+    small = Image.fromarray(picture.pixels)
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return data_uri(small, 72)
-
-
-def _draw_tree(card: GroupCard, pictures: _Pictures, cut: float) -> None:
-    leaves = [m for m in card.members if m["image_id"] in pictures.vectors]
-    if len(leaves) < 2:
-        card.tree_note = "There is no tree to draw: all members are twins of one image."
-        return
-    names = [f"{m['number']}  {_clipped(visible(m['key'].rpartition('/')[2]))}" for m in leaves]
-    tree = merge_tree(np.stack([pictures.vectors[m["image_id"]] for m in leaves]))
-    card.tree = Chart(
-        "How the group was put together",
-        f"Average linkage of {len(leaves)} images; the last two clusters merge at a mean "
-        f"similarity of {1 - tree[-1, 2]:.2f}, and the cut is at {cut:.2f}.",
-        height=0,
-    )
-    charts.dendrogram(card.tree, tree, names, cut)
-    if card.row["size"] > len(leaves):
-        card.tree_note = (
-            f"{len(leaves)} of {card.row['size']:,} members: twins that collapsed onto another "
-            f"have no vector of their own, and {_LEAVES} are drawn at most."
-        )
-
-
-def _clipped(text: str, limit: int = 19) -> str:
-    """The start and the end of a long name: the end tells copies apart."""
-    return text if len(text) <= limit else f"{text[: limit - 9]}…{text[-8:]}"
+    return data_uri(small, _QUALITY)

@@ -1,4 +1,4 @@
-"""Report: the collection's result as one file, the warehouse brought up to it, and a page to read.
+"""Report: the collection's result as two files, the warehouse brought up to it, and a page to read.
 
 The result is a function of the published tables. The warehouse is changed by the difference, in
 one transaction, so that a dashboard never sees half a run.
@@ -15,8 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from idedup_tasks.lake import RESULTS, Candidate, Conflict, Lake, Snapshot, safe_name, uncertain
+from idedup_tasks.lake import (
+    PAIR_RESULTS,
+    RESULTS,
+    Candidate,
+    Conflict,
+    Lake,
+    Snapshot,
+    safe_name,
+)
 from idedup_tasks.run import Run
+from idedup_tasks.settings import DUPLICATES, VARIANTS
 from idedup_tasks.stages.report.counts import Counts
 
 _FROM_GROUPS = [
@@ -26,19 +35,28 @@ _FROM_GROUPS = [
     "group_id",
     "relation",
     "method",
-    "matched_id",
-    "score",
-    "threshold",
     "keeper_id",
-    "score_to_keeper",
+    "score",
+    "overlap",
+    "keeper_overlap",
+    "changed",
+    "place",
+    "why",
 ]
+# What a row of groups says of the pair of a member and its keeper.
+_SEEN = ["image_id", "keeper_id", "relation", "score", "overlap", "keeper_overlap", "changed"]
+_TURNED = {"overlap_a": "overlap_b", "overlap_b": "overlap_a"}
 
 
 def prepare(run: Run) -> Candidate:
-    """Join images and groups into one row per object; nothing that people read changes yet."""
+    """Join images and groups into one row per object, and list the pairs that were looked at.
+
+    Nothing that people read changes yet.
+    """
     lake = run.lake
-    reads, parts = results(run)
-    path = f"candidates/{safe_name(run.run_id)}/results.parquet"
+    reads, parts, pairs = results(run)
+    folder = f"candidates/{safe_name(run.run_id)}"
+    path = f"{folder}/results.parquet"
     counts = Counts()
     with (
         lake.create(path) as stream,
@@ -46,27 +64,42 @@ def prepare(run: Run) -> Candidate:
     ):
         for rows in parts:
             writer.write_table(rows)
-            _count(counts, rows)
-            doubtful = uncertain(rows, run.collection.grouping.uncertain_margin)
-            counts.uncertain += pc.sum(doubtful).as_py() or 0
+            _count(counts, rows, run.collection.grouping.variants_reclaimable)
             run.progress("joining", counts.images, None)
+    looked_at = f"{folder}/pairs.parquet"
+    with (
+        lake.create(looked_at) as stream,
+        pq.ParquetWriter(stream, PAIR_RESULTS, compression="zstd") as writer,
+    ):
+        for batch in pairs:
+            writer.write_batch(batch)
+            counts.pairs += batch.num_rows
+            counts.alike += _totals(batch, "relation")["alike"]
+            run.progress("listing pairs", counts.pairs, None)
     reads["lake_id"] = lake.id
-    return Candidate("report", run.run_id, [], reads, asdict(counts), files={"results": path})
+    files = {"results": path, "pairs": looked_at}
+    return Candidate("report", run.run_id, [], reads, asdict(counts), files=files)
 
 
-def results(run: Run) -> tuple[dict[str, Any], Iterator[pa.Table]]:
-    """The collection's result as the lake has it: the versions it is of, and its rows.
+def results(
+    run: Run,
+) -> tuple[dict[str, Any], Iterator[pa.Table], Iterator[pa.RecordBatch]]:
+    """The collection's result as the lake has it: the versions it is of, its rows and its pairs.
 
     Returns:
-        Versions of `images` and `groups`, and a table of schema `RESULTS` per arrival period.
+        Versions of `images`, `matches` and `groups`; a table of schema `RESULTS` per arrival
+        period; and batches of schema `PAIR_RESULTS`, each pair once: members of groups with their
+        keepers first.
 
     Raises:
-        Conflict: while the rows are taken, when the two tables do not belong together.
+        Conflict: while the rows are taken, when the tables do not belong together.
     """
     groups = run.lake.snapshot("groups")
+    matches = run.lake.snapshot("matches", groups.reads("matches"))
     images = run.lake.snapshot("images", groups.reads("images"))
     parts = (_results_of(images, groups, named["arrival"]) for named in images.partitions())
-    return {"images": images.version, "groups": groups.version}, parts
+    reads = {"images": images.version, "matches": matches.version, "groups": groups.version}
+    return reads, parts, _pairs(matches, groups)
 
 
 def publish(run: Run, candidate: Candidate) -> dict[str, Any]:
@@ -82,14 +115,19 @@ def publish(run: Run, candidate: Candidate) -> dict[str, Any]:
     from idedup_tasks.warehouse import Warehouse
 
     warehouse = Warehouse(run.places.warehouse)
-    changed = warehouse.apply(run, candidate, read_results(run.lake, candidate.files["results"]))
+    changed = warehouse.apply(
+        run,
+        candidate,
+        read_results(run.lake, candidate.files["results"]),
+        read_results(run.lake, candidate.files["pairs"]),
+    )
     path = report_path(run.run_id)
     run.lake.write_text(path, render(run, warehouse))
     return {**candidate.reads, **changed, "report": path}
 
 
 def read_results(lake: Lake, path: str) -> Iterator[pa.RecordBatch]:
-    """Stream a result file: schema `RESULTS`, in order of (arrival, image_id)."""
+    """Stream a result file: `RESULTS` in order of (arrival, image_id), or `PAIR_RESULTS`."""
     with lake.open(path) as stream:
         yield from pq.ParquetFile(stream).iter_batches(batch_size=16_384)
 
@@ -121,26 +159,75 @@ def _results_of(images: Snapshot, groups: Snapshot, arrival: str) -> pa.Table:
     return rows.sort_by("image_id")
 
 
-def _count(counts: Counts, rows: pa.Table) -> None:
+def _pairs(matches: Snapshot, groups: Snapshot) -> Iterator[pa.RecordBatch]:
+    """Each member with its keeper, and the matches that are no such pair.
+
+    What the two say of one pair is the same look. Of the members' pairs the ids stay in memory.
+    """
+    listed = [pa.array([], pa.large_string())]
+    for named in groups.partitions():
+        members = groups.read(_SEEN, files=groups.files(arrival=named["arrival"]))
+        members = members.filter(pc.field("relation").is_valid())
+        for batch in keeper_pairs(members.sort_by("image_id")).to_batches():
+            listed.append(_names(batch))
+            yield batch
+    held = pa.concat_arrays(listed)
+    for batch in matches.scan(PAIR_RESULTS.names):
+        yield batch.filter(pc.invert(pc.is_in(_names(batch), held))).cast(PAIR_RESULTS)
+
+
+def keeper_pairs(members: pa.Table | pa.RecordBatch) -> pa.Table:
+    """The pairs of members and their keepers: schema `PAIR_RESULTS`.
+
+    Args:
+        members: rows of `groups` or of the results that have a relation.
+    """
+    own = pa.table({name: members[name] for name in _SEEN})
+    own = own.rename_columns([
+        *("image_a", "image_b", "relation", "score", "overlap_a", "overlap_b", "changed")
+    ])  # fmt: skip
+    first = pc.less(own["image_a"], own["image_b"])
+    swapped = {"image_a": "image_b", "image_b": "image_a", **_TURNED}
+    columns = {
+        name: pc.if_else(first, own[name], own[swapped.get(name, name)])
+        for name in PAIR_RESULTS.names
+    }
+    return pa.table(columns).cast(PAIR_RESULTS)
+
+
+def _names(pairs: pa.RecordBatch) -> pa.Array:
+    """What names a pair: both ids."""
+    ids = (pairs[c].cast(pa.large_string()) for c in ("image_a", "image_b"))
+    return pc.binary_join_element_wise(*ids, pa.scalar(" ", pa.large_string()))
+
+
+def _count(counts: Counts, rows: pa.Table, variants_reclaimable: bool) -> None:
     counts.images += rows.num_rows
     counts.bytes += pc.sum(rows["bytes"]).as_py() or 0
-    statuses = _totals(rows, "status")
-    counts.active += statuses["active"][0]
-    counts.collapsed += statuses["collapsed"][0]
-    counts.rejected += statuses["rejected"][0]
+    statuses, verdicts = _totals(rows, "status"), _totals(rows, "verdict")
+    counts.active += statuses["active"]
+    counts.collapsed += statuses["collapsed"]
+    counts.rejected += statuses["rejected"]
     counts.decoded = counts.images - counts.rejected
-    counts.groups += _totals(rows, "verdict")["keeper"][0]
-    relations = _totals(rows, "relation")
-    counts.duplicates_exact += relations["exact"][0]
-    counts.reclaimable_exact += relations["exact"][1]
-    counts.duplicates_perceptual += relations["perceptual"][0]
-    counts.reclaimable_perceptual += relations["perceptual"][1]
-    counts.duplicates_near += relations["near"][0]
-    counts.reclaimable_near += relations["near"][1]
+    counts.groups += verdicts["keeper"]
+    counts.duplicates += verdicts["duplicate"]
+    counts.variants += verdicts["variant"]
+    relations, sizes = _totals(rows, "relation"), _totals(rows, "relation", "bytes")
+    for names, kind in ((DUPLICATES, "duplicates"), (VARIANTS, "variants")):
+        for name in names:
+            field = f"{kind}_{name}"
+            setattr(counts, field, getattr(counts, field) + relations[name])
+            if kind == "duplicates" or variants_reclaimable:
+                field = f"reclaimable_{name}"
+                setattr(counts, field, getattr(counts, field) + sizes[name])
 
 
-def _totals(rows: pa.Table, column: str) -> Mapping[str | None, tuple[int, int]]:
-    """By value of a column, how many rows have it and their bytes."""
-    totals = rows.group_by(column).aggregate([([], "count_all"), ("bytes", "sum")])
-    found = {t[column]: (t["count_all"], t["bytes_sum"] or 0) for t in totals.to_pylist()}
-    return defaultdict(lambda: (0, 0), found)
+def _totals(
+    rows: pa.Table | pa.RecordBatch, column: str, of: str | None = None
+) -> Mapping[str | None, int]:
+    """By value of a column, how many rows have it, or the sum of another column."""
+    kind = ([], "count_all") if of is None else (of, "sum")
+    totals = pa.table({name: rows[name] for name in (column, of) if name}).group_by(column)
+    found = totals.aggregate([kind]).to_pydict()
+    amounts = found["count_all" if of is None else f"{of}_sum"]
+    return defaultdict(int, zip(found[column], (a or 0 for a in amounts), strict=True))

@@ -15,7 +15,7 @@ from idedup_tasks.quality.rules import (
     one_of,
     zero,
 )
-from idedup_tasks.settings import RELATIONS
+from idedup_tasks.settings import DUPLICATES, RELATIONS, VARIANTS
 
 if TYPE_CHECKING:
     from idedup_tasks.run import Run
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 DUPLICATE_RATE_JUMP = "duplicate_rate_jump"
 _REJECTED = Where("status", "is", "rejected")
 _NOT_REJECTED = Where("status", "is not", "rejected")
-_DUPLICATE = Where("verdict", "is", "duplicate")
+_OF_A_KEEPER = (Where("verdict", "is", "duplicate"), Where("verdict", "is", "variant"))
+_EVIDENCE = (
+    *("group_id", "relation", "method", "keeper_id"),
+    *("score", "overlap", "keeper_overlap", "changed", "why"),
+)
 
 
 def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
@@ -46,24 +50,15 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             "known statuses, verdicts and relations",
             (
                 one_of("status", "active", "collapsed", "rejected"),
-                one_of("verdict", "unique", "keeper", "duplicate"),
+                one_of("verdict", "unique", "keeper", "duplicate", "variant"),
                 one_of("relation", *RELATIONS),
             ),
         ),
         Rule(
             "result_evidence",
             "results",
-            "group, relation, method, match, score, threshold and keeper of each duplicate",
-            filled(
-                "group_id",
-                "relation",
-                "method",
-                "matched_id",
-                "score",
-                "threshold",
-                "keeper_id",
-                where=_DUPLICATE,
-            ),
+            "what was seen of each duplicate or variant and its keeper, and why",
+            tuple(check for where in _OF_A_KEEPER for check in filled(*_EVIDENCE, where=where)),
         ),
         Rule("results_unique", "counts", "each image once", (zero("results_repeated"),)),
         Rule(
@@ -80,16 +75,18 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
         Rule(
             "report_duplicates",
             "counts",
-            "groups and duplicates of each kind as the lake has them",
+            "groups, duplicates and variants of each relation as the lake has them",
             (
                 Equal("groups", "keepers_in_lake"),
-                *(Equal(f"duplicates_{r}", f"duplicates_{r}_in_lake") for r in RELATIONS),
+                *(Equal(name, f"{name}_in_lake") for name in ("duplicates", "variants")),
+                *(Equal(f"duplicates_{r}", f"duplicates_{r}_in_lake") for r in DUPLICATES),
+                *(Equal(f"variants_{r}", f"variants_{r}_in_lake") for r in VARIANTS),
             ),
         ),
         Rule(
             "reclaimable_bytes",
             "counts",
-            "the sum of the bytes of the duplicates of each kind",
+            "by relation the bytes of the duplicates, and of variants where they are reclaimable",
             tuple(Equal(f"reclaimable_{r}", f"reclaimable_{r}_in_results") for r in RELATIONS),
         ),
         Rule(
@@ -97,6 +94,18 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
             "counts",
             "a row for each image of the lake, and no other",
             (zero("images_without_result"), zero("results_without_image")),
+        ),
+        Rule("result_pairs_unique", "counts", "each pair once", (zero("pairs_repeated"),)),
+        Rule(
+            "result_pairs_complete",
+            "counts",
+            "each pair that was looked at and each member's with its keeper, as the lake has them",
+            (
+                Equal("pairs", "pairs_in_file"),
+                Equal("alike", "alike_in_file"),
+                zero("pairs_lost"),
+                zero("pairs_without_look"),
+            ),
         ),
         # More of the same than ever is worth knowing: an upload repeated, a camera that hangs.
         Rule(

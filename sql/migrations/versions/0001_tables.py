@@ -17,5 +17,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    for statement in statements(Path(__file__).with_suffix(".sql")):
-        op.get_bind().exec_driver_sql(statement)
+    connection = op.get_bind()
+    files = [Path(__file__).with_suffix(".sql")]
+    if connection.dialect.name == "postgresql":
+        files.append(Path(__file__).with_suffix(".postgresql.sql"))
+    for file in files:
+        for statement in statements(file):
+            connection.exec_driver_sql(statement)

@@ -5,14 +5,17 @@ CREATE TABLE collection (
     source TEXT NOT NULL,
     period TEXT NOT NULL,
     price_per_gb_month DOUBLE PRECISION NOT NULL,
+    currency TEXT NOT NULL,
+    variants_reclaimable BOOLEAN NOT NULL,
     model_id TEXT,
     run_id TEXT,
     versions_read JSONB,
     applied_at TIMESTAMPTZ
 );
 
+-- A registered descriptor need not be used by any collection: its row names none.
 CREATE TABLE model (
-    collection TEXT NOT NULL REFERENCES collection (name),
+    collection TEXT NOT NULL,
     model_id TEXT NOT NULL,
     descriptor TEXT NOT NULL,
     dim INTEGER NOT NULL,
@@ -20,6 +23,9 @@ CREATE TABLE model (
     threshold_candidate DOUBLE PRECISION NOT NULL,
     threshold_cut DOUBLE PRECISION NOT NULL,
     phash_distance INTEGER NOT NULL,
+    registered_at TIMESTAMPTZ,
+    location TEXT,
+    card JSONB,
     PRIMARY KEY (collection, model_id)
 );
 
@@ -73,6 +79,9 @@ CREATE TABLE image (
 
 CREATE INDEX image_by_arrival ON image (collection, arrival);
 
+-- Files that could not be read are few, and two views look for nothing else.
+CREATE INDEX image_rejected ON image (collection, arrived_at) WHERE status = 'rejected';
+
 CREATE TABLE duplicate_group (
     collection TEXT NOT NULL REFERENCES collection (name),
     group_id TEXT NOT NULL,
@@ -80,9 +89,13 @@ CREATE TABLE duplicate_group (
     size BIGINT NOT NULL,
     bytes BIGINT NOT NULL,
     reclaimable_bytes BIGINT NOT NULL,
+    duplicates BIGINT NOT NULL,
+    variants BIGINT NOT NULL,
     exact BIGINT NOT NULL,
-    perceptual BIGINT NOT NULL,
-    near BIGINT NOT NULL,
+    same BIGINT NOT NULL,
+    crop BIGINT NOT NULL,
+    inside BIGINT NOT NULL,
+    edited BIGINT NOT NULL,
     first_arrival TEXT NOT NULL,
     last_arrival TEXT NOT NULL,
     PRIMARY KEY (collection, group_id)
@@ -97,11 +110,13 @@ CREATE TABLE group_member (
     is_keeper BOOLEAN NOT NULL,
     relation TEXT,
     method TEXT,
-    matched_id TEXT,
-    score DOUBLE PRECISION,
-    threshold DOUBLE PRECISION,
     keeper_id TEXT NOT NULL,
-    score_to_keeper DOUBLE PRECISION,
+    score DOUBLE PRECISION,
+    overlap DOUBLE PRECISION,
+    keeper_overlap DOUBLE PRECISION,
+    changed DOUBLE PRECISION,
+    place TEXT,
+    why TEXT,
     PRIMARY KEY (collection, image_id),
     FOREIGN KEY (collection, image_id) REFERENCES image (collection, image_id),
     FOREIGN KEY (collection, group_id) REFERENCES duplicate_group (collection, group_id)
@@ -113,12 +128,12 @@ CREATE TABLE duplicate_pair (
     collection TEXT NOT NULL,
     image_a TEXT NOT NULL,
     image_b TEXT NOT NULL,
-    relation TEXT,
-    method TEXT,
-    score DOUBLE PRECISION,
-    threshold DOUBLE PRECISION,
-    is_match BOOLEAN NOT NULL,
-    is_keeper_match BOOLEAN NOT NULL,
+    relation TEXT NOT NULL,
+    score DOUBLE PRECISION NOT NULL,
+    overlap_a DOUBLE PRECISION NOT NULL,
+    overlap_b DOUBLE PRECISION NOT NULL,
+    changed DOUBLE PRECISION NOT NULL,
+    is_keeper_pair BOOLEAN NOT NULL,
     PRIMARY KEY (collection, image_a, image_b),
     FOREIGN KEY (collection, image_a) REFERENCES image (collection, image_id),
     FOREIGN KEY (collection, image_b) REFERENCES image (collection, image_id),
@@ -141,3 +156,14 @@ CREATE TABLE quality_result (
 );
 
 CREATE INDEX quality_result_by_rule ON quality_result (collection, stage, rule, checked_at);
+
+CREATE TABLE benchmark_result (
+    benchmark_id TEXT NOT NULL,
+    created_at TIMESTAMPTZ NOT NULL,
+    dataset TEXT NOT NULL,
+    method TEXT NOT NULL,
+    model_id TEXT,
+    measure TEXT NOT NULL,
+    value DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (benchmark_id, method, measure)
+);

@@ -1,2 +1,0 @@
--- Until a collection runs again, the default of its settings.
-ALTER TABLE collection ADD COLUMN currency TEXT NOT NULL DEFAULT 'USD';
