@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from idedup_tasks.stages.group.pairs import SCALE, nearest_cells
 
 from idedup_tasks.lake import Lake
-<<<<<<< HEAD
 from idedup_tasks.stages.match import candidates as pairs
 from idedup_tasks.stages.match.candidates import SCALE, nearest_cells
-=======
-from idedup_tasks.stages.group import pairs
->>>>>>> seeing
 
 # Without a cluster nothing is put there.
 find_pairs = partial(pairs.find_pairs, lake=Lake("/nowhere", "none"))
