@@ -222,7 +222,8 @@ class DescriptorNetwork(nn.Module):
     pooled at each is averaged (section 4.3 there), so that a crop, which shows things larger, is
     met at its own scale. With `regions`, its features at full scale are also pooled in each of
     regions times regions windows of half its side, which the same head makes vectors of: a part of
-    it that is another image, or a part of one, is met there. Where there is a `background`, vectors of unrelated photographs float32
+    it that is another image, or a part of one, is met there. Where there is a `background`,
+    vectors of unrelated photographs float32
     (m, dim), what an image shares with it is taken away: see `apart_from`.
     """
 
