@@ -103,7 +103,11 @@ def build(run: Run, rows: int, seed: int = 0) -> dict[str, int]:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
         embeddings = {name: images[name] for name in ("arrival", "image_id", "sha256")}
-        embeddings |= {"model_id": pa.array([model_id] * len(part)), "vector": column}
+        embeddings |= {
+            "model_id": pa.array([model_id] * len(part)),
+            "vector": column,
+            "regions": pa.nulls(len(part)),
+        }
         tables = {
             "images": pa.table(images, IMAGES),
             "fingerprints": pa.table(prints, FINGERPRINTS),

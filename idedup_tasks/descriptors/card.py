@@ -59,7 +59,9 @@ class DescriptorCard:
 
     `input_size` is the side of the square input in pixels, `gem_p` the exponent of the generalised
     mean pooling, `scales` the sizes relative to it at which an image is seen, `regions` how many
-    windows along each side have a vector of their own (see `network`), `weights_sha256` the digest of the safetensors file of that name beside the sidecar, `figures` what was measured with
+    windows along each side have a vector of their own (see `network`), `weights_sha256` the
+    digest of the safetensors file of that name beside the sidecar, `figures` what was measured
+    with
     these weights, `converted` the digests, by name, of the two files that hold the network as
     OpenVINO runs it (see `conversion`): none until it is converted.
     """

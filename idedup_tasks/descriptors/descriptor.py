@@ -59,7 +59,9 @@ class Descriptor:
         of two is a whole number below 2 to the 24th, which float32 sums exactly on any machine.
         """
         if not len(images):
-            return np.empty((0, self.dim), np.float32), np.empty((0, self.regions, self.dim), np.int8)
+            return np.empty((0, self.dim), np.float32), np.empty(
+                (0, self.regions, self.dim), np.int8
+            )
         vectors = self._runtime.run(images, self._prepare)
         return np.ascontiguousarray(vectors[:, 0]), in_8_bits(vectors[:, 1:])
 

@@ -222,7 +222,8 @@ class DescriptorNetwork(nn.Module):
     pooled at each is averaged (section 4.3 there), so that a crop, which shows things larger, is
     met at its own scale. With `regions`, its features at full scale are also pooled in each of
     regions times regions windows of half its side, which the same head makes vectors of: a part of
-    it that is another image, or a part of one, is met there. Where there is a `background`, vectors of unrelated photographs float32
+    it that is another image, or a part of one, is met there. Where there is a `background`,
+    vectors of unrelated photographs float32
     (m, dim), what an image shares with it is taken away: see `apart_from`.
     """
 
@@ -275,7 +276,9 @@ class DescriptorNetwork(nn.Module):
     def with_regions(self, images: Tensor) -> Tensor:
         """Unit vectors float32 (n, 1 + regions², dim): of each image, then of its regions."""
         pixels = (images.float() - self.mean) / self.std
-        features = {scale: self.features_at(pixels, scale) for scale in dict.fromkeys((*self.scales, 1.0))}
+        features = {
+            scale: self.features_at(pixels, scale) for scale in dict.fromkeys((*self.scales, 1.0))
+        }
         wholes = [self.generalised_mean(features[scale]) for scale in self.scales]
         pooled = torch.stack(wholes).mean(0)[:, None]
         if self.regions:

@@ -18,7 +18,7 @@ from idedup_tasks.run import Run
 from idedup_tasks.shards import ids_path
 
 BATCH_ROWS = 100_000
-_UNREAD = ("variants",)
+_UNREAD = ("variants", "regions")
 
 
 def frames(run: Run, candidate: Candidate, frame: str) -> Iterator[pa.Table]:

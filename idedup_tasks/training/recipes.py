@@ -41,6 +41,7 @@ class Recipe:
     sides: input sides in pixels while learning; steps take them in turn.
     input_sides: input sides that calibration chooses from; head and background are fitted at the
         first.
+    regions: windows along each side that have a vector of their own; 0 for none.
     scales: sizes relative to the input side at which the finished network sees each image.
     images: photographs in a batch; "copies" sees each as one mild and `strong_views` strongly
         edited views.
@@ -66,6 +67,7 @@ class Recipe:
     sides: tuple[int, ...] = (96, 128, 160)
     input_sides: tuple[int, ...] = (192,)
     scales: tuple[float, ...] = (1.0, 0.6667, 0.5)
+    regions: int = 3
     learning_rate: float = 1e-3
     cooldown: float = 0.25
     weight_decay: float = 0.01
@@ -104,6 +106,7 @@ COMPARED = Recipe(
     sides=(64,),
     input_sides=(64, 96),
     scales=(1.0,),
+    regions=0,
 )
 
 RECIPES = {
@@ -122,6 +125,7 @@ RECIPES = {
         sides=(224,),
         input_sides=(224,),
         scales=(1.0,),
+        regions=0,
         cooldown=0.0,
         weight_decay=1e-4,
         average=0.0,

@@ -154,6 +154,7 @@ def fit(
     write_curves(learner.curves, output)
     say(f"{learner.step} steps learnt; fitting the head and the background")
     learner.averaged.scales = recipe.scales
+    learner.averaged.regions = recipe.regions
     refit_head(learner.averaged, split.learnt, recipe.input_sides[0], recipe.seed)
     fit_background(learner.averaged, split.learnt, recipe.input_sides[0], recipe.seed)
     card = write_weights(learner, output, name)
@@ -263,6 +264,7 @@ def write_weights(learner: Learner, output: Path, name: str) -> DescriptorCard:
         figures={"training": training},
         folder=output,
         scales=learner.averaged.scales,
+        regions=learner.averaged.regions,
     )
 
 

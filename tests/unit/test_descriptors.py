@@ -120,6 +120,28 @@ def test_a_vector_does_not_depend_on_its_neighbours(device):
         np.testing.assert_array_equal(descriptor.encode([images[row]])[0], together[row])
 
 
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_regions_do_not_depend_on_neighbours_and_runtimes_agree(descriptor, device):
+    images = scenes(5)
+    vectors, regions = load_descriptor(device=device).encode_with_regions(images)
+    assert (regions.dtype, regions.shape) == (np.int8, (5, 9, descriptor.dim))
+    np.testing.assert_array_equal(vectors, load_descriptor(device=device).encode(images))
+    alone = descriptor.encode_with_regions(images[2:3])[1][0].astype(int)
+    assert abs(alone - regions[2]).max() <= 1
+    if device == "cpu":
+        np.testing.assert_array_equal(alone, regions[2])
+
+
+def test_the_region_where_another_image_lies_is_nearest_to_it(descriptor):
+    first, second = stored_photographs(60)[10:12]
+    sheet = Image.new("RGB", (400, 400), "white")
+    sheet.paste(first.resize((200, 200)), (0, 200))
+    vectors, regions = descriptor.encode_with_regions([sheet, first, second])
+    near = regions[0] / 127 @ vectors[1:].T
+    assert near[:, 0].argmax() == 6
+    assert near[6, 0] > near[:, 1].max()
+
+
 def test_arrays_and_other_modes_are_encoded_as_their_rgb_pixels(descriptor):
     rgb = scenes(1)[0]
     expected = descriptor.encode([rgb])

@@ -192,6 +192,7 @@ def test_model_id_is_a_digest_of_what_decides_a_vector() -> None:
         "input_size": card.input_size,
         "precision": "float32",
         "preprocessing": PREPROCESSING,
+        "regions": card.regions,
         "runtime": "openvino",
         "scales": card.scales,
         "weights": file_sha256(WEIGHTS_FOLDER / card.weights),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from idedup_tasks.stages.group.pairs import SCALE, nearest_cells
 
 from idedup_tasks.lake import Lake
-from idedup_tasks.stages.group import pairs
+from idedup_tasks.stages.match import candidates as pairs
+from idedup_tasks.stages.match.candidates import SCALE, nearest_cells
 
 # Without a cluster nothing is put there.
 find_pairs = partial(pairs.find_pairs, lake=Lake("/nowhere", "none"))
@@ -130,3 +130,25 @@ def test_images_that_are_all_alike_leave_few_pairs() -> None:
     assert len(result.first) <= 4_000 * 10
     assert result.degree.min() > 3_000
     assert set(result.component) == {0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_parts_of_an_image_meet_other_images(seed: int, tiles: None) -> None:
+    rng = np.random.default_rng(seed)
+    n, each, dim = 60, 3, 8
+    vectors = unit(rng.normal(size=(n, dim)))
+    regions = np.rint(unit(rng.normal(size=(n * each, dim))) * 127).astype(np.int8)
+    regions = regions.reshape(n, each, dim)
+    whole = np.rint(vectors * 127).astype(np.int64)
+    towards = np.einsum("id,jrd->ijr", whole, regions.astype(np.int64)).max(2)
+    parts = np.rint(np.maximum(towards, towards.T) * SCALE / 127**2).astype(int)
+    scores = np.maximum(all_scores(vectors), parts)
+    result = find_pairs(vectors, np.ones(n, bool), 0.8, n, regions=regions)
+    first, second = np.nonzero(np.triu(scores >= 8_000, 1))
+    assert found(result) == set(
+        zip(first.tolist(), second.tolist(), scores[first, second].tolist(), strict=True)
+    )
+    alone = find_pairs(vectors, np.ones(n, bool), 0.8, n)
+    assert len(result.first) > len(alone.first) > 0
+    empty = np.empty((n, 0, dim), np.int8)
+    assert found(find_pairs(vectors, np.ones(n, bool), 0.8, n, regions=empty)) == found(alone)

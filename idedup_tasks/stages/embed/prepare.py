@@ -184,7 +184,7 @@ def _vectors(chunk: _Encoding) -> Iterator[pa.RecordBatch]:
             if not ahead:
                 break
             batch, futures = ahead.popleft()
-            vectors = descriptor.encode([f.result() for f in futures])
+            vectors, regions = descriptor.encode_with_regions([f.result() for f in futures])
             ids = batch["image_id"].to_pylist()
             dim = vectors.shape[1]
             column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
@@ -195,6 +195,7 @@ def _vectors(chunk: _Encoding) -> Iterator[pa.RecordBatch]:
                     pa.array(ids),
                     pa.array([chunk.sha256_of[i] for i in ids]),
                     column.cast(pa.list_(pa.float32())),
+                    pa.array([parts.tobytes() for parts in regions], pa.binary()),
                 ],
                 schema=EMBEDDINGS,
             )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import faiss
@@ -20,7 +21,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute
-from idedup_tasks.lake import Lake, SharedArrays, share_arrays
+from idedup_tasks.lake import Lake, SharedArrays, Snapshot, share_arrays
 
 SIDE = 2_048
 DENSE = 200_000  # hits in a tile above which it is scored and pruned as a whole
@@ -30,6 +31,7 @@ BUDGET = 6_000_000  # pairs held before they are pruned
 # scored in float64, so that the result does not depend on where the products were made.
 _SLACK, _GPU_SLACK = 1e-4, 2e-3
 SCALE = 10_000
+EIGHT_BITS = 127  # what vectors of parts are multiplied by
 
 TILES = 8  # that one job compares: a second or so of work
 # Comparisons that take longer, on a core or two, than handing the vectors to Dask's workers.
@@ -71,6 +73,7 @@ def find_pairs(
     per_image: int,
     cells: np.ndarray | None = None,
     known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    regions: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
     *,
     lake: Lake,
@@ -84,6 +87,9 @@ def find_pairs(
         per_image: a pair is kept if it is among the best of either image (score, then position).
         cells: (n, k) int32, cells of each image; None compares all.
         known: first, second and score of the matches among images that are not asked.
+        regions: (n, r, dim) int8, vectors of parts of each image times 127; may be a memory map. A
+            pair's score is then the highest cosine of the two images and of either with a part of
+            the other. Cells know nothing of parts.
         progress: called with (comparisons done, total) now and then.
         lake: where Dask's workers find the vectors.
     """
@@ -103,18 +109,53 @@ def find_pairs(
     arrays = {"vectors": vectors, "asked": asked, "rows": plan.rows, "columns": plan.columns}
     if cells is not None:
         arrays["cells"] = cells
+    products = 1
+    if regions is not None and regions.shape[1]:
+        arrays["regions"] = regions
+        products += 2 * regions.shape[1]
     lowest = round(threshold * SCALE)
-    here = total < WORTH_SPREADING
+    here = total * products < WORTH_SPREADING
     with share_arrays(lake, arrays, here=here) as shared:
         tiles = plan.tiles()
         jobs = (
-            (None, _Job(shared, some, lowest, per_image))
+            (None, _Job(shared, some, lowest, per_image, products > 1))
             for some in iter(lambda: list(islice(tiles, TILES)), [])
         )
         for _, found in compute.run_jobs(compare, jobs, advance, here=here):
             for matches in found:
                 kept.take(matches)
     return kept.finish()
+
+
+def gather_regions(
+    embeddings: Snapshot, model_id: str, ids: np.ndarray, sha256: np.ndarray, path: Path
+) -> np.ndarray | None:
+    """Put the vectors of parts of images into one file: (n, regions, dim) int8, a memory map.
+
+    Args:
+        ids: (n,) S32 image ids, ascending; sha256: (n, 32) uint8, of their bytes. Rows of other
+            images, or of what an image was before, are passed over.
+        path: of the file to write; nothing is written where the descriptor makes no such vectors.
+    """
+    regions: np.ndarray | None = None
+    columns = ["image_id", "sha256", "vector", "regions"]
+    for batch in embeddings.scan(columns, files=embeddings.files(model_id=model_id)):
+        if not len(ids) or not batch.num_rows:
+            continue
+        names = np.array(batch["image_id"].to_pylist(), dtype="S32")
+        row = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
+        contents = np.frombuffer(bytes.fromhex("".join(batch["sha256"].to_pylist())), np.uint8)
+        live = (ids[row] == names) & (sha256[row] == contents.reshape(-1, 32)).all(axis=1)
+        dim = len(batch["vector"][0])
+        for i in np.flatnonzero(live):
+            parts = batch["regions"][i].as_py()
+            if not parts:
+                return None
+            if regions is None:
+                shape = (len(ids), len(parts) // dim, dim)
+                regions = np.memmap(path, np.int8, "w+", shape=shape)
+            regions[row[i]] = np.frombuffer(parts, np.int8).reshape(-1, dim)
+    return regions
 
 
 class _Tile(NamedTuple):
@@ -189,6 +230,7 @@ class _Job:
     tiles: list[_Tile]
     lowest: int
     per_image: int
+    regions: bool
 
 
 class _Matches(NamedTuple):
@@ -206,17 +248,19 @@ def compare(job: _Job) -> list[_Matches]:
     """The matches of a job's tiles; at most a few thousand times `per_image` a tile."""
     names = ("vectors", "asked", "rows", "columns")
     vectors, asked, rows, columns = (job.shared[name] for name in names)
+    regions = job.shared["regions"] if job.regions else None
     found = []
     for tile in job.tiles:
         cells = None if tile.cell < 0 else job.shared["cells"]
         mine, theirs = rows[tile.top : tile.bottom], columns[tile.left : tile.right]
-        found.append(_matches(vectors, mine, theirs, asked, job, cells, tile.cell))
+        found.append(_matches(vectors, regions, mine, theirs, asked, job, cells, tile.cell))
         compute.advance(len(mine) * len(theirs))
     return found
 
 
 def _matches(
     vectors: np.ndarray,
+    regions: np.ndarray | None,
     rows: np.ndarray,
     columns: np.ndarray,
     asked: np.ndarray,
@@ -226,12 +270,11 @@ def _matches(
 ) -> _Matches:
     lowest = job.lowest
     left, right = vectors[rows], vectors[columns]
-    if faiss.get_num_gpus():
-        gpu = _gpu(threading.get_ident())
-        quick = faiss.pairwise_distance_gpu(gpu, left, right, metric=faiss.METRIC_INNER_PRODUCT)
-        hits = quick >= lowest / SCALE - _GPU_SLACK
-    else:
-        hits = (left @ right.T) >= lowest / SCALE - _SLACK
+    slack = _GPU_SLACK if faiss.get_num_gpus() else _SLACK
+    hits = _products(left, right) >= lowest / SCALE - slack
+    if regions is not None:
+        parts = _best_of_parts(left, right, regions, rows, columns)
+        hits |= parts >= lowest
     a, b = np.nonzero(hits)
     # A pair of two asked images is met from both sides: it counts from the earlier.
     once = (rows[a] != columns[b]) & ((rows[a] < columns[b]) | ~asked[columns[b]])
@@ -251,6 +294,8 @@ def _matches(
             part = slice(start, start + 65_536)
             pair = left[a[part]].astype(np.float64), right[b[part]].astype(np.float64)
             score[part] = np.rint(np.einsum("ij,ij->i", *pair) * SCALE)
+    if regions is not None:
+        score = np.maximum(score, parts[a, b])
     enough = score >= lowest
     a, b, score = a[enough], b[enough], score[enough]
     dropped, joined = (_NONE, _NONE), (_NONE, _NONE)
@@ -266,6 +311,39 @@ def _matches(
         dropped,
         joined,
     )
+
+
+def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Inner products float32 (n, m) of rows float32 (n, dim) and (m, dim)."""
+    if not faiss.get_num_gpus():
+        return left @ right.T
+    gpu = _gpu(threading.get_ident())
+    found: np.ndarray = faiss.pairwise_distance_gpu(
+        gpu, left, right, metric=faiss.METRIC_INNER_PRODUCT
+    )
+    return found
+
+
+def _best_of_parts(
+    left: np.ndarray,
+    right: np.ndarray,
+    regions: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> np.ndarray:
+    """(n, m) int32: the highest cosine, times SCALE, of either image with a part of the other.
+
+    Products of 8-bit vectors are whole numbers that float32 sums exactly in any order.
+    """
+    whole_left, whole_right = (np.rint(v * EIGHT_BITS) for v in (left, right))
+    best = np.full((len(rows), len(columns)), -np.inf, dtype=np.float32)
+    for part in range(regions.shape[1]):
+        for one, other in (
+            (whole_left, regions[columns, part].astype(np.float32)),
+            (regions[rows, part].astype(np.float32), whole_right),
+        ):
+            np.maximum(best, _products(one, other), out=best)
+    return np.rint(best * (SCALE / EIGHT_BITS**2)).astype(np.int32)
 
 
 _NONE = np.empty(0, dtype=np.int32)
