@@ -80,8 +80,8 @@ class Difference:
 def check(run: Run) -> list[Difference]:
     """Compare what the tables, the index and the warehouse say; nothing is written.
 
-    Every page of every data file, every stored picture and every shard is read against its checksum.
-    Rows are compared by 64-bit hashes of their keys, eight bytes a row.
+    Every page of every data file, every stored picture and every shard is read against its
+    checksum. Rows are compared by 64-bit hashes of their keys, eight bytes a row.
 
     Returns:
         The differences, what cannot be read first: while there is any, rows are not compared.

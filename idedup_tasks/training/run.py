@@ -381,7 +381,7 @@ def register(
         model_id=model_id,
         descriptor=card.name,
         dim=card.dim,
-        thresholds=Thresholds(**asdict(card.thresholds)),
+        thresholds=card.thresholds,
         location=location,
         card=card.content(),
     )

@@ -62,7 +62,8 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
         Rule(
             "image_sizes",
             "images",
-            f"width and height of 1 or more, no less than no detail, and at most {run.collection.limits.max_bytes:,} bytes",
+            "width and height of 1 or more, no detail or more, and at most "
+            f"{run.collection.limits.max_bytes:,} bytes",
             (
                 Between("width", 1, None),
                 Between("height", 1, None),

@@ -36,7 +36,13 @@ from idedup_tasks.looking import Looks, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import RELATIONS, digest
 from idedup_tasks.shards import open_shards
-from idedup_tasks.stages.match.candidates import SCALE, FoundPairs, find_pairs, nearest_cells
+from idedup_tasks.stages.match.candidates import (
+    SCALE,
+    FoundPairs,
+    find_pairs,
+    gather_regions,
+    nearest_cells,
+)
 from idedup_tasks.stages.match.counts import Counts
 from idedup_tasks.verification import verifier_version
 
@@ -51,8 +57,9 @@ class Collected:
 
     ids: (n,) S32, ascending, of the earliest image of each content. sha256: (n, 32) uint8. onto:
     (n,) int64, position of what a twin collapsed onto, -1 for an active image. compared: (m,)
-    int64, positions of the images with a vector, ascending; vectors: (m, dim) float32, a memory map
-    on scratch disk. reads: the versions that all this is of.
+    int64, positions of the images with a vector, ascending; vectors: (m, dim) float32, and regions:
+    (m, r, dim) int8, of their parts, if the descriptor makes such; memory maps on scratch disk.
+    reads: the versions that all this is of.
     """
 
     ids: np.ndarray
@@ -60,6 +67,7 @@ class Collected:
     onto: np.ndarray
     compared: np.ndarray
     vectors: np.ndarray
+    regions: np.ndarray | None
     reads: dict[str, int]
 
 
@@ -107,6 +115,7 @@ def prepare(run: Run) -> Candidate:
             settings.candidates,
             cells,
             known,
+            found.regions,
             lambda done, total: run.progress("comparing", done, total),
             lake=lake,
         )
@@ -165,12 +174,20 @@ def collect(run: Run) -> Iterator[Collected]:
         onto,
         np.flatnonzero((onto < 0) & ~low),
         np.empty((0, 0), dtype=np.float32),
+        None,
         reads,
     )
-    with tempfile.TemporaryDirectory(prefix="idedup-") as scratch:
-        found.vectors = _gather(lake, index, run.model_id, found, Path(scratch) / "vectors.f32")
+    embeddings = lake.snapshot("embeddings", index.reads("embeddings"))
+    with tempfile.TemporaryDirectory(prefix="idedup-") as folder:
+        scratch = Path(folder)
+        found.vectors = _gather(lake, index, run.model_id, found, scratch / "vectors.f32")
+        of_compared = found.ids[found.compared], found.sha256[found.compared]
+        found.regions = gather_regions(
+            embeddings, run.model_id, *of_compared, scratch / "regions.i8"
+        )
         yield found
-        found.vectors = np.empty((0, 0), dtype=np.float32)  # closes the map before its file goes
+        # Closes the maps before their files go.
+        found.vectors, found.regions = np.empty((0, 0), dtype=np.float32), None
 
 
 def _id_array(column: pa.ChunkedArray) -> np.ndarray:
