@@ -313,6 +313,10 @@ class Collection(_Strict):
                 f"`prefilter.hash` {self.prefilter.hash} needs `thresholds` with a "
                 "`phash_distance` of its own: a descriptor's is calibrated for phash"
             )
+        # The default names it for whoever says no more than which paths are preferred.
+        said = self.keeper != type(self).model_fields["keeper"].default
+        if said and "path" in self.keeper and not self.preferred_paths:
+            raise ValueError("keeper criterion `path` needs `preferred_paths`")
         if len(set(self.keeper)) != len(self.keeper):
             raise ValueError("`keeper` names a criterion twice")
         return self

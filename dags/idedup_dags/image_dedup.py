@@ -1,7 +1,6 @@
 """# Duplicates in a collection of images
 
-One DAG per file of the collections' folder. **Purpose:** find images that are
-copies of others, and show why. Nothing at the source is ever changed.
+One DAG per file of the collections' folder. **Purpose:** find copies among images, and show why.
 
 | stage | does | writes |
 |---|---|---|
@@ -13,8 +12,8 @@ copies of others, and show why. Nothing at the source is ever changed.
 | group | cuts what was seen into groups, chooses keepers | `groups` |
 | report | brings the warehouse up to date, writes the HTML report | warehouse, `reports` |
 
-**Inputs:** the source named in the collection file. **Outputs:** tables in the lake, rows in the
-warehouse, a report a run, an event of the asset "dedup report". Gates check, then publish.
+**Inputs:** the source that the file names, never changed. **Outputs:** tables in the lake, rows in
+the warehouse, a report a run, an event of the asset "dedup report". Gates check, then publish.
 
 **Which images:** a scheduled or backfilled run brings its interval up to date. A manual run takes
 `start` and `end`, or everything when they are empty.

@@ -70,11 +70,12 @@ def test_parsing_imports_nothing_heavy() -> None:
     assert heavy == []
 
 
-def test_each_collection_is_a_dag_of_six_stages_and_their_gates(shipped: dict[str, DAG]) -> None:
+def test_each_collection_is_a_dag_of_seven_stages_and_their_gates(shipped: dict[str, DAG]) -> None:
     for dag in shipped.values():
         assert dag.dag_id.startswith("image_dedup_")
         assert "idedup" in dag.tags
         assert "invalid-config" not in dag.tags
+        assert len(STAGES) == 7
         expected = [f"{stage}.{task}" for stage in STAGES for task in ("prepare", "gate")]
         assert [task.task_id for task in dag.topological_sort()] == expected
         for before, after in pairwise(expected):
@@ -132,7 +133,7 @@ def test_a_gpu_pool_serves_embedding_only(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        ("name: b\nsource: x\nthresholds: {cut: 3}\n", ["thresholds.cut", "less than or equal"]),
+        ("name: b\nsource: x\ngrouping: {cut: 3}\n", ["grouping.cut", "less than or equal"]),
         ("name: b\n", ["source", "required"]),
         ("name: b\nsource: x\nschedule: hourlyish\n", ["schedule", "cron"]),
         ("name: b\nsource: x\nunknown: 1\n", ["unknown", "not permitted"]),
@@ -155,7 +156,7 @@ def test_a_bad_file_is_a_dag_that_says_so(tmp_path: Path, content: str, named: l
     DagSerialization.to_dict(bad)
     with pytest.raises(AirflowFailException, match=r"bad\.yaml"):
         task.python_callable()
-    assert len(dags["image_dedup_good"].tasks) == 12
+    assert len(dags["image_dedup_good"].tasks) == 14
 
 
 # --- windows, faults and credentials ---
@@ -328,5 +329,5 @@ def test_what_tasks_hand_each_other_is_small(finished_run: Any) -> None:
     )
     with create_session() as session:
         values = {row.task_id: json.dumps(row.value) for row in session.execute(query)}
-    assert len(values) == 12
+    assert len(values) == 14
     assert max(map(len, values.values())) < 5_000

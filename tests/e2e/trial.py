@@ -15,19 +15,20 @@ from typing import Any
 
 import imagehash
 import sqlalchemy as sa
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from idedup_tasks.descriptors import descriptor_info
 from idedup_tasks.quickstart.airflow import LocalAirflow
 from idedup_tasks.quickstart.sample import photographs
-from idedup_tasks.settings import Places
+from idedup_tasks.settings import RELATIONS, Places
+from idedup_tasks.verification import compare
 from idedup_tasks.warehouse import Warehouse
 
 # The four days end yesterday: with a run for yesterday there, unpausing a DAG starts no other.
 _TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 FIRST_DAY = _TODAY - timedelta(days=4)
 DAYS = [f"{FIRST_DAY + timedelta(days=day):%Y-%m-%d}" for day in range(4)]
-_BRIDGED = (1, 5)  # these are only in the bridge
+_BRIDGED = 1  # this photograph is only in the bridge
 STATE_TABLES = ("collection", "image", "duplicate_group", "group_member", "duplicate_pair", "model")
 # History, not state: which run wrote a row last, and when; versions count the commits there were.
 HISTORY = {"run_id", "applied_at", "versions_read"}
@@ -36,19 +37,18 @@ HISTORY = {"run_id", "applied_at", "versions_read"}
 def make_source(folder: Path) -> Path:
     """Photographs and edits over four days, made so that the first day changes what later ones say.
 
-    `early`, `middle` and `late` lead from one photograph to another. By perceptual hash `middle`
-    is near both others, which are far from each other. Without day 0, `late` collapses onto
-    `middle`; once `early` is known, `middle` collapses onto that, `late` is active again, and the
-    group of the two is split.
+    `early`, `middle` and `late` are one photograph, ever more blurred. A look says that `middle`
+    is the same as either of the others, which it says of these two no more. Without day 0, `late`
+    collapses onto `middle`; once `early` is known, `middle` collapses onto that, `late` is active
+    again, and the group of the two is split.
     """
     folder.mkdir(parents=True)
-    photos = [photo.resize((360, 280)) for _, photo in islice(photographs(), 10)]
-    for day, name, picture in zip(
-        (0, 1, 2), ("early", "middle", "late"), bridge(photos), strict=True
-    ):
+    photos = [photo.resize((360, 280)) for _, photo in islice(photographs(), 9)]
+    steps = bridge(photos[_BRIDGED])
+    for day, name, picture in zip((0, 1, 2), ("early", "middle", "late"), steps, strict=True):
         put(folder, f"{name}.png", picture, day)
     for number, photo in enumerate(photos):
-        if number in _BRIDGED:
+        if number == _BRIDGED:
             continue
         put(folder, f"photo {number}.png", photo, 1 + number % 3)
         put(folder, f"photo {number} small.jpg", photo.resize((250, 195)), 1 + (number + 1) % 3)
@@ -60,23 +60,28 @@ def make_source(folder: Path) -> Path:
     return folder
 
 
-def bridge(photos: Sequence[Image.Image]) -> tuple[Image.Image, Image.Image, Image.Image]:
-    """Three blends of two photographs, each within the perceptual distance of the next only.
+def bridge(photo: Image.Image) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """Three steps into the blur, each the same as the next only, and all near by their hashes.
 
-    Of all such, those with the most bits to spare: the stored thumbnail's hash differs by a few.
+    Of all such, those with the most to spare: the stored thumbnail is not quite the picture.
     """
     limit = descriptor_info("mobilenet_v3").thresholds.phash_distance
-    first, last = (photos[number] for number in _BRIDGED)
-    blends = [Image.blend(first, last, step / 40) for step in range(41)]
-    hashes = [imagehash.phash(blend) for blend in blends]
+    steps = [photo.filter(ImageFilter.GaussianBlur(radius)) for radius in (0, *range(5, 30, 3))]
+    hashes = [imagehash.phash(step) for step in steps]
+    looks = {
+        pair: compare(*(steps[i] for i in pair)) for pair in combinations(range(len(steps)), 2)
+    }
 
-    def spare(middle: int, late: int) -> int:
-        near = max(hashes[0] - hashes[middle], hashes[middle] - hashes[late])
-        return min(limit - near, hashes[0] - hashes[late] - limit - 1)
+    def spare(middle: int, late: int) -> float:
+        near, far = (looks[0, middle], looks[middle, late]), looks[0, late]
+        if {look.relation for look in near} != {"same"} or far.relation in RELATIONS:
+            return 0
+        return min(*(look.score for look in near), 1 - far.score)
 
-    middle, late = max(combinations(range(1, 41), 2), key=lambda pair: (spare(*pair), pair[1]))
-    assert spare(middle, late) >= 1
-    return blends[0], blends[middle], blends[late]
+    middle, late = max(combinations(range(1, len(steps)), 2), key=lambda pair: spare(*pair))
+    assert spare(middle, late) > 0.5
+    assert max(hashes[0] - hashes[late], hashes[middle] - hashes[late]) <= limit
+    return steps[0], steps[middle], steps[late]
 
 
 def put(folder: Path, name: str, picture: Image.Image, day: int, hour: int = 12) -> None:

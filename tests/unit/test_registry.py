@@ -105,7 +105,8 @@ def test_a_collection_names_a_registered_descriptor(places: Places, card: Descri
     collection = Collection(name="photos", source="/photos", descriptor=model_id, device="cpu")
     run = Run(collection, "run", None, places)
     assert run.model_id == model_id
-    assert run.thresholds.pair == card.thresholds.pair
+    assert run.thresholds.candidate == card.thresholds.candidate
+    assert run.thresholds.phash_distance == card.thresholds.phash_distance
     pinned = replace(run, collection=collection.model_copy(update={"model_id": model_id}))
     assert pinned.model_id == model_id
 

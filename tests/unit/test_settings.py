@@ -49,7 +49,7 @@ def test_two_lines_are_enough(tmp_path: Path) -> None:
             {
                 "name": "p",
                 "source": "x",
-                "thresholds": {"pair": 0.8, "candidate": 0.7, "cut": 0.7, "phash_distance": 4},
+                "thresholds": {"candidate": 0.7, "phash_distance": 4},
             },
             "model_id",
         ),
