@@ -28,6 +28,8 @@ os.environ |= {
     "AIRFLOW__API_AUTH__JWT_SECRET": "j" * 64,
     "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    # `dag.test()` waits between tries, too: for half an hour, and then says what was wrong.
+    "AIRFLOW__CORE__MAX_TASK_RETRY_DELAY": "1",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,reader:viewer",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "GX_ANALYTICS_ENABLED": "False",
