@@ -16,7 +16,7 @@ from idedup_tasks import terminal
 from idedup_tasks.commands import command, file_name
 from idedup_tasks.lake import Lake
 from idedup_tasks.quickstart.sample import agreement, wrong_pairs
-from idedup_tasks.settings import STAGES, Collection, Places
+from idedup_tasks.settings import DUPLICATES, STAGES, VARIANTS, Collection, Places
 from idedup_tasks.warehouse import Warehouse
 
 
@@ -98,22 +98,31 @@ def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _rightness(places: Places, collection: Collection, truth: Path) -> str:
-    """How the groups compare with the ground truth, pair by pair."""
+    """How the groups compare with the ground truth: each member with its keeper, and all pairs."""
     lake = Lake(places.lake, collection.name)
-    keys = lake.snapshot("images").read(["image_id", "key"]).to_pylist()
-    groups = lake.snapshot("groups").read(["image_id", "group_id"]).to_pylist()
-    by_id = {row["image_id"]: row["group_id"] for row in groups}
-    found = {row["key"]: by_id.get(row["image_id"]) for row in keys}
+    images = lake.snapshot("images").read(["image_id", "key"]).to_pylist()
+    members = lake.snapshot("groups").read(["image_id", "group_id", "keeper_id", "relation"])
+    keys = {row["image_id"]: row["key"] for row in images}
+    found = {keys[row["image_id"]]: row["group_id"] for row in members.to_pylist()}
     with truth.open(encoding="utf-8", newline="") as stream:
         originals = {row["file"]: row["original"] or None for row in csv.DictReader(stream)}
-    held, reported, right = agreement(originals, found)
-    precision = f"{right / reported:.1%}" if reported else "none reported"
-    recall = f"{right / held:.1%}" if held else "none to find"
+
+    def right(kind: str, relations: Sequence[str]) -> str:
+        pairs = [
+            (originals.get(keys[row["image_id"]]), originals.get(keys[row["keeper_id"]]))
+            for row in members.to_pylist()
+            if row["relation"] in relations
+        ]
+        agreed = sum(one == other is not None for one, other in pairs)
+        return f"{agreed:,} of {len(pairs):,} {kind}"
+
+    held, _, both = agreement(originals, found)
+    recall = f"{both / held:.1%}" if held else "none"
     wrong = wrong_pairs(originals, found)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in wrong.most_common())
     return (
-        f"\nAgainst the sample's ground truth: {recall} of {held:,} duplicate pairs found, "
-        f"{precision} of {reported:,} reported pairs right (the sample is far too small to say how "
-        "right it is elsewhere)."
-        + (f"\nOf {wrong.total():,} wrong pairs: {kinds}." if wrong else "")
+        f"\nAgainst the sample's ground truth: {right('duplicates', DUPLICATES)} and "
+        f"{right('variants', VARIANTS)} are right, and {recall} of {held:,} pairs that were made "
+        "from one picture share a group (the sample is far too small to say how right it is "
+        "elsewhere)." + (f"\n{wrong.total():,} wrong pairs share one: {kinds}." if wrong else "")
     )
