@@ -74,7 +74,7 @@ def collections_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def source(collections_folder: Path) -> Path:
-    """Twelve pictures of two days, with equal, recompressed and broken ones, and their collection."""
+    """Pictures of two days, with equal, recompressed and broken ones, and their collection."""
     folder = _HOME / "source"
     folder.mkdir(exist_ok=True)
     for number, (_, photo) in enumerate(islice(photographs(), 6)):
