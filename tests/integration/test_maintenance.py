@@ -463,7 +463,8 @@ _DAMAGES: dict[str, Callable[[Run], str]] = {
     "sha256 flipped": _flip("images", "sha256"),
     "vector flipped": _flip("embeddings", "vector"),
     "hash flipped": _flip("fingerprints", "hash"),
-    "score flipped": _flip("pairs", "score"),
+    "look flipped": _flip("looks", "score"),
+    "score flipped": _flip("matches", "score"),
     "groups scribbled on": _scribble("groups"),
     "embeddings scribbled on": _scribble("embeddings"),
     "shard spoilt": _spoil_shard,
@@ -535,7 +536,8 @@ def _back_up_lake(bench: Bench, folder: Path) -> None:
     copy.mkdir(parents=True)
     for name in (
         "groups",
-        "pairs",
+        "matches",
+        "looks",
         "index",
         "shards",
         "embeddings",
