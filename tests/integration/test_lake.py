@@ -40,11 +40,13 @@ def _varied(bench: Bench) -> None:
     """Copies, steps of the hash, a chain and something unrelated, over two days."""
     base = 0x0123456789ABCDEF
     pictures = [
-        *(Picture(base ^ (2 ** (3 * i) - 1), 1, 10 * i) for i in range(4)),
+        *(Picture(base ^ (2 ** (3 * i) - 1), 1, 5 * i) for i in range(4)),
         *(Picture(base * (i + 3) % 2**64, 2, 25 * i) for i in range(5)),
         Picture(base * 11 % 2**64, 3),
     ]
-    for i, picture in enumerate([*pictures, pictures[4], pictures[9]]):
+    # Two edits of one, which are only alike.
+    edits = [Picture(base * (i + 13) % 2**64, 4, degrees) for i, degrees in enumerate((25, 0, 50))]
+    for i, picture in enumerate([*pictures, pictures[4], pictures[9], *edits]):
         builders.place(bench.source, f"{i:02}.png", picture.content, i % 2, i)
 
 
@@ -174,7 +176,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "further distance": {"thresholds": builders.THRESHOLDS.model_dump() | {"phash_distance": 12}},
     "candidates": {"matching": {"candidates": 1}},
     "linkage limit": {"grouping": {"linkage_limit": 4}},
-    "linkage": {"grouping": {"linkage": "single"}},
+    "linkage": {"grouping": {"linkage": "complete"}},
     "keeper": {"keeper": ("path",), "preferred_paths": ("11",)},
 }
 

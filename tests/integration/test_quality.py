@@ -586,7 +586,7 @@ FAULTS: list[tuple[str, str, Fault]] = [
     ("report", "results_schema", lambda world: world.extra.update(note=pa.nulls(12, pa.string()))),
     ("report", "results_filled", result(11, reason=None)),
     ("report", "result_statuses", odd_relation),
-    ("report", "result_evidence", result(2, keeper_overlap=None)),
+    ("report", "result_evidence", result(2, why=None)),
     (
         "report",
         "results_unique",
