@@ -159,6 +159,8 @@ def test_a_kill_leaves_the_old_or_the_new(
     rows = {name: before.run().lake.snapshot(name).read() for name in TABLES}
     kills = _chosen(stage, moments[stage])
     assert len(kills) >= 6
+    if stage in ("match", "group"):
+        assert any("publishing looks" in moments[stage][i] for i in kills)
 
     def survive(walker: Walker, kills: list[int]) -> None:
         for kill in kills:
@@ -203,16 +205,15 @@ def test_finished_chunks_are_not_read_again(
     assert len(again["reads"]) == 2
 
 
-@pytest.mark.parametrize("stage", ["match", "group"])
 def test_finished_looks_are_not_made_again(
     begun: Bench,
     undisturbed: tuple[dict[str, Any], dict[str, list[str]]],
     walker: Walker,
     tmp_path: Path,
-    stage: str,
 ) -> None:
     """Neither those that were published nor those that only lie there."""
     expected, moments = undisturbed
+    stage = "match"
     before = _copied(begun, tmp_path / "before")
     position = STAGES.index(stage)
     assert walker.walk(before, None, stages=STAGES[:position])[0] == 0
