@@ -313,8 +313,8 @@ def test_the_warehouse_refuses_what_was_made_from_older_tables(filled: Bench) ->
     older = report.prepare(filled.run(0, run_id="older"))
     walk(filled.run(1))
     state = builders.warehouse_state(str(filled.home / "warehouse.db"))
+    lake = filled.run().lake
+    results, pairs = (report.read_results(lake, older.files[n]) for n in ("results", "pairs"))
     with pytest.raises(Conflict, match="newer versions"):
-        Warehouse(filled.places.warehouse).apply(
-            filled.run(0), older, report.read_results(filled.run().lake, older.files["results"])
-        )
+        Warehouse(filled.places.warehouse).apply(filled.run(0), older, results, pairs)
     assert builders.warehouse_state(str(filled.home / "warehouse.db")) == state
