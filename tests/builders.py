@@ -84,7 +84,7 @@ def drawn_hash(thumbnails: list[Image.Image], kind: str = "phash") -> np.ndarray
 
 
 class DrawnDescriptor:
-    """In place of the network: (n, 256) float32, read off the right board."""
+    """In place of the network: (n, 256) float32, read off the right board; it sees no parts."""
 
     def encode(self, thumbnails: list[Image.Image]) -> np.ndarray:
         vectors = np.zeros((len(thumbnails), 256), dtype=np.float32)
@@ -93,6 +93,9 @@ class DrawnDescriptor:
             angle = np.deg2rad(degrees)
             vector[2 * family : 2 * family + 2] = np.cos(angle), np.sin(angle)
         return vectors
+
+    def encode_with_regions(self, thumbnails: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
+        return self.encode(thumbnails), np.empty((len(thumbnails), 0, 256), np.int8)
 
 
 def _subject(drawn: np.ndarray) -> tuple[int, int]:

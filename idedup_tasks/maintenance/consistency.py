@@ -371,7 +371,11 @@ def _drop(run: Run, damaged: Sequence[Difference]) -> set[str]:
     """Take what is damaged out of its tables; return the periods whose images must be read."""
     lake = run.lake
     arrivals: set[str] = set()
-    for name in dict.fromkeys(d.table for d in damaged if d.table):
+    names = [d.table for d in damaged if d.table]
+    if "fingerprints" in names:
+        # Which images were compared, matches know by the fingerprints of then.
+        names.append("matches")
+    for name in dict.fromkeys(names):
         files = {d.file.path: d.file for d in damaged if d.table == name and d.file}
         snapshot = lake.snapshot(name)
         metadata = snapshot.metadata
@@ -390,7 +394,8 @@ def _drop(run: Run, damaged: Sequence[Difference]) -> set[str]:
                 )
                 change.add.append(lake.write_rows(name, file.partition, kept))
         lake.publish(change)
-        log.warning("%d damaged files left %s", len(files), name)
+        if files:
+            log.warning("%d damaged files left %s", len(files), name)
         if name == "images":
             arrivals |= {f.partition["arrival"] for f in files.values()}
     return arrivals

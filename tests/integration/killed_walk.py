@@ -26,10 +26,12 @@ import builders
 from builders import Bench
 from deltalake import DeltaTable
 
+import idedup_tasks.looking
 import idedup_tasks.stages.embed.prepare
 import idedup_tasks.stages.group.prepare
 import idedup_tasks.stages.index.prepare
 import idedup_tasks.stages.ingest.planning
+import idedup_tasks.stages.match.prepare
 import idedup_tasks.stages.report.page
 from idedup_tasks import lake, pipeline, warehouse
 from idedup_tasks.settings import STAGES, Collection
@@ -95,9 +97,11 @@ def watch(moments: Moments) -> None:
 def walk(order: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
     builders.doubles(replace)
     builders.unguarded(replace)
-    # Small chunks, so that a kill can come between two.
+    # Small chunks, so that a kill can come between two; and looks are published chunk by chunk.
     idedup_tasks.stages.ingest.planning.CHUNK = idedup_tasks.stages.embed.prepare.CHUNK = 2
+    idedup_tasks.looking.CHUNK, idedup_tasks.looking.COMMIT_S = 2, 0.0
     reads: list[str] = []
+    looks: list[tuple[str, str]] = []
     read = builders.read_in_process
 
     def counted(objects: Any, *args: Any, **options: Any) -> Iterator[Any]:
@@ -105,7 +109,12 @@ def walk(order: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> Non
             reads.append(item.key)
             yield item, outcome
 
+    def looked(a: Any, b: Any) -> Any:
+        looks.append((a.sha256, b.sha256))
+        return builders.drawn_look(a, b)
+
     replace("idedup_tasks.images.read_objects", counted)
+    replace("idedup_tasks.verification.look", looked)
     moments = Moments(order.get("stage"), order.get("kill_at"))
     watch(moments)
     collection = Collection.model_validate(order["collection"])
@@ -116,7 +125,7 @@ def walk(order: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> Non
         prepared = pipeline.prepare(stage, run)["candidate"]
         moments.now = f"{stage} gate"
         pipeline.gate(stage, run, prepared)
-    answer({"moments": moments.passed, "reads": reads})
+    answer({"moments": moments.passed, "reads": reads, "looks": looks})
 
 
 def walk_and_answer(order: dict[str, Any]) -> int:

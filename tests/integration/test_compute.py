@@ -24,11 +24,11 @@ from builders import Bench, current_state, differences, encoded, scene
 from distributed import Client
 from PIL import Image
 
-from idedup_tasks import compute, pipeline
+from idedup_tasks import compute, looking, pipeline
 from idedup_tasks.settings import SettingsError
 from idedup_tasks.stages.embed import prepare as embed
-from idedup_tasks.stages.group import pairs
 from idedup_tasks.stages.ingest import planning as ingest
+from idedup_tasks.stages.match import candidates
 from idedup_tasks.stages.prefilter import prepare as prefilter
 
 _FOLDER = Path(__file__).parent
@@ -113,9 +113,10 @@ def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "CHUNK", 4)
     monkeypatch.setattr(embed, "CHUNK", 4)
     monkeypatch.setattr(prefilter, "CHUNK", 4)
-    monkeypatch.setattr(pairs, "SIDE", 4)
-    monkeypatch.setattr(pairs, "TILES", 2)
-    monkeypatch.setattr(pairs, "WORTH_SPREADING", 0)
+    monkeypatch.setattr(looking, "CHUNK", 4)
+    monkeypatch.setattr(candidates, "SIDE", 4)
+    monkeypatch.setattr(candidates, "TILES", 2)
+    monkeypatch.setattr(candidates, "WORTH_SPREADING", 0)
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +153,8 @@ def expected(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         pipeline.execute(bench.run())
     state = current_state(bench.run())
     relations = {row[6] for row in state["groups"]}
-    assert {"exact", "perceptual"} <= relations
-    assert len(state["pairs"]) > 1
+    assert {"exact", "same"} <= relations
+    assert len(state["matches"]) > 1
     return state
 
 
@@ -186,7 +187,7 @@ def test_rows_are_the_same_wherever_they_were_computed(
     assert list((tmp_path / "home" / "lake").rglob("*.npy")) == []
     with Client(on_cluster.address, set_as_default=False) as client:
         done = client.run_on_scheduler(_jobs_done)
-    names = {"read_batch", "hash_chunk", "encode_chunk", "build_shard", "compare"}
+    names = {"read_batch", "hash_chunk", "encode_chunk", "build_shard", "compare", "look_chunk"}
     assert {name for name in names if done.get(name, 0) > 1} == names - {"build_shard"}
     assert done["build_shard"] == 1
 

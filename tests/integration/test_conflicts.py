@@ -70,11 +70,11 @@ def expected(filled: Bench, tmp_path: Path) -> dict[str, Any]:
 
 def test_the_second_of_two_candidates_is_refused(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), "photos")
-    base = lake.snapshot("pairs").version
-    assert lake.publish(TableChange("pairs", base, metadata={"by": "first"})) == base + 1
+    base = lake.snapshot("matches").version
+    assert lake.publish(TableChange("matches", base, metadata={"by": "first"})) == base + 1
     with pytest.raises(Conflict, match="prepared again"):
-        lake.publish(TableChange("pairs", base, metadata={"by": "second"}))
-    assert lake.snapshot("pairs").metadata == {"by": "first"}
+        lake.publish(TableChange("matches", base, metadata={"by": "second"}))
+    assert lake.snapshot("matches").metadata == {"by": "first"}
 
 
 def test_a_commit_that_loses_the_race_is_refused(
@@ -82,21 +82,21 @@ def test_a_commit_that_loses_the_race_is_refused(
 ) -> None:
     """Both have found their base version current; only then does the first commit."""
     lake = Lake(str(tmp_path), "photos")
-    base = lake.snapshot("pairs").version
-    pinned = lake.snapshot("pairs")
-    assert lake.publish(TableChange("pairs", base, metadata={"by": "first"})) == base + 1
+    base = lake.snapshot("matches").version
+    pinned = lake.snapshot("matches")
+    assert lake.publish(TableChange("matches", base, metadata={"by": "first"})) == base + 1
     monkeypatch.setattr(Lake, "snapshot", lambda *_: pinned)
     with pytest.raises(Conflict, match="same moment"):
-        lake.publish(TableChange("pairs", base, metadata={"by": "second"}))
+        lake.publish(TableChange("matches", base, metadata={"by": "second"}))
     monkeypatch.undo()
-    assert lake.snapshot("pairs").version == base + 1
-    assert lake.snapshot("pairs").metadata == {"by": "first"}
+    assert lake.snapshot("matches").version == base + 1
+    assert lake.snapshot("matches").metadata == {"by": "first"}
 
 
 def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     """Eight threads publish to one table; exactly one wins each version."""
     lake = Lake(str(tmp_path), "photos")
-    lake.snapshot("pairs")
+    lake.snapshot("matches")
     barrier = threading.Barrier(8)
     won: list[tuple[int, int]] = []
 
@@ -104,9 +104,9 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         own = Lake(str(tmp_path), "photos")
         barrier.wait()
         while True:
-            base = own.snapshot("pairs").version
+            base = own.snapshot("matches").version
             try:
-                version = own.publish(TableChange("pairs", base, metadata={"by": number}))
+                version = own.publish(TableChange("matches", base, metadata={"by": number}))
             except Conflict:
                 continue
             won.append((version, number))
@@ -119,7 +119,7 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         thread.join()
     assert sorted(version for version, _ in won) == list(range(1, 9))
     for version, number in won:
-        assert lake.snapshot("pairs", version).metadata == {"by": number}
+        assert lake.snapshot("matches", version).metadata == {"by": number}
 
 
 def test_tables_created_at_once_are_created_once(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_tables_created_at_once_are_created_once(tmp_path: Path) -> None:
         def create(root: str, barrier: threading.Barrier, versions: list[int]) -> None:
             lake = Lake(root, "photos")
             barrier.wait()
-            versions.extend(lake.snapshot(name).version for name in ("images", "pairs"))
+            versions.extend(lake.snapshot(name).version for name in ("images", "matches"))
 
         arguments = (str(tmp_path / f"{attempt}"), barrier, versions)
         threads = [threading.Thread(target=create, args=arguments) for _ in range(6)]
@@ -313,8 +313,8 @@ def test_the_warehouse_refuses_what_was_made_from_older_tables(filled: Bench) ->
     older = report.prepare(filled.run(0, run_id="older"))
     walk(filled.run(1))
     state = builders.warehouse_state(str(filled.home / "warehouse.db"))
+    lake = filled.run().lake
+    results, pairs = (report.read_results(lake, older.files[n]) for n in ("results", "pairs"))
     with pytest.raises(Conflict, match="newer versions"):
-        Warehouse(filled.places.warehouse).apply(
-            filled.run(0), older, report.read_results(filled.run().lake, older.files["results"])
-        )
+        Warehouse(filled.places.warehouse).apply(filled.run(0), older, results, pairs)
     assert builders.warehouse_state(str(filled.home / "warehouse.db")) == state

@@ -156,7 +156,7 @@ def test_what_core_makes_is_whole(core: dict[str, Any]) -> None:
     assert (first["relation"], first["score"]) == ("exact", 1.0)
     page = (folder / "why.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert page.count("data:image/jpeg;base64,") == 6
+    assert page.count("data:image/jpeg;base64,") == 8
     with Image.open(folder / "why.png") as drawn:
         assert drawn.width >= 900
     assert core["imported"] == []

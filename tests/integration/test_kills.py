@@ -82,7 +82,9 @@ def walker(walkers: list[Walker]) -> Walker:
 def begun(tmp_path_factory: pytest.TempPathFactory, walker: Walker) -> Bench:
     """A collection whose second day has run, when files of the first and second day have come."""
     folder = tmp_path_factory.mktemp("kills")
-    bench = builders.bench(folder / "begun", folder / "source")
+    # So small a limit that group, too, asks for looks: at the keepers of the larger component.
+    limit = {"linkage_limit": 4}
+    bench = builders.bench(folder / "begun", folder / "source", grouping=limit)
     base = 0x0123456789ABCDEF
 
     def far(i: int) -> int:
@@ -91,7 +93,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory, walker: Walker) -> Bench:
     for i in range(3):
         builders.place(bench.source, f"near{i}.png", Picture(far(i), 1, 30 * i).content, 1, i)
     builders.place(bench.source, "late.png", Picture(base ^ 0b111, 2).content, 1, 7)
-    builders.place(bench.source, "later.png", Picture(base ^ 0b111111, 3).content, 1, 8)
+    builders.place(bench.source, "later.png", Picture(base ^ 0b111111, 2).content, 1, 8)
     assert walker.walk(bench, None)[0] == 0
     # The first day's picture takes one of the second day's with it, and re-activates another.
     builders.place(bench.source, "early.png", Picture(base, 2, 10).content, 0)
@@ -157,6 +159,8 @@ def test_a_kill_leaves_the_old_or_the_new(
     rows = {name: before.run().lake.snapshot(name).read() for name in TABLES}
     kills = _chosen(stage, moments[stage])
     assert len(kills) >= 6
+    if stage in ("match", "group"):
+        assert any("publishing looks" in moments[stage][i] for i in kills)
 
     def survive(walker: Walker, kills: list[int]) -> None:
         for kill in kills:
@@ -199,3 +203,37 @@ def test_finished_chunks_are_not_read_again(
     # Two chunks of two objects each were in their place.
     assert len(undisturbed_walk["reads"]) == 6
     assert len(again["reads"]) == 2
+
+
+def test_finished_looks_are_not_made_again(
+    begun: Bench,
+    undisturbed: tuple[dict[str, Any], dict[str, list[str]]],
+    walker: Walker,
+    tmp_path: Path,
+) -> None:
+    """Neither those that were published nor those that only lie there."""
+    expected, moments = undisturbed
+    stage = "match"
+    before = _copied(begun, tmp_path / "before")
+    position = STAGES.index(stage)
+    assert walker.walk(before, None, stages=STAGES[:position])[0] == 0
+    whole = _copied(before, tmp_path / "whole")
+    status, undisturbed_walk = walker.walk(whole, None, stages=[stage])
+    assert status == 0
+    wanted = {tuple(pair) for pair in undisturbed_walk["looks"]}
+    assert len(wanted) == len(undisturbed_walk["looks"]) > 2, "more than a chunk"
+    published = [i for i, m in enumerate(moments[stage]) if m.endswith("before publishing looks")]
+    bench = _copied(before, tmp_path / "home")
+    order = {"stages": [stage], "stage": stage, "kill_at": published[len(published) // 2]}
+    assert walker.walk(bench, None, **order)[0] == -signal.SIGKILL
+    known = before.run().lake.snapshot("looks").rows
+    held = bench.run().lake.snapshot("looks").rows - known
+    assert 0 < held < len(wanted), "half written"
+    status, again = walker.walk(bench, None, stages=[stage])
+    assert status == 0
+    # What was in its place, and not published, is not looked at either.
+    assert len(again["looks"]) < len(wanted) - held
+    assert {tuple(pair) for pair in again["looks"]} < wanted
+    assert bench.run().lake.snapshot("looks").rows == known + len(wanted)
+    assert walker.walk(bench, None, stages=STAGES[position:])[0] == 0
+    assert differences(current_state(bench.run()), expected) == {}

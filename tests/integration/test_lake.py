@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -16,34 +15,38 @@ from builders import Bench, Picture, current_state, differences, encoded, scene,
 from PIL import Image
 
 from idedup_tasks import pipeline
+from idedup_tasks.images import read_image
 from idedup_tasks.lake import (
     EMBEDDINGS,
     FINGERPRINTS,
     IMAGES,
-    PAIRS,
+    MATCHES,
     TABLES,
     DamagedCandidate,
     Lake,
+    PackWriter,
     TableChange,
 )
 from idedup_tasks.periods import period_of
 from idedup_tasks.pipeline import QualityFailure
 from idedup_tasks.run import ModelMismatch, Run
-from idedup_tasks.settings import STAGES
+from idedup_tasks.settings import STAGES, Limits
 from idedup_tasks.shards import DamagedShard, ids_path, open_shards, search
 
 AFTER_INGEST = STAGES[1:]
 
 
 def _varied(bench: Bench) -> None:
-    """Copies, perceptual steps, a chain and something unrelated, over two days."""
+    """Copies, steps of the hash, a chain and something unrelated, over two days."""
     base = 0x0123456789ABCDEF
     pictures = [
-        *(Picture(base ^ (2 ** (3 * i) - 1), 1, 10 * i) for i in range(4)),
+        *(Picture(base ^ (2 ** (3 * i) - 1), 1, 5 * i) for i in range(4)),
         *(Picture(base * (i + 3) % 2**64, 2, 25 * i) for i in range(5)),
         Picture(base * 11 % 2**64, 3),
     ]
-    for i, picture in enumerate([*pictures, pictures[4], pictures[9]]):
+    # Two edits of one, which are only alike.
+    edits = [Picture(base * (i + 13) % 2**64, 4, degrees) for i, degrees in enumerate((25, 0, 50))]
+    for i, picture in enumerate([*pictures, pictures[4], pictures[9], *edits]):
         builders.place(bench.source, f"{i:02}.png", picture.content, i % 2, i)
 
 
@@ -63,15 +66,17 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_named_data_file_is_written_once(tmp_path: Path) -> None:
     """It may be another run's, and published: what is there stays."""
     lake = Lake(str(tmp_path), "photos")
-    rows = [pa.table({"image_a": ["1"], "image_b": [b], "score": [0.5]}, PAIRS) for b in "23"]
-    first = lake.write_rows("pairs", {}, rows[0], "chunk.parquet")
-    lake.publish(TableChange("pairs", 0, add=[first]))
-    assert lake.write_rows("pairs", {}, rows[1], "chunk.parquet") == first
-    assert lake.snapshot("pairs").read().equals(rows[0])
-    assert lake.written("pairs", {}, "chunk.parquet") == first
-    assert lake.written("pairs", {}, "other.parquet") is None
-    Path(lake.path(f"pairs/{first.path}")).write_bytes(b"PAR1 and no more")
-    damaged = lake.written("pairs", {}, "chunk.parquet")
+    look = {"relation": "same", "overlap_a": 1.0, "overlap_b": 1.0, "changed": 0.0, "blur": 0.0}
+    look |= {"score": 0.9, "transform": [1.0] * 9, "way": "frames", "proposed_by": "vector"}
+    rows = [pa.Table.from_pylist([{"image_a": "1", "image_b": b, **look}], MATCHES) for b in "23"]
+    first = lake.write_rows("matches", {}, rows[0], "chunk.parquet")
+    lake.publish(TableChange("matches", 0, add=[first]))
+    assert lake.write_rows("matches", {}, rows[1], "chunk.parquet") == first
+    assert lake.snapshot("matches").read().equals(rows[0])
+    assert lake.written("matches", {}, "chunk.parquet") == first
+    assert lake.written("matches", {}, "other.parquet") is None
+    Path(lake.path(f"matches/{first.path}")).write_bytes(b"PAR1 and no more")
+    damaged = lake.written("matches", {}, "chunk.parquet")
     assert damaged is not None
     assert damaged.rows == -1
 
@@ -129,7 +134,7 @@ def test_a_damaged_shard_is_found_and_rebuilt(bench: Bench, unguarded: None, dam
     with pytest.raises(DamagedShard, match="rerun the index stage"):
         list(open_shards(run.lake, run.lake.snapshot("index"), run.model_id))
     with pytest.raises(DamagedShard):
-        pipeline.prepare("group", run)
+        pipeline.prepare("match", run)
     counts = walk(run)["index"]["counts"]
     assert counts["rebuilt"] == 1
     assert counts["indexed"] == counts["active"] == counts["added"]
@@ -165,12 +170,13 @@ def test_another_model_than_the_pinned_one_fails_with_a_sentence(bench: Bench) -
 
 
 CHANGES: dict[str, dict[str, Any]] = {
-    "cut": {"thresholds": builders.THRESHOLDS.model_dump() | {"cut": 0.95}},
-    "candidate": {"thresholds": builders.THRESHOLDS.model_dump() | {"candidate": 0.6, "cut": 0.5}},
+    "cut": {"grouping": {"cut": 0.95}},
+    "candidate": {"thresholds": builders.THRESHOLDS.model_dump() | {"candidate": 0.6}},
     "distance": {"thresholds": builders.THRESHOLDS.model_dump() | {"phash_distance": 0}},
     "further distance": {"thresholds": builders.THRESHOLDS.model_dump() | {"phash_distance": 12}},
-    "pairs": {"grouping": {"pairs_per_image": 1}},
-    "linkage": {"grouping": {"linkage": "single"}},
+    "candidates": {"matching": {"candidates": 1}},
+    "linkage limit": {"grouping": {"linkage_limit": 4}},
+    "linkage": {"grouping": {"linkage": "complete"}},
     "keeper": {"keeper": ("path",), "preferred_paths": ("11",)},
 }
 
@@ -193,25 +199,27 @@ def test_changed_settings_are_a_difference_like_any_other(
     assert differences(current_state(bench.run()), before) == {}
 
 
-@pytest.mark.parametrize("changes", ["pairs", "candidate"])
+@pytest.mark.parametrize("changes", ["candidates", "candidate", "linkage limit"])
 def test_settings_changed_and_killed_between_two_tables(
     bench: Bench, unguarded: None, tmp_path: Path, changes: str
 ) -> None:
-    """Pairs of the new settings beside groups of the old: the known pairs are not to be trusted."""
+    """Matches of the new settings beside groups of the old: those are not to be trusted."""
     _varied(bench)
     for i in range(5):  # more matches than are kept
         picture = Picture(0xFEDCBA9876543210 * (i + 3) % 2**64, 9, i)
         builders.place(bench.source, f"more{i}.png", picture.content, 0, i)
     walk(bench.run())
     changed = bench.with_settings(**CHANGES[changes])
-    walk(changed.run(), ["prefilter", "embed", "index"])
+    before = current_state(bench.run())
     run = changed.run()
-    prepared = pipeline.prepare("group", run)["candidate"]
-    run.lake.publish(run.lake.load_candidate(prepared).changes[0])  # and then: killed
+    walk(run, ["prefilter", "embed", "index", "match"])  # and then: killed
     walk(run)
     fresh = changed.fresh(tmp_path / "fresh")
     walk(fresh.run())
     assert differences(current_state(run), current_state(fresh.run())) == {}
+    walk(bench.run(), ["prefilter", "embed", "index", "match"])
+    walk(bench.run())
+    assert differences(current_state(bench.run()), before) == {}
 
 
 @pytest.fixture
@@ -231,13 +239,13 @@ def scenes(tmp_path: Path, unguarded: None, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_mirrored_copies_are_found_when_asked_for(scenes: Bench, tmp_path: Path) -> None:
-    assert walk(scenes.run())["prefilter"]["counts"]["collapsed_perceptual"] == 0
+    assert walk(scenes.run())["prefilter"]["counts"]["collapsed_same"] == 0
     asked = scenes.with_settings(prefilter={"mirrored": True})
-    assert walk(asked.run(0))["prefilter"]["counts"]["collapsed_perceptual"] == 6
+    assert walk(asked.run(0))["prefilter"]["counts"]["collapsed_same"] == 6
     fresh = asked.fresh(tmp_path / "fresh")
     walk(fresh.run())
     assert differences(current_state(asked.run()), current_state(fresh.run())) == {}
-    assert walk(scenes.run(1))["prefilter"]["counts"]["collapsed_perceptual"] == 0
+    assert walk(scenes.run(1))["prefilter"]["counts"]["collapsed_same"] == 0
 
 
 @pytest.mark.parametrize("kind", ["dhash", "whash"])
@@ -256,12 +264,18 @@ def test_another_hash_replaces_every_hash(scenes: Bench, tmp_path: Path, kind: s
 
 
 def _planted(bench: Bench, vectors: np.ndarray) -> Run:
-    """Write images, fingerprints and embeddings straight into the lake, as if they had come in."""
+    """Write images, fingerprints and embeddings straight into the lake, as if they had come in.
+
+    All are the same once they are looked at.
+    """
     run, n = bench.run(), len(vectors)
     lake, arrival = run.lake, "2026-01-01"
     ids = [f"{i * 0x9E3779B97F4A7C15 % 2**64:032x}" for i in range(n)]
-    stream = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(stream, "JPEG")
+    with PackWriter() as pack:  # all look the same, once somebody looks
+        place = pack.add(
+            read_image(Picture(1 << 40, 1).content, Limits.model_validate({})).thumbnail
+        )
+        place["pack"] = pack.store(lake)
     common = {
         "arrival": pa.repeat(arrival, n),
         "image_id": ids,
@@ -280,6 +294,9 @@ def _planted(bench: Bench, vectors: np.ndarray) -> Run:
             "format": ["JPEG"] * n,
             "status": ["decoded"] * n,
             "low_information": [False] * n,
+            "detail": [0.3] * n,
+            "exif_fields": [0] * n,
+            **{name: [value] * n for name, value in place.items()},
         },
         "fingerprints": common
         | {
@@ -306,22 +323,25 @@ def _planted(bench: Bench, vectors: np.ndarray) -> Run:
     return run
 
 
-def test_three_thousand_alike_make_one_group_and_few_pairs(bench: Bench, unguarded: None) -> None:
+def test_three_thousand_alike_make_one_group_and_few_looks(bench: Bench, unguarded: None) -> None:
     random = np.random.default_rng(5)
     vectors = random.normal(size=256) + 0.02 * random.normal(size=(3_000, 256))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     run = _planted(bench, vectors)
-    counts = walk(run, ["index", "group", "report"])["group"]["counts"]
-    assert counts["pairs_found"] == 3_000 * 2_999 // 2
-    assert counts["groups"] == 1
-    assert counts["largest_group"] == 3_000
-    limit = run.collection.grouping.pairs_per_image
-    assert 0 < counts["pairs"] <= 3_000 * limit
-    pairs = run.lake.snapshot("pairs").read()
-    assert pairs.num_rows == counts["pairs"] == counts["pairs_found"] - counts["pairs_capped"]
+    counts = walk(run, ["index", "match", "group", "report"])
+    found, grouped = counts["match"]["counts"], counts["group"]["counts"]
+    limit = run.collection.matching.candidates
+    assert 0 < found["looked_at"] == found["candidates"] <= 3_000 * limit
+    assert run.lake.snapshot("matches").rows == found["candidates"] == found["same"]
+    assert found["crowded"] == grouped["crowded"] == 3_000
+    assert (grouped["components"], grouped["components_large"]) == (1, 1)
+    assert grouped["groups"] == 1
+    assert grouped["largest_group"] == 3_000
+    assert grouped["looks_asked"] < 2 * 3_000
     with closing(sqlite3.connect(bench.home / "warehouse.db")) as held:
         (edges,) = held.execute("SELECT count(*) FROM duplicate_pair").fetchone()
-    assert edges <= 2 * 3_000  # each with its match and its keeper
+    # What was looked at, and each with its keeper.
+    assert found["candidates"] < edges < found["candidates"] + 3_000
 
 
 def test_cells_and_exact_give_the_same_groups_where_all_share_a_cell(
@@ -335,13 +355,13 @@ def test_cells_and_exact_give_the_same_groups_where_all_share_a_cell(
     centroids = random.normal(size=(4, 256)).astype(np.float32)
     monkeypatch.setattr("idedup_tasks.descriptors.load_quantiser", lambda _: centroids)
     run = _planted(bench, vectors)
-    exact = walk(run, ["index", "group", "report"])["group"]["counts"]
+    exact = walk(run, ["index", "match", "group", "report"])
     state = current_state(run)
-    cells = bench.with_settings(grouping={"exact_limit": 0, "cells_per_image": 4}).run()
-    found = walk(cells, ["group", "report"])["group"]["counts"]
-    assert (exact["mode"], found["mode"]) == ("exact", "cells")
+    cells = bench.with_settings(matching={"exact_limit": 0, "cells_per_image": 4}).run()
+    found = walk(cells, ["match", "group", "report"])["match"]["counts"]
+    assert (exact["match"]["counts"]["mode"], found["mode"]) == ("exact", "cells")
     assert found["sampled_recall"] == 1.0
-    assert 30 < exact["groups"] <= 45
+    assert 30 < exact["group"]["counts"]["groups"] <= 45
     assert differences(current_state(cells), state) == {}
 
 

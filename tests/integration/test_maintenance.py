@@ -57,8 +57,8 @@ def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def small_files(set_attribute: Callable[[str, Any], None]) -> None:
-    for chunks in ("ingest.planning", "embed.prepare"):
-        set_attribute(f"idedup_tasks.stages.{chunks}.CHUNK", 2)
+    for chunks in ("stages.ingest.planning", "stages.embed.prepare", "looking"):
+        set_attribute(f"idedup_tasks.{chunks}.CHUNK", 2)
     set_attribute("idedup_tasks.stages.index.prepare.SHARD", 5)
 
 
@@ -100,12 +100,14 @@ def test_compaction_changes_files_and_nothing_else(filled: Bench) -> None:
     done = {c.table: c for c in maintenance.compact(run)}
     assert before["images"] > 3
     assert before["embeddings"] > 3
+    assert before["looks"] > 1
+    assert files(run)["looks"] == files(run)["matches"] == 1
     assert files(run)["images"] == files(run)["embeddings"] == 3  # one a day
     assert (done["images"].before, done["images"].after) == (before["images"], 3)
     assert differences(current_state(run), expected) == {}
     found = walk(run)
     assert found["ingest"]["counts"]["read"] == found["embed"]["counts"]["embedded"] == 0
-    assert found["group"]["counts"]["compared"] == 0
+    assert found["match"]["counts"]["images"] == found["match"]["counts"]["looks_new"] == 0
     assert found["index"]["counts"]["added"] == 0
     assert {k: found["report"]["versions"][k] for k in ("inserted", "updated", "deleted")} == {
         "inserted": 0,
@@ -463,7 +465,8 @@ _DAMAGES: dict[str, Callable[[Run], str]] = {
     "sha256 flipped": _flip("images", "sha256"),
     "vector flipped": _flip("embeddings", "vector"),
     "hash flipped": _flip("fingerprints", "hash"),
-    "score flipped": _flip("pairs", "score"),
+    "look flipped": _flip("looks", "score"),
+    "score flipped": _flip("matches", "score"),
     "groups scribbled on": _scribble("groups"),
     "embeddings scribbled on": _scribble("embeddings"),
     "shard spoilt": _spoil_shard,
@@ -535,7 +538,8 @@ def _back_up_lake(bench: Bench, folder: Path) -> None:
     copy.mkdir(parents=True)
     for name in (
         "groups",
-        "pairs",
+        "matches",
+        "looks",
         "index",
         "shards",
         "embeddings",

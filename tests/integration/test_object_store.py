@@ -122,7 +122,7 @@ def _shapes(run: Run) -> dict[str, list[tuple[object, ...]]]:
     state = current_state(run)
     groups = run.lake.snapshot("groups").read(["image_id", "status", "verdict", "group_id"])
     rows = sorted(tuple(row.values()) for row in groups.to_pylist())
-    return {"groups": rows, "pairs": state["pairs"], "vectors": state["vectors"]}
+    return {"groups": rows, "matches": state["matches"], "vectors": state["vectors"]}
 
 
 @pytest.fixture
@@ -219,13 +219,13 @@ def test_the_store_refuses_the_second_of_two_commits(
     store: object, environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = Lake("s3://lake/idedup", "photos")
-    pinned = lake.snapshot("pairs")
-    lake.publish(TableChange("pairs", pinned.version, metadata={"by": "first"}))
+    pinned = lake.snapshot("matches")
+    lake.publish(TableChange("matches", pinned.version, metadata={"by": "first"}))
     with pytest.raises(Conflict, match="prepared again"):
-        lake.publish(TableChange("pairs", pinned.version, metadata={"by": "second"}))
+        lake.publish(TableChange("matches", pinned.version, metadata={"by": "second"}))
     monkeypatch.setattr(Lake, "snapshot", lambda *_: pinned)
     with pytest.raises(Conflict, match="same moment"):
-        lake.publish(TableChange("pairs", pinned.version, metadata={"by": "second"}))
+        lake.publish(TableChange("matches", pinned.version, metadata={"by": "second"}))
     monkeypatch.undo()
 
 

@@ -19,11 +19,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from idedup_tasks.descriptors import descriptor_info
-from idedup_tasks.lake import RESULTS, TABLES, Candidate, DataFile, TableChange, stored_schema
+from idedup_tasks.lake import (
+    PAIR_RESULTS,
+    RESULTS,
+    TABLES,
+    Candidate,
+    DataFile,
+    TableChange,
+    stored_schema,
+)
 from idedup_tasks.pipeline import check, rule_names, rules_of
 from idedup_tasks.quality import RuleResult, counting, frames
 from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES, Collection, Places
+from idedup_tasks.verification import verifier_version
 
 INFO = descriptor_info("mobilenet_v3")
 READS = {
@@ -32,8 +41,8 @@ READS = {
     "embed": ["fingerprints", "images"],
     "index": ["fingerprints", "embeddings"],
     "match": ["fingerprints", "embeddings", "index"],
-    "group": ["fingerprints", "embeddings", "index"],
-    "report": ["images", "groups"],
+    "group": ["images", "fingerprints", "matches"],
+    "report": ["images", "groups", "matches"],
 }
 WRITES = {
     "ingest": ["images"],
@@ -41,12 +50,13 @@ WRITES = {
     "embed": ["embeddings"],
     "index": ["index"],
     "match": ["matches"],
-    "group": ["pairs", "groups"],
+    "group": ["groups"],
     "report": [],
 }
 SHARD, IDS = "shards/0.faiss", "shards/0.ids.parquet"
 PACK = "packs/0.pack"
 Row = dict[str, Any]
+_SHAPE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def name(i: int) -> str:
@@ -57,11 +67,43 @@ def content(i: int) -> str:
     return hashlib.sha256(f"{i}".encode()).hexdigest()
 
 
-class World:
-    """Twelve images over two days, as six stages that do their work would leave them.
+def seen(a: int, b: int, relation: str, score: float) -> Row:
+    """A pair of images, in the order of their ids, and what a look says of them."""
+    first, second = sorted((name(a), name(b)))
+    # Of a crop, the second is the whole.
+    overlaps = {name(a): 1.0, name(b): 0.5 if relation == "crop" else 1.0}
+    return {
+        "image_a": first, "image_b": second, "relation": relation, "score": score,
+        "overlap_a": overlaps[first], "overlap_b": overlaps[second], "changed": 0.0, "blur": 0.0,
+        "transform": [*_SHAPE], "way": "bytes" if relation == "exact" else "frames",
+    }  # fmt: skip
 
-    3 is a copy of 1 and 6 of 5 (flat); 4 is a twin of 2, 2 an edit of 1; 7 and 8 are alike;
-    11 cannot be read. Groups: {1, 2, 3, 4} and {5, 6}.
+
+def member(verdict: str, relation: str, keeper: int, score: float = 0.9) -> Row:
+    """What `groups` says of a member of the group that is named after its keeper."""
+    return {
+        "verdict": verdict, "group_id": name(keeper), "relation": relation,
+        "method": "sha256" if relation == "exact" else verifier_version(),
+        "keeper_id": name(keeper), "score": score, "overlap": 1.0,
+        "keeper_overlap": 0.5 if relation == "crop" else 1.0, "changed": 0.0,
+        "transform": [*_SHAPE], "why": "of the keeper",
+    }  # fmt: skip
+
+
+def kept(i: int) -> Row:
+    """What `groups` says of a keeper after which its group is named."""
+    unseen = dict.fromkeys(member("", "", i))
+    return unseen | {
+        "verdict": "keeper", "group_id": name(i), "keeper_id": name(i), "why": "the whole picture"
+    }  # fmt: skip
+
+
+class World:
+    """Twelve images over two days, as seven stages that do their work would leave them.
+
+    3 is a copy of 1 and 6 of 5 (flat); 4 is a twin of 2, 2 a crop of 1 and 4 an edit of it; 7 and 8
+    are alike; 10 is a page, with a finer picture; 11 cannot be read. Groups: {1, 2, 3, 4} and
+    {5, 6}.
     """
 
     def __init__(self, folder: Path, **collection: Any) -> None:
@@ -72,7 +114,8 @@ class World:
         self.run = Run(Collection.model_validate(collection), "by-hand", None, places)
         self.rows: dict[str, list[Row]] = {table: [] for table in TABLES}
         self.results: list[Row] = []
-        self.shards: dict[str, bytes] = {SHARD: b"vectors", IDS: b"ids", PACK: b"jpeg" * 11}
+        self.pairs: list[Row] = []
+        self.shards: dict[str, bytes] = {SHARD: b"vectors", IDS: b"ids", PACK: b"jpeg" * 12}
         self.counts: dict[str, Row] = {}
         self.extra: dict[str, pa.Array] = {}  # columns that no schema declares
         self._fill()
@@ -88,7 +131,10 @@ class World:
                 "sha256": content(original), "width": 40, "height": 30, "format": "JPEG",
                 "mode": "RGB", "exif_orientation": 1, "low_information": original == 5,
                 "pack": PACK, "offset": 4 * i, "length": 4, "checksum": 1,
+                "detail": 0.0012, "exif_fields": 0,
             }  # fmt: skip
+            if i == 10:
+                facts_of |= {"fine_offset": 44, "fine_length": 4, "fine_checksum": 1}
             refused = {"reason_code": "not-an-image", "reason": "starts with no known signature"}
             listed = {"key": f"{i}.jpg", "uri": f"/nowhere/{i}.jpg", "arrived_at": moment}
             self.rows["images"].append(
@@ -121,22 +167,17 @@ class World:
                         | {"model_id": self.run.model_id, "sha256": content(original)}
                         | {"vector": (vector / np.linalg.norm(vector)).astype(np.float32)}
                     )
-                verdict = {"verdict": "unique", "pairs_capped": False}
+                verdict = {"verdict": "unique", "crowded": False}
                 evidence = {
-                    2: ("near", "model", 1, 0.8, 0.7, 1),
-                    3: ("exact", "sha256", 1, 1.0, 1.0, 1),
-                    4: ("perceptual", "phash", 2, 0.97, 0.95, 1),
-                    6: ("exact", "sha256", 5, 1.0, 1.0, 5),
+                    2: ("duplicate", "crop", 1, 0.9),
+                    3: ("duplicate", "exact", 1, 1.0),
+                    4: ("variant", "edited", 1, 0.8),
+                    6: ("duplicate", "exact", 5, 1.0),
                 }.get(i)
                 if evidence:
-                    relation, method, matched, score, threshold, keeper = evidence
-                    verdict |= {
-                        "verdict": "duplicate", "group_id": name(keeper), "relation": relation,
-                        "method": method, "matched_id": name(matched), "score": score,
-                        "threshold": threshold, "keeper_id": name(keeper), "score_to_keeper": score,
-                    }  # fmt: skip
+                    verdict |= member(*evidence)
                 elif i in (1, 5):
-                    verdict |= {"verdict": "keeper", "group_id": name(i)}
+                    verdict |= kept(i)
                 self.rows["groups"].append(day | {"sha256": content(original)} | status | verdict)
             state = self.rows["groups"][-1]["status"] if decoded else "rejected"
             self.results.append(
@@ -144,27 +185,18 @@ class World:
                 | {"status": state}
                 | {k: v for k, v in verdict.items() if k in RESULTS.names}
             )
-        self.rows["pairs"] = [
-            {"image_a": a, "image_b": b, "score": s}
-            for a, b, s in (
-                (*sorted((name(1), name(2))), 0.8),
-                (*sorted((name(7), name(8))), 0.6),
-            )
-        ]
-        of_look = {
-            "overlap_a": 1.0, "overlap_b": 1.0, "changed": 0.1, "blur": 0.0,
-            "transform": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], "way": "frames",
-        }  # fmt: skip
-        self.rows["matches"] = [
-            dict(zip(("image_a", "image_b"), sorted((name(a), name(b))), strict=True))
-            | {"proposed_by": by, "cosine": cosine, "relation": relation, "score": 0.9}
-            | of_look
-            for a, b, by, cosine, relation in (
-                (2, 4, "hash", None, "same"),
-                (1, 4, "component", None, "edited"),
-                (7, 8, "vector", 0.6, "alike"),
-                (1, 2, "vector", 0.8, "edited"),
-            )
+        for a, b, by, cosine, relation, score in (
+            (4, 2, "hash", None, "same", 0.95),
+            (4, 1, "component", None, "edited", 0.8),
+            (7, 8, "vector", 0.6, "alike", 0.3),
+            (2, 1, "vector", 0.8, "crop", 0.9),
+        ):
+            self.look(a, b, relation, score)
+            look = seen(a, b, relation, score)
+            self.rows["matches"].append(look | {"proposed_by": by, "cosine": cosine})
+        copies = [seen(3, 1, "exact", 1.0), seen(6, 5, "exact", 1.0)]
+        self.pairs = [
+            {k: row[k] for k in PAIR_RESULTS.names} for row in (*self.rows["matches"], *copies)
         ]
         self.rows["index"] = [
             {
@@ -172,11 +204,12 @@ class World:
                 "checksum": content(0), "vectors": 8,
             }
         ]  # fmt: skip
-        kinds = {"duplicates_exact": 2, "duplicates_perceptual": 1, "duplicates_near": 1}
+        duplicates = {"duplicates_exact": 2, "duplicates_same": 0, "duplicates_crop": 1}
+        variants = {"variants_inside": 0, "variants_edited": 1}
         of_embed = {"active": 8, "present": 0, "embedded": 8, "dim": INFO.dim, "images": 8}
         of_index = {"active": 8, "indexed": 8, "added": 8, "shards": 1, "rebuilt": 0, "stale": 0}
-        of_group = {"decoded": 11, "active": 8, "unique": 5, "keepers": 2, "groups": 2, **kinds}
-        of_pairs = {"pairs": 2, "pairs_found": 2, "pairs_capped": 0, "pairs_cut": 1}
+        of_group = {"decoded": 11, "active": 8, "unique": 5, "keepers": 2, "groups": 2}
+        related = {"exact": 2, "same": 0, "crop": 1, "inside": 0, "edited": 1}
         self.counts = {
             "ingest": {
                 "listed": 12, "decoded": 11, "rejected": 1, "reused": 0, "read": 12, "vanished": 0,
@@ -190,20 +223,33 @@ class World:
             "match": {
                 "active": 8, "images": 8, "candidates": 2, "hash_pairs": 1, "component_pairs": 1,
                 "looked_at": 4, "looks_new": 3, "looks_known": 1, "crowded": 0, "components": 1,
-                "mode": "exact", "sampled_recall": None, "same": 1, "edited": 2, "alike": 1,
-                "exact": 0, "crop": 0, "inside": 0, "different": 0, "undecided": 0,
+                "mode": "exact", "sampled_recall": None, "same": 1, "edited": 1, "alike": 1,
+                "exact": 0, "crop": 1, "inside": 0, "different": 0, "undecided": 0,
             },
             "group": {
-                **of_group, **of_pairs, "largest_group": 4, "images": 8, "compared": 8,
-                "components": 2, "mode": "exact", "linkage": "average", "linkage_fallbacks": 0,
-                "sampled_recall": None, "suggestion": {},
+                **of_group, **related, "largest_group": 4, "images": 11, "crowded": 0,
+                "components": 1, "components_large": 0, "left": 0, "looks_asked": 0,
+                "linkage": "average",
             },
             "report": {
-                "images": 12, "active": 8, "collapsed": 3, "rejected": 1, "groups": 2, **kinds,
-                "reclaimable_exact": 103 + 106, "reclaimable_perceptual": 104,
-                "reclaimable_near": 102,
+                "images": 12, "decoded": 11, "active": 8, "collapsed": 3, "rejected": 1,
+                "groups": 2, "bytes": sum(range(100, 112)), "duplicates": 3, **duplicates,
+                "variants": 1, **variants, "reclaimable_exact": 103 + 106, "reclaimable_same": 0,
+                "reclaimable_crop": 102, "reclaimable_inside": 0, "reclaimable_edited": 0,
+                "pairs": 6, "alike": 1,
             },
         }  # fmt: skip
+
+    def look(self, a: int, b: int, relation: str, score: float = 0.9) -> None:
+        """Somebody has looked at the contents of two images."""
+        low, high = sorted((content(a), content(b)))
+        look = {
+            k: v
+            for k, v in seen(a, b, relation, score).items()
+            if k in TABLES["looks"].schema.names
+        }
+        of_pair = {"verifier": verifier_version(), "sha256_a": low, "sha256_b": high}
+        self.rows["looks"].append(look | of_pair)
 
     def row(self, table: str, i: int) -> Row:
         return next(r for r in self.rows[table] if r["image_id"] == name(i))
@@ -233,9 +279,13 @@ class World:
         for path, data in self.shards.items():
             with lake.create(path) as stream:
                 stream.write(data)
+        if stage == "group":  # not read by the stage: what its gate counts again
+            lake.publish(self.change("looks"))
         files = {}
         if stage == "report":
-            files["results"] = "results.parquet"
+            files = {"results": "results.parquet", "pairs": "pairs.parquet"}
+            with lake.create(files["pairs"]) as stream:
+                pq.write_table(pa.Table.from_pylist(self.pairs, PAIR_RESULTS), stream)
             table = pa.Table.from_pylist(self.results, RESULTS)
             for column, values in self.extra.items():
                 table = table.append_column(column, values)
@@ -284,6 +334,10 @@ def match(**values: Any) -> Fault:
     return lambda world: world.rows["matches"][-1].update(values)
 
 
+def too_far_apart(world: World) -> None:
+    world.rows["matches"][-1]["cosine"] = world.run.thresholds.candidate - 0.0001
+
+
 def turned_match(world: World) -> None:
     row = world.rows["matches"][-1]
     row.update(image_a=row["image_b"], image_b=row["image_a"])
@@ -326,20 +380,37 @@ def shard(**values: Any) -> Fault:
 
 
 def one_group_of_three_and_one_of_one(world: World) -> None:
-    world.row("groups", 2).update(group_id=name(2), keeper_id=None)
-    world.row("groups", 2).update(dict.fromkeys(("relation", "method", "matched_id")))
-    world.row("groups", 2).update(dict.fromkeys(("score", "threshold", "score_to_keeper")))
-    world.row("groups", 2)["verdict"] = "keeper"
-    world.row("groups", 4).update(matched_id=name(1))
-    world.counts["group"].update(keepers=3, groups=3, duplicates_near=0)
+    world.row("groups", 2).update(kept(2))
+    world.counts["group"].update(keepers=3, groups=3, crop=0)
 
 
-def two_keepers(world: World) -> None:
-    world.row("groups", 2).update(
-        dict.fromkeys(("relation", "method", "matched_id", "score", "threshold", "keeper_id")),
-        verdict="keeper",
-    )
-    world.counts["group"].update(keepers=3, groups=3, duplicates_near=0)
+def two_keepers_and_none(world: World) -> None:
+    """One more in the first group; and two images that are a group and name that of another."""
+    world.row("groups", 2).update(kept(2), group_id=name(1), keeper_id=name(1))
+    for i in (9, 10):
+        world.look(i, 1, "same")
+        world.row("groups", i).update(member("duplicate", "same", 1), group_id=name(9))
+    world.counts["group"].update(keepers=3, groups=3, unique=3, crop=0, same=2)
+
+
+def keeper_of_another_group(world: World) -> None:
+    world.look(4, 5, "edited")
+    world.row("groups", 4)["keeper_id"] = name(5)
+
+
+def look_of_another_version(world: World) -> None:
+    for row in world.rows["looks"]:
+        row["verifier"] = "looks-0"
+
+
+def no_look(a: int, b: int) -> Fault:
+    ends = {content(a), content(b)}
+
+    def fault(world: World) -> None:
+        looks = world.rows["looks"]
+        looks[:] = [row for row in looks if {row["sha256_a"], row["sha256_b"]} != ends]
+
+    return fault
 
 
 def named_after_a_stranger(world: World) -> None:
@@ -354,7 +425,26 @@ def empty_shard(world: World) -> None:
 
 def odd_relation(world: World) -> None:
     world.results[2]["relation"] = "odd"
-    world.counts["report"]["reclaimable_near"] = 0
+    world.counts["report"]["reclaimable_crop"] = 0
+
+
+def pair(at: int, **values: Any) -> Fault:
+    return lambda world: world.pairs[at].update(values)
+
+
+def one_pair_twice(world: World) -> None:
+    world.pairs.append(dict(world.pairs[-1]))
+    world.counts["report"]["pairs"] += 1
+
+
+def one_pair_less(world: World) -> None:
+    world.pairs.pop()
+    world.counts["report"]["pairs"] -= 1
+
+
+def one_pair_more(world: World) -> None:
+    world.pairs.append(world.pairs[-1] | {"image_a": name(9)})
+    world.counts["report"]["pairs"] += 1
 
 
 FAULTS: list[tuple[str, str, Fault]] = [
@@ -372,10 +462,14 @@ FAULTS: list[tuple[str, str, Fault]] = [
     ("ingest", "image_digests", setting("images", 4, sha256="0" * 63 + "g")),
     ("ingest", "image_sizes", setting("images", 4, width=0)),
     ("ingest", "images_filled", setting("images", 4, checksum=None)),
+    ("ingest", "images_filled", setting("images", 4, detail=None)),
     ("ingest", "thumbnails_in_packs", setting("images", 4, pack="packs/lost.pack")),
-    ("ingest", "thumbnails_in_packs", setting("images", 10, offset=41)),
+    ("ingest", "thumbnails_in_packs", setting("images", 10, offset=45)),
     ("ingest", "thumbnails_in_packs", setting("images", 4, offset=-1)),
-    ("ingest", "packs_reconcile", lambda world: world.shards.update({PACK: b"jpeg" * 12})),
+    ("ingest", "thumbnails_in_packs", setting("images", 10, fine_offset=45)),
+    ("ingest", "thumbnails_in_packs", setting("images", 10, fine_length=None)),
+    ("ingest", "thumbnails_in_packs", setting("images", 10, fine_checksum=None)),
+    ("ingest", "packs_reconcile", lambda world: world.shards.update({PACK: b"jpeg" * 13})),
     ("ingest", "arrival_periods", setting("images", 4, arrival="2026-01-02")),
     (
         "ingest",
@@ -437,54 +531,62 @@ FAULTS: list[tuple[str, str, Fault]] = [
     ("match", "match_words", match(proposed_by="chance", cosine=None)),
     ("match", "match_shares", match(changed=1.5)),
     ("match", "match_transforms", match(transform=[1.0] * 8)),
-    ("match", "match_cosines", match(cosine=0.3)),
+    ("match", "match_cosines", too_far_apart),
     ("match", "match_cosines", match(cosine=None)),
     ("match", "twins_are_the_same", every(
         lambda world: world.rows["matches"][0].update(relation="alike"),
         counted("match", same=0, alike=2),
     )),
     ("match", "matches_unique", twice(
-        "matches", "match", candidates=1, edited=1, looks_new=1, looked_at=1
+        "matches", "match", candidates=1, crop=1, looks_new=1, looked_at=1
     )),
     ("match", "matches_of_contents", match(image_b=name(3), image_a="0" * 32)),
     ("match", "match_reconciles", counted("match", looks_new=4)),
     ("match", "match_reconciles", counted("match", active=7)),
-    ("match", "match_in_lake", counted("match", edited=1, alike=2)),
+    ("match", "match_in_lake", counted("match", edited=0, alike=2)),
     ("match", "match_in_lake", counted("match", crowded=1)),
     ("match", "candidate_recall", counted("match", sampled_recall=0.9)),
-    ("group", "pairs_filled", lambda world: world.rows["pairs"][0].update(score=None)),
+    ("group", "groups_filled", setting("groups", 9, sha256=None)),
+    ("group", "groups_filled", setting("groups", 9, crowded=None)),
+    ("group", "group_words", setting("groups", 2, relation="odd")),
     (
         "group",
-        "pairs_ordered",
-        lambda world: world.rows["pairs"][0].update(
-            image_a=world.rows["pairs"][0]["image_b"], image_b=world.rows["pairs"][0]["image_a"]
-        ),
+        "group_words",
+        every(setting("groups", 2, relation="edited"), counted("group", crop=0, edited=2)),
     ),
-    ("group", "pair_scores", lambda world: world.rows["pairs"][0].update(score=1.5)),
-    ("group", "groups_filled", setting("groups", 2, sha256=None)),
-    ("group", "group_statuses", setting("groups", 2, relation="odd")),
-    ("group", "group_ids", setting("groups", 9, group_id=name(1))),
+    (
+        "group",
+        "group_words",
+        every(setting("groups", 4, relation="crop"), counted("group", crop=2, edited=0)),
+    ),
+    ("group", "group_ids", setting("groups", 1, why=None)),
+    ("group", "group_ids", setting("groups", 9, why="odd")),
+    ("group", "group_ids", setting("groups", 9, keeper_id=name(1))),
     ("group", "evidence", setting("groups", 2, method=None)),
-    ("group", "evidence", setting("groups", 4, matched_id=None)),
-    ("group", "evidence", setting("groups", 2, score=None)),
-    ("group", "no_evidence_for_keepers", setting("groups", 1, matched_id=name(2))),
-    ("group", "group_scores", setting("groups", 2, score=1.2)),
-    ("group", "score_over_threshold", setting("groups", 2, score=0.65)),
+    ("group", "evidence", setting("groups", 4, score=None)),
+    ("group", "evidence", setting("groups", 4, transform=None)),
+    ("group", "evidence", setting("groups", 3, keeper_overlap=None)),
+    ("group", "no_evidence_for_keepers", setting("groups", 1, score=0.9)),
+    ("group", "no_evidence_for_keepers", setting("groups", 9, place="top left")),
+    ("group", "group_shares", setting("groups", 2, score=1.2)),
+    ("group", "group_shares", setting("groups", 2, keeper_overlap=-0.1)),
     ("group", "groups_of_two", one_group_of_three_and_one_of_one),
-    ("group", "one_keeper", two_keepers),
+    ("group", "one_keeper", two_keepers_and_none),
+    ("group", "one_keeper", keeper_of_another_group),
     ("group", "group_names", named_after_a_stranger),
-    ("group", "evidence_in_group", setting("groups", 2, matched_id=name(5))),
-    ("group", "evidence_in_group", setting("groups", 4, keeper_id=name(2))),
+    ("group", "seen", no_look(4, 1)),
+    ("group", "seen", look_of_another_version),
+    ("group", "seen", setting("groups", 3, sha256=content(99))),
     ("group", "verdicts_unique", twice("groups", "group", decoded=1, unique=1)),
-    ("group", "pairs_unique", twice("pairs", "group", pairs=1)),
     ("group", "group_reconciles", counted("group", decoded=12)),
     ("group", "group_reconciles", counted("group", groups=3)),
-    ("group", "group_in_lake", counted("group", unique=4, duplicates_near=2)),
-    ("group", "verdicts_complete", setting("groups", 2, sha256=content(99))),
+    ("group", "group_in_lake", counted("group", unique=4, same=1)),
+    ("group", "group_in_lake", counted("group", crowded=1)),
+    ("group", "verdicts_complete", setting("groups", 9, sha256=content(99))),
     ("report", "results_schema", lambda world: world.extra.update(note=pa.nulls(12, pa.string()))),
     ("report", "results_filled", result(11, reason=None)),
     ("report", "result_statuses", odd_relation),
-    ("report", "result_evidence", result(2, threshold=None)),
+    ("report", "result_evidence", result(2, why=None)),
     (
         "report",
         "results_unique",
@@ -496,7 +598,15 @@ FAULTS: list[tuple[str, str, Fault]] = [
     ),
     ("report", "report_reconciles", counted("report", collapsed=4)),
     ("report", "report_duplicates", counted("report", groups=3)),
+    ("report", "report_duplicates", counted("report", variants=0)),
+    ("report", "report_duplicates", counted("report", duplicates_exact=1, duplicates_same=1)),
     ("report", "reclaimable_bytes", counted("report", reclaimable_exact=1)),
+    ("report", "reclaimable_bytes", counted("report", reclaimable_edited=104)),
+    ("report", "result_pairs_unique", one_pair_twice),
+    ("report", "result_pairs_complete", one_pair_less),
+    ("report", "result_pairs_complete", one_pair_more),
+    ("report", "result_pairs_complete", pair(0, score=0.2)),
+    ("report", "result_pairs_complete", counted("report", alike=2)),
     ("report", "results_complete", result(11, image_id=name(99))),
     ("report", "results_as_grouped", result(2, sha256=content(99))),
 ]  # fmt: skip
@@ -510,8 +620,10 @@ ALSO = {
     "embeddings_filled": "embeddings_complete",
     "match_words": "match_in_lake",
     "groups_filled": "verdicts_complete",
-    "group_statuses": "group_in_lake",
+    "group_words": "group_in_lake",
+    "seen": "verdicts_complete",
     "verdicts_unique": "group_reconciles",
+    "result_statuses": "result_pairs_complete",
 }
 
 
@@ -534,8 +646,7 @@ def test_a_planted_fault_turns_its_rule_red(
         ("embed", "embeddings", "embeddings_schema"),
         ("index", "index", "index_schema"),
         ("match", "matches", "matches_schema"),
-        ("group", "pairs", "pairs_and_groups_schema"),
-        ("group", "groups", "pairs_and_groups_schema"),
+        ("group", "groups", "groups_schema"),
     ],
 )
 def test_a_file_with_other_columns_or_rows_than_declared_is_found(
@@ -604,7 +715,7 @@ def test_only_the_window_of_the_run_is_reconciled(tmp_path: Path) -> None:
 def test_an_interval_without_images_is_green(stage: str, tmp_path: Path) -> None:
     world = World(tmp_path)
     world.rows = {table: [] for table in TABLES}
-    world.results = []
+    world.results, world.pairs = [], []
     world.counts = {
         stage: {k: 0 if isinstance(v, int | float) else v for k, v in counts.items()}
         for stage, counts in world.counts.items()
@@ -659,7 +770,8 @@ def test_many_batches_and_passes_find_the_same(
         {"images_unique", "image_sizes", "collapse_targets", "fingerprints_complete"}
         | {"embeddings_complete", "vectors_unit", "shards_unique", "one_keeper", "groups_of_two"}
         | {"matches_unique", "matches_of_contents"}
-        | {"evidence_in_group", "pairs_unique", "evidence", "results_complete"}
+        | {"seen", "verdicts_unique", "evidence", "results_complete"}
+        | {"result_pairs_unique", "result_pairs_complete"}
     )
     for n, (of_stage, rule, fault) in enumerate(FAULTS):
         if of_stage == stage and rule in over_all_rows:
