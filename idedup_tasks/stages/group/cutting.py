@@ -23,15 +23,16 @@ _BELOW = 1e-4
 _APART = 0.5
 
 
-def cut_matrix(members: np.ndarray, seen: Seen, settings: Grouping) -> np.ndarray:
+def cut_matrix(members: np.ndarray, core: np.ndarray, seen: Seen, settings: Grouping) -> np.ndarray:
     """Cut a component by its scores; all its pairs are looked at.
 
-    A pair that is not tied counts its score, but stays below the cut. Two parts of one whole that
-    do not show the same are as near as the weaker of their ties to it: there is nothing else in
-    which they could agree.
+    A pair that is not tied counts its score, but stays below the cut, and one of two cores nothing.
+    Two parts of one whole that do not show the same are as near as the weaker of their ties to it:
+    there is nothing else in which they could agree.
 
     Args:
         members: (k,) ascending positions of contents.
+        core: (k,) int64, what duplicates tie each to, -1 for one without.
 
     Returns:
         (k,) int64: the first position of each one's cluster.
@@ -41,6 +42,7 @@ def cut_matrix(members: np.ndarray, seen: Seen, settings: Grouping) -> np.ndarra
     rows = seen.look(members[a], members[b])
     tied = seen.linked(rows)
     score = np.where(tied, seen.score[rows], np.minimum(seen.score[rows], settings.cut - _BELOW))
+    score[(core[a] >= 0) & (core[b] >= 0) & (core[a] != core[b])] = 0
     similar = np.eye(k)
     similar[a, b] = similar[b, a] = score.clip(0)
     if not tied.all():

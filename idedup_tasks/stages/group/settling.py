@@ -1,8 +1,10 @@
 """Groups in which every member was looked at with its keeper, and the two are tied.
 
-Components are cut into clusters, and in each the keeper is chosen. Whoever is not tied to it by a
-look leaves, and then the keeper of who remains is chosen again; what has left is cut again among
-itself, until nobody leaves. Each pass settles a keeper in every cluster, so that it ends.
+Two pictures that each have duplicates of their own are two groups, though one be a variant of the
+other: what is reclaimable of either stays so (`cores`). Components are cut into clusters, and in
+each the keeper is chosen. Whoever is not tied to it by a look leaves, and then the keeper of who
+remains is chosen again; what has left is cut again among itself, until nobody leaves. Each pass
+settles a keeper in every cluster, so that it ends.
 
 A component that stays larger than `linkage_limit` gets `PASSES` passes in which looks are asked.
 After that it is cut into stars of what was seen, whose centres are kept: nobody leaves those. So
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from idedup_tasks.settings import Grouping, KeeperCriterion
+from idedup_tasks.settings import DUPLICATES, Grouping, KeeperCriterion
 from idedup_tasks.stages.group.components import components, members_of
 from idedup_tasks.stages.group.cutting import cut_matrix, cut_stars
 from idedup_tasks.stages.group.keepers import (
@@ -75,8 +77,9 @@ def settle(
     found = large = left = 0
     passes = 0
     while open_.any():
+        core = cores(seen, open_)
         rows = seen.within(open_)
-        rows = rows[seen.linked(rows)]
+        rows = rows[seen.linked(rows) & ~_apart(core, seen.first[rows], seen.second[rows])]
         whole = components(n, seen.first[rows], seen.second[rows])
         whole[~open_] = -1
         label = np.full(n, -1)
@@ -86,7 +89,7 @@ def settle(
             if len(members) < 2:
                 continue
             if len(members) <= settings.linkage_limit:
-                label[members] = cut_matrix(members, seen, settings)
+                label[members] = cut_matrix(members, core[members], seen, settings)
             else:
                 if order is None:
                     order = rank(whole, seen, facts, policy).order
@@ -97,7 +100,7 @@ def settle(
                     fixed[members] = label[members]
                 large += passes == 0
             found += passes == 0
-        gone = _settle(label, fixed, keeper, seen, facts, policy, settings)
+        gone = _settle(label, fixed, core, keeper, seen, facts, policy, settings)
         left += int(gone.sum())
         open_ = gone
         passes += 1
@@ -115,6 +118,7 @@ def settle(
 def _settle(
     label: np.ndarray,
     fixed: np.ndarray,
+    core: np.ndarray,
     keeper: np.ndarray,
     seen: Seen,
     facts: Facts,
@@ -126,6 +130,7 @@ def _settle(
     Args:
         label: (n,) the cluster of each content, -1 for none.
         fixed: (n,) the keeper of each content's cluster where it is not to be chosen, else -1.
+        core: (n,) see `cores`.
         keeper: (n,) is given the keepers of those that stay.
 
     Returns:
@@ -145,6 +150,7 @@ def _settle(
             chosen = np.where(weary, before, chosen)
         members = np.flatnonzero((unsettled >= 0) & (chosen != np.arange(n)))
         tied = seen.linked(seen.look(members, chosen[members]))
+        tied &= ~_apart(core, members, chosen[members])
         leave = members[~tied]
         gone[leave] = True
         done = (unsettled >= 0) & ~np.isin(unsettled, unsettled[leave])
@@ -153,6 +159,22 @@ def _settle(
         before = np.where(unsettled >= 0, chosen, -1)
         changes += 1
     return gone
+
+
+def cores(seen: Seen, among: np.ndarray) -> np.ndarray:
+    """(n,) int64: the component, of those that duplicates tie together, that each content is in;
+    -1 for one without duplicates among some contents, (n,) bool."""
+    rows = seen.within(among)
+    rows = rows[seen.relation[rows] < len(DUPLICATES)]
+    core = components(seen.n, seen.first[rows], seen.second[rows])
+    core[np.bincount(core, minlength=seen.n)[core] < 2] = -1
+    return core
+
+
+def _apart(core: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(m,) bool: whether each of the two has duplicates, and other ones."""
+    found: np.ndarray = (core[a] >= 0) & (core[b] >= 0) & (core[a] != core[b])
+    return found
 
 
 def sentences(
