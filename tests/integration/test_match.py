@@ -289,7 +289,7 @@ def test_vectors_of_parts_are_those_of_each_image_and_none_may_lack(
     run.lake.publish(change)
     index = pipeline.stage_module("index")
     index.publish(run, index.prepare(run))
-    with pytest.raises(Conflict, match="1 active images .* parts"), collect(run):
+    with pytest.raises(Conflict, match=r"1 active images .* parts"), collect(run):
         pass
 
 
