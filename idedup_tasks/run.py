@@ -87,7 +87,9 @@ class Run:
         from idedup_tasks.descriptors import descriptor_info
 
         collection = self.collection
-        installed = descriptor_info(collection.descriptor, collection.device).model_id
+        installed = descriptor_info(
+            collection.descriptor, collection.device, collection.matching.thorough
+        ).model_id
         if collection.model_id not in (None, installed):
             raise ModelMismatch(
                 f"Collection {collection.name} pins model_id {collection.model_id}, and the "

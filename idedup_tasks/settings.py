@@ -126,8 +126,9 @@ class Matching(_Strict):
     )
     thorough: bool = Field(
         False,
-        description="Also see each image in overlapping windows, which finds more of what was cut "
-        "out, framed or pasted, at about ten times the cost of embedding.",
+        description="Encode nine overlapping windows of each image by themselves, which finds more "
+        "of what was cut out, framed or pasted; embedding takes two and a half times as long. "
+        "Part of the descriptor's version: turned on, everything is embedded anew.",
     )
     exact_limit: int = Field(
         150_000,

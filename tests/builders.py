@@ -84,7 +84,7 @@ def drawn_hash(thumbnails: list[Image.Image], kind: str = "phash") -> np.ndarray
 
 
 class DrawnDescriptor:
-    """In place of the network: (n, 256) float32, read off the right board; it sees no parts."""
+    """In place of the network: (n, 256) float32, read off the right board."""
 
     def encode(self, thumbnails: list[Image.Image]) -> np.ndarray:
         vectors = np.zeros((len(thumbnails), 256), dtype=np.float32)
@@ -95,7 +95,8 @@ class DrawnDescriptor:
         return vectors
 
     def encode_with_regions(self, thumbnails: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-        return self.encode(thumbnails), np.empty((len(thumbnails), 0, 256), np.int8)
+        """A drawn picture is nowhere a part of another."""
+        return self.encode(thumbnails), np.empty((len(thumbnails), 0, 256), dtype=np.int8)
 
 
 def _subject(drawn: np.ndarray) -> tuple[int, int]:

@@ -73,7 +73,7 @@ def explain(
         _file(name, files[name]) if run is None or name in files else _named_image(run, name)
         for name in given
     )
-    descriptor = load_descriptor(settings.descriptor, settings.device)
+    descriptor = load_descriptor(settings.descriptor, settings.device, settings.matching.thorough)
     if run is not None and descriptor.model_id != run.model_id:
         raise UsageError(f"The descriptor here is {descriptor.model_id}, not {run.model_id}.")
     seen = verification.look(first.picture, second.picture)

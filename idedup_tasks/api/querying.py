@@ -132,7 +132,8 @@ def _near_vectors(run: Run, facts: ImageFacts, most: int) -> Iterator[str]:
     from idedup_tasks.descriptors import load_descriptor
 
     model_id = run.model_id
-    descriptor = load_descriptor(run.collection.descriptor, run.collection.device)
+    asked = run.collection
+    descriptor = load_descriptor(asked.descriptor, asked.device, asked.matching.thorough)
     if descriptor.model_id != model_id:
         raise UsageError(f"The descriptor here is {descriptor.model_id}, the index is {model_id}.")
     vectors = descriptor.encode([thumbnail_of(facts)])

@@ -30,6 +30,9 @@ PREPROCESSING = "rgb uint8, whole image to a square, Pillow bicubic with antiali
 BACKGROUND_TEMPERATURE = 0.05
 BACKGROUND_SHARE = 0.7
 
+# Side, in pixels, at which a window is seen where an image is seen thoroughly.
+WINDOW_SIDE = 128
+
 
 class DescriptorError(TerminalError):
     """A descriptor, its weights or the device that it was asked to run on cannot be used."""
@@ -59,11 +62,10 @@ class DescriptorCard:
 
     `input_size` is the side of the square input in pixels, `gem_p` the exponent of the generalised
     mean pooling, `scales` the sizes relative to it at which an image is seen, `regions` how many
-    windows along each side have a vector of their own (see `network`), `weights_sha256` the
-    digest of the safetensors file of that name beside the sidecar, `figures` what was measured
-    with
-    these weights, `converted` the digests, by name, of the two files that hold the network as
-    OpenVINO runs it (see `conversion`): none until it is converted.
+    windows along each side have a vector of their own (see `network`), `weights_sha256` the digest
+    of the safetensors file of that name beside the sidecar, `figures` what was measured with these
+    weights, `converted` the digests, by name, of the two files that hold the network as OpenVINO
+    runs it (see `conversion`): none until it is converted.
     """
 
     name: str
@@ -82,8 +84,16 @@ class DescriptorCard:
     regions: int = 0
     converted: dict[str, str] = field(default_factory=dict)
 
-    def model_id(self, device: str = "auto") -> str:
-        """`<name>-<8 hex digits>` of weights, preprocessing, runtime and precision."""
+    def model_id(self, device: str = "auto", thorough: bool = False) -> str:
+        """`<name>-<8 hex digits>` of weights, preprocessing, runtime and precision.
+
+        Raises DescriptorError where a descriptor without regions is to see images thoroughly.
+        """
+        if thorough and not self.regions:
+            raise DescriptorError(
+                f"descriptor {self.name!r} makes no vectors of parts, so it cannot see images "
+                "thoroughly: set `matching.thorough` to false, or name another `descriptor`"
+            )
         runtime, precision = RUNTIMES[resolve_device(device)]
         identity = {
             "architecture": self.architecture,
@@ -96,6 +106,8 @@ class DescriptorCard:
             "scales": self.scales,
             "weights": self.weights_sha256,
         }
+        if thorough:
+            identity["window_side"] = WINDOW_SIDE
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from idedup_tasks.descriptors.card import DescriptorCard, file_sha256
 from idedup_tasks.descriptors.network import DescriptorNetwork
-from idedup_tasks.descriptors.runtime import FEATURES
+from idedup_tasks.descriptors.runtime import FEATURES, POOLED
 from idedup_tasks.descriptors.torch_runtime import load_card_network
 
 # Images an inference: a fifth faster than one by one, and more gain little.
@@ -21,18 +21,23 @@ BATCH = 4
 
 
 class _WithFeatures(nn.Module):
-    """A network that gives its features at the full scale beside its vectors."""
+    """A network that gives beside its vectors its features at the full scale, and all that they
+    were pooled to."""
 
     def __init__(self, network: DescriptorNetwork) -> None:
         super().__init__()
         self.network = network
         self.seen: list[Tensor] = []
+        self.pooled: list[Tensor] = []
         network.features.register_forward_hook(lambda *call: self.seen.append(call[2]))
+        network.head.register_forward_pre_hook(lambda _, given: self.pooled.append(given[0]))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         self.seen.clear()
+        self.pooled.clear()
         vectors = self.network.with_regions(images)
-        return vectors, max(self.seen, key=lambda features: features.shape[-1])
+        full = max(self.seen, key=lambda features: features.shape[-1])
+        return vectors, full, self.pooled[0]
 
 
 def convert(card: DescriptorCard) -> DescriptorCard:
@@ -52,9 +57,10 @@ def convert(card: DescriptorCard) -> DescriptorCard:
         model = openvino.convert_model(
             _WithFeatures(network), example_input=example, input=example.shape
         )
-    vectors, features = model.get_results()
+    vectors, features, pooled = model.get_results()
     features.input_value(0).get_tensor().set_names({FEATURES})
-    # Vectors are the only output; what leads to the features is found by their name.
+    pooled.input_value(0).get_tensor().set_names({POOLED})
+    # Vectors are the only output; what leads to the other two is found by their names.
     alone = openvino.Model([vectors], model.get_parameters(), card.name)
     path = card.folder / f"{card.name}.xml"
     openvino.save_model(alone, path, compress_to_fp16=False)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from idedup_tasks.descriptors.card import (
+    WINDOW_SIDE,
     DecisionLevels,
     DescriptorCard,
     DescriptorError,
@@ -31,12 +32,16 @@ class Descriptor:
     compared, of two never.
     """
 
-    def __init__(self, card: DescriptorCard, device: str, runtime: Runtime) -> None:
+    def __init__(
+        self, card: DescriptorCard, device: str, runtime: Runtime, thorough: bool = False
+    ) -> None:
         self.name = card.name
-        self.model_id = card.model_id(device)
+        self.model_id = card.model_id(device, thorough)
         self.dim = card.dim
         self.regions = card.regions**2
         self.input_size = card.input_size
+        # Windows of half an image, along each side, that are looked at.
+        self._windows = card.regions if thorough else 0
         self.thresholds: DecisionLevels = card.thresholds
         self._runtime = runtime
 
@@ -55,8 +60,10 @@ class Descriptor:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what `encode` does, and vectors of parts of each image: int8 (n, regions, dim).
 
-        A part's vector, of length one, is multiplied by 127 and rounded, so that an inner product
-        of two is a whole number below 2 to the 24th, which float32 sums exactly on any machine.
+        The parts are overlapping windows of half the side, row by row; seen thoroughly, each is
+        encoded by itself. A part's vector, of length one, is multiplied by 127 and rounded, so that
+        an inner product of two is a whole number below 2 to the 24th, which float32 sums exactly on
+        any machine.
         """
         if not len(images):
             return np.empty((0, self.dim), np.float32), np.empty(
@@ -65,15 +72,15 @@ class Descriptor:
         vectors = self._runtime.run(images, self._prepare)
         return np.ascontiguousarray(vectors[:, 0]), in_8_bits(vectors[:, 1:])
 
-    def _prepare(self, image: object) -> np.ndarray:
+    def _prepare(self, image: object) -> list[np.ndarray]:
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise DescriptorError(
                     f"an array of shape {image.shape} and type {image.dtype} is no image to "
                     "encode; give uint8 RGB of shape (height, width, 3)"
                 )
-            if image.shape[:2] == (self.input_size, self.input_size):
-                return image
+            if image.shape[:2] == (self.input_size, self.input_size) and not self._windows:
+                return [image[None]]
             image = Image.fromarray(image)
         if not isinstance(image, Image.Image):
             raise DescriptorError(
@@ -82,8 +89,21 @@ class Descriptor:
             )
         if image.mode != "RGB":
             image = image.convert("RGB")
-        side = (self.input_size, self.input_size)
-        return np.asarray(image.resize(side, Image.Resampling.BICUBIC, reducing_gap=None))
+        whole = _square(image, self.input_size)[None]
+        return [whole, _windows(image, self._windows)] if self._windows else [whole]
+
+
+def _square(image: Image.Image, side: int) -> np.ndarray:
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=None))
+
+
+def _windows(image: Image.Image, along: int) -> np.ndarray:
+    """Windows of half the side, `along` a side: uint8 (along², WINDOW_SIDE, WINDOW_SIDE, 3)."""
+    square = _square(image, 2 * WINDOW_SIDE)
+    starts = np.linspace(0, WINDOW_SIDE, along).round().astype(int)
+    return np.stack(
+        [square[y : y + WINDOW_SIDE, x : x + WINDOW_SIDE] for y in starts for x in starts]
+    )
 
 
 def in_8_bits(vectors: np.ndarray) -> np.ndarray:
@@ -92,28 +112,32 @@ def in_8_bits(vectors: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def load_descriptor(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> Descriptor:
+def load_descriptor(
+    name: str = DEFAULT_DESCRIPTOR, device: str = "auto", thorough: bool = False
+) -> Descriptor:
     """Load a descriptor.
 
     `name` is a shipped descriptor ("mobilenet_v3"), or the path of the JSON file that training
     wrote. `device` is "cpu" (OpenVINO, float32), "cuda" (PyTorch, float16), "reference" (PyTorch
-    on the CPU, float32) or "auto": see `resolve_device`. Raises
+    on the CPU, float32) or "auto": see `resolve_device`. With `thorough`, parts of images are
+    looked at one by one (see `encode_with_regions`), which is another model_id. Raises
     DescriptorError where weights are missing or damaged or the device cannot be used, ExtraMissing
     where PyTorch is wanted and not installed; it never falls back to other weights or another
     device, because that would be another model_id.
     """
     card = load_card(name)
     device = check_device(device)
+    card.model_id(device, thorough)  # refuses what it cannot do before anything is loaded
     runtime: Runtime
     if device == "cpu":
         from idedup_tasks.descriptors.runtime import OpenVinoRuntime
 
-        runtime = OpenVinoRuntime(card)
+        runtime = OpenVinoRuntime(card, thorough)
     else:
         from idedup_tasks.descriptors.torch_runtime import TorchRuntime
 
         runtime = TorchRuntime(card, "cuda" if device == "cuda" else "cpu")
-    return Descriptor(card, device, runtime)
+    return Descriptor(card, device, runtime, thorough)
 
 
 def check_device(device: str) -> str:

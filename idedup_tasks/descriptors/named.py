@@ -65,14 +65,16 @@ def shipped_descriptors() -> list[str]:
     return [path.stem for path in cards if path.with_suffix(".safetensors").is_file()]
 
 
-def descriptor_info(name: str = DEFAULT_DESCRIPTOR, device: str = "auto") -> DescriptorInfo:
+def descriptor_info(
+    name: str = DEFAULT_DESCRIPTOR, device: str = "auto", thorough: bool = False
+) -> DescriptorInfo:
     """Return model_id, dim and thresholds without loading weights or a network library.
 
-    The model_id is that of `load_descriptor(name, device)` on a machine of the same kind: give the
-    device by name where the workers' machines differ from this one.
+    The model_id is that of `load_descriptor(name, device, thorough)` on a machine of the same kind:
+    give the device by name where the workers' machines differ from this one.
     """
     card = load_card(name)
-    return DescriptorInfo(card.model_id(device), card.dim, card.thresholds)
+    return DescriptorInfo(card.model_id(device, thorough), card.dim, card.thresholds)
 
 
 def load_quantiser(name: str = DEFAULT_DESCRIPTOR) -> "np.ndarray":

@@ -223,8 +223,8 @@ class DescriptorNetwork(nn.Module):
     met at its own scale. With `regions`, its features at full scale are also pooled in each of
     regions times regions windows of half its side, which the same head makes vectors of: a part of
     it that is another image, or a part of one, is met there. Where there is a `background`,
-    vectors of unrelated photographs float32
-    (m, dim), what an image shares with it is taken away: see `apart_from`.
+    vectors of unrelated photographs float32 (m, dim), what an image shares with it is taken away:
+    see `apart_from`.
     """
 
     mean: Tensor
@@ -273,15 +273,23 @@ class DescriptorNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.vectors_of(self.pool(images))
 
-    def with_regions(self, images: Tensor) -> Tensor:
-        """Unit vectors float32 (n, 1 + regions², dim): of each image, then of its regions."""
+    def with_regions(self, images: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Unit vectors float32 (n, 1 + regions², dim): of each image, then of its regions.
+
+        `seen` are 8-bit RGB pictures (n regions², 3, rows, columns) of those, to be looked at one
+        by one.
+        """
         pixels = (images.float() - self.mean) / self.std
         features = {
             scale: self.features_at(pixels, scale) for scale in dict.fromkeys((*self.scales, 1.0))
         }
         wholes = [self.generalised_mean(features[scale]) for scale in self.scales]
         pooled = torch.stack(wholes).mean(0)[:, None]
-        if self.regions:
+        if seen is not None:
+            parts = self.features_at((seen.float() - self.mean) / self.std, 1.0)
+            means = self.generalised_mean(parts)
+            pooled = torch.cat([pooled, means.reshape(len(images), -1, means.shape[1])], 1)
+        elif self.regions:
             pooled = torch.cat([pooled, self.regional_means(features[1.0])], 1)
         n, each, channels = pooled.shape
         return self.vectors_of(pooled.reshape(n * each, channels)).reshape(n, each, -1)

@@ -15,15 +15,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from idedup_tasks.compute import usable_cores
-from idedup_tasks.descriptors.card import DescriptorCard, DescriptorError, checked_file
+from idedup_tasks.descriptors.card import (
+    WINDOW_SIDE,
+    DescriptorCard,
+    DescriptorError,
+    checked_file,
+)
 
 if TYPE_CHECKING:
     import openvino
 
-Prepare = Callable[[object], np.ndarray]
+# An image as a network's inputs take it: (1, side, side, 3) uint8 of the whole, and where it is
+# seen thoroughly (regions², WINDOW_SIDE, WINDOW_SIDE, 3) of its windows.
+Prepare = Callable[[object], Sequence[np.ndarray]]
 
-# What the tensor of the features at the full scale is called in a converted network.
-FEATURES = "features"
+# What tensors of a converted network are called: the features at the full scale, and what the head
+# is given, pooled, of all images: all that belongs to one in a row.
+FEATURES, POOLED = "features", "pooled"
 
 
 @cache
@@ -47,14 +55,15 @@ class OpenVinoRuntime:
     cores. Preparing an image runs on the same threads.
     """
 
-    def __init__(self, card: DescriptorCard) -> None:
+    def __init__(self, card: DescriptorCard, thorough: bool = False) -> None:
         import openvino
 
         cores = usable_cores()
         self.dim, self.regions = card.dim, card.regions
         self._local = ThreadPoolExecutor(cores, thread_name_prefix="descriptor")
-        network = converted_network(card)
-        self._shape = tuple(network.inputs[0].shape)
+        network = with_windows(card) if thorough else converted_network(card)
+        self._size = network.inputs[0].shape[0]
+        self._shapes = [tuple(given.shape) for given in network.inputs]
         self._model = core().compile_model(
             network,
             "CPU",
@@ -71,16 +80,19 @@ class OpenVinoRuntime:
     def run(self, images: Sequence[object], prepare: Prepare) -> np.ndarray:
         """Vectors float32 (n, 1 + regions², dim): of n images, then of the regions of each."""
         vectors = np.empty((len(images), 1 + self.regions**2, self.dim), np.float32)
-        workers, size = usable_cores(), self._shape[0]
+        workers, size = usable_cores(), self._size
 
         def work(first: int) -> None:
             request = self._model.create_infer_request()
-            batch = np.zeros(self._shape, np.uint8)
+            batches = [np.zeros(shape, np.uint8) for shape in self._shapes]
+            # Of each input, the rows of one image after the other.
+            rows = [batch.reshape(size, -1, *batch.shape[1:]) for batch in batches]
             for start in range(size * first, len(images), size * workers):
                 part = images[start : start + size]
                 for row, image in enumerate(part):
-                    batch[row] = prepare(image).transpose(2, 0, 1)
-                request.infer([batch])
+                    for batch, pixels in zip(rows, prepare(image), strict=True):
+                        batch[row] = pixels.transpose(0, 3, 1, 2)
+                request.infer(batches)
                 vectors[start : start + len(part)] = request.get_output_tensor().data[: len(part)]
 
         list(self._local.map(work, range(workers)))
@@ -94,8 +106,7 @@ class FeatureMaps:
         import openvino
 
         network = converted_network(card)
-        outputs = (output for node in network.get_ops() for output in node.outputs())
-        features = next(output for output in outputs if FEATURES in output.get_tensor().names)
+        features = _tensor(network, FEATURES)
         [pixels] = network.get_parameters()
         pixels.set_element_type(openvino.Type.f32)
         pixels.set_partial_shape(openvino.PartialShape([1, 3, -1, -1]))
@@ -109,6 +120,47 @@ class FeatureMaps:
         """Features float32 (channels, rows, columns) of RGB pixels (height, width, 3), 0 to 255."""
         [features] = self._model([pixels.transpose(2, 0, 1)[None].astype(np.float32)]).values()
         return np.array(features[0])
+
+
+def with_windows(card: DescriptorCard) -> openvino.Model:
+    """A converted network whose regions are seen one by one, in a second input.
+
+    That is windows uint8 (n regions², 3, WINDOW_SIDE, WINDOW_SIDE), row by row, of each image.
+    """
+    import openvino
+    from openvino import opset10 as ops
+
+    network, second = converted_network(card), converted_network(card)
+    [pixels], [windows] = network.get_parameters(), second.get_parameters()
+    count, each = pixels.shape[0], card.regions**2
+    features = _tensor(second, FEATURES)
+    # What else the second has is bound to the whole image's side.
+    alone = openvino.Model([features], [windows], card.name)
+    alone.reshape([count * each, 3, WINDOW_SIDE, WINDOW_SIDE])
+
+    def number(value: float) -> openvino.Node:
+        return ops.constant(np.float32(value))
+
+    # As `DescriptorNetwork.generalised_mean`.
+    raised = ops.power(ops.maximum(features, number(1e-6)), number(card.gem_p))
+    means = ops.reduce_mean(raised, ops.constant([2, 3]), keep_dims=False)
+    seen = ops.power(means, number(1 / card.gem_p))
+
+    pooled = _tensor(network, POOLED)
+    heads = pooled.get_target_inputs()
+    by_image = ops.constant([count, -1, pooled.get_shape()[-1]])
+    wholes, parts = (ops.reshape(rows, by_image, special_zero=False) for rows in (pooled, seen))
+    whole = ops.gather(wholes, ops.constant([0]), ops.constant(1))
+    same_shape = ops.constant(list(pooled.get_shape()))
+    given = ops.reshape(ops.concat([whole, parts], 1), same_shape, special_zero=False)
+    for head in heads:
+        head.replace_source_output(given.output(0))
+    return openvino.Model(network.get_results(), [pixels, windows], card.name)
+
+
+def _tensor(network: openvino.Model, name: str) -> openvino.Output:
+    outputs = (output for node in network.get_ops() for output in node.outputs())
+    return next(output for output in outputs if name in output.get_tensor().names)
 
 
 def converted_network(card: DescriptorCard) -> openvino.Model:

@@ -29,14 +29,17 @@ class TorchRuntime:
         """Vectors float32 (n, 1 + regions², dim): of n images, then of the regions of each."""
         vectors = np.empty((len(images), 1 + self.regions**2, self.dim), np.float32)
         for first in range(0, len(images), BATCH):
-            pixels = list(self._pool.map(prepare, images[first : first + BATCH]))
-            batch = np.zeros((BATCH, *pixels[0].shape), np.uint8)
-            batch[: len(pixels)] = pixels
-            # A permuted view of (n, side, side, 3) is channels-last memory already.
-            tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
+            prepared = list(self._pool.map(prepare, images[first : first + BATCH]))
+            given = []
+            for pixels in zip(*prepared, strict=True):
+                batch = np.zeros((BATCH, *pixels[0].shape), np.uint8)
+                batch[: len(pixels)] = pixels
+                # A permuted view of (n, side, side, 3) is channels-last memory already.
+                tensor = torch.from_numpy(batch).flatten(0, 1).to(self.device)
+                given.append(tensor.permute(0, 3, 1, 2))
             with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-                output = self.network.with_regions(tensor)
-            vectors[first : first + len(pixels)] = output[: len(pixels)].float().cpu().numpy()
+                output = self.network.with_regions(*given)
+            vectors[first : first + len(prepared)] = output[: len(prepared)].float().cpu().numpy()
         return vectors
 
 

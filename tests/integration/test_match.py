@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import builders
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from builders import Bench, Picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ImageOps
+from PIL import Image, ImageOps
+from skimage import data
 
 from idedup_tasks import pipeline, verification
+from idedup_tasks.lake import Conflict, TableChange, reconcile_partition
 from idedup_tasks.run import Run
 from idedup_tasks.settings import RELATIONS
+from idedup_tasks.stages.match.prepare import collect
 
 STAGES = ("ingest", "prefilter", "embed", "index", "match")
 
@@ -243,6 +249,75 @@ def test_matches_are_a_function_of_the_set(
         assert matches(bench.run()) == matches(once.run())
         rows = matches(once.run())
         assert len({row["pair"] for row in rows}) == len(rows)
+
+
+class DrawnInParts(builders.DrawnDescriptor):
+    """Of a picture's two parts one is like it, and one like nothing."""
+
+    def encode_with_regions(self, thumbnails: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
+        vectors = self.encode(thumbnails)
+        return vectors, parts_of(vectors)
+
+
+def parts_of(vectors: np.ndarray) -> np.ndarray:
+    return np.rint(127 * np.stack([vectors, vectors[:, ::-1]], axis=1)).astype(np.int8)
+
+
+@pytest.mark.parametrize("lacks", ["its row", "its parts"])
+def test_vectors_of_parts_are_those_of_each_image_and_none_may_lack(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    monkeypatch.setattr("idedup_tasks.descriptors.load_descriptor", lambda *_: DrawnInParts())
+    fill(bench, {f"{i}.png": Picture(far(i), i, 10 * i) for i in range(5)})
+    run = bench.run()
+    walk(run, STAGES[:4])
+    with collect(run) as found:
+        assert found.regions is not None
+        np.testing.assert_array_equal(found.regions, parts_of(found.vectors))
+
+    embeddings = run.lake.snapshot("embeddings")
+    rows = embeddings.read()
+    if lacks == "its row":
+        rows = rows.slice(1)
+    else:
+        first = pa.array([i == 0 for i in range(rows.num_rows)])
+        regions = pc.if_else(first, pa.scalar(b""), rows["regions"])
+        rows = rows.set_column(rows.schema.get_field_index("regions"), "regions", regions)
+    change = TableChange("embeddings", embeddings.version, metadata=embeddings.metadata)
+    [partition] = embeddings.partitions()
+    reconcile_partition(run.lake, embeddings, change, partition, rows)
+    run.lake.publish(change)
+    index = pipeline.stage_module("index")
+    index.publish(run, index.prepare(run))
+    with pytest.raises(Conflict, match=r"1 active images .* parts"), collect(run):
+        pass
+
+
+def test_a_picture_pasted_into_another_is_found_thoroughly(tmp_path: Path) -> None:
+    """And setting it is another version of the descriptor, with vectors of its own."""
+    default = builders.bench(tmp_path / "home", tmp_path / "source", model_id=None, thresholds=None)
+    cat, coffee, rocket = (
+        Image.fromarray(getattr(data, name)()).resize((256, 256))
+        for name in ("chelsea", "coffee", "rocket")
+    )
+    sheet = rocket.copy()
+    sheet.paste(cat.resize((112, 112)), (10, 134))
+    pictures = {"cat": cat, "coffee": coffee, "rocket": rocket, "sheet": sheet}
+    for minute, (name, picture) in enumerate(pictures.items()):
+        builders.place(default.source, name + ".png", builders.encoded(picture), 0, minute)
+    thorough = default.with_settings(matching={"thorough": True})
+    found = []
+    for bench, embedded in ((default, 4), (thorough, 4), (default, 0)):
+        run = bench.run()
+        counts = walk(run)["embed"]
+        assert (counts["embedded"], counts["present"]) == (embedded, 4 - embedded)
+        found.append({row["pair"]: row["cosine"] for row in matches(run)})
+    pasted, into = ("cat.png", "sheet.png"), ("rocket.png", "sheet.png")
+    assert set(found[0]) == {into}
+    assert set(found[1]) == {into, pasted}
+    assert found[1][pasted] > 0.6
+    assert found[2] == found[0]
+    assert default.run().model_id != thorough.run().model_id
 
 
 def test_real_pictures_are_seen(tmp_path: Path) -> None:

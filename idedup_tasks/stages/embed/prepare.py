@@ -67,7 +67,8 @@ def prepare(run: Run) -> Candidate:
 
     def chunks() -> Iterator[tuple[None, _Encoding]]:
         nonlocal embedded
-        encoder = _Encoder(run.collection.descriptor, device, model_id)
+        thorough = run.collection.matching.thorough
+        encoder = _Encoder(run.collection.descriptor, device, thorough, model_id)
         for named in fingerprints.partitions():
             arrival = named["arrival"]
             lacking = _lacking(target, fingerprints, model_id, arrival)
@@ -121,6 +122,7 @@ class _Encoder:
 
     descriptor: str
     device: str
+    thorough: bool
     model_id: str
 
     def load(self) -> Descriptor:
@@ -131,13 +133,14 @@ class _Encoder:
         """
         from idedup_tasks import descriptors
 
-        installed = descriptors.descriptor_info(self.descriptor, self.device).model_id
+        asked = self.descriptor, self.device, self.thorough
+        installed = descriptors.descriptor_info(*asked).model_id
         if installed != self.model_id:
             raise ModelMismatch(
                 f"The descriptor {self.descriptor} is {installed} on a Dask worker and "
                 f"{self.model_id} in the task: install the same release and weights on all."
             )
-        return compute.once(descriptors.load_descriptor, self.descriptor, self.device)
+        return compute.once(descriptors.load_descriptor, *asked)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import faiss
@@ -21,7 +20,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute
-from idedup_tasks.lake import Lake, SharedArrays, Snapshot, share_arrays
+from idedup_tasks.lake import Lake, SharedArrays, share_arrays
 
 SIDE = 2_048
 DENSE = 200_000  # hits in a tile above which it is scored and pruned as a whole
@@ -125,37 +124,6 @@ def find_pairs(
             for matches in found:
                 kept.take(matches)
     return kept.finish()
-
-
-def gather_regions(
-    embeddings: Snapshot, model_id: str, ids: np.ndarray, sha256: np.ndarray, path: Path
-) -> np.ndarray | None:
-    """Put the vectors of parts of images into one file: (n, regions, dim) int8, a memory map.
-
-    Args:
-        ids: (n,) S32 image ids, ascending; sha256: (n, 32) uint8, of their bytes. Rows of other
-            images, or of what an image was before, are passed over.
-        path: of the file to write; nothing is written where the descriptor makes no such vectors.
-    """
-    regions: np.ndarray | None = None
-    columns = ["image_id", "sha256", "vector", "regions"]
-    for batch in embeddings.scan(columns, files=embeddings.files(model_id=model_id)):
-        if not len(ids) or not batch.num_rows:
-            continue
-        names = np.array(batch["image_id"].to_pylist(), dtype="S32")
-        row = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
-        contents = np.frombuffer(bytes.fromhex("".join(batch["sha256"].to_pylist())), np.uint8)
-        live = (ids[row] == names) & (sha256[row] == contents.reshape(-1, 32)).all(axis=1)
-        dim = len(batch["vector"][0])
-        for i in np.flatnonzero(live):
-            parts = batch["regions"][i].as_py()
-            if not parts:
-                return None
-            if regions is None:
-                shape = (len(ids), len(parts) // dim, dim)
-                regions = np.memmap(path, np.int8, "w+", shape=shape)
-            regions[row[i]] = np.frombuffer(parts, np.int8).reshape(-1, dim)
-    return regions
 
 
 class _Tile(NamedTuple):

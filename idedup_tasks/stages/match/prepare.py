@@ -40,7 +40,6 @@ from idedup_tasks.stages.match.candidates import (
     SCALE,
     FoundPairs,
     find_pairs,
-    gather_regions,
     nearest_cells,
 )
 from idedup_tasks.stages.match.counts import Counts
@@ -181,10 +180,7 @@ def collect(run: Run) -> Iterator[Collected]:
     with tempfile.TemporaryDirectory(prefix="idedup-") as folder:
         scratch = Path(folder)
         found.vectors = _gather(lake, index, run.model_id, found, scratch / "vectors.f32")
-        of_compared = found.ids[found.compared], found.sha256[found.compared]
-        found.regions = gather_regions(
-            embeddings, run.model_id, *of_compared, scratch / "regions.i8"
-        )
+        found.regions = _gather_regions(embeddings, run.model_id, found, scratch / "regions.i8")
         yield found
         # Closes the maps before their files go.
         found.vectors, found.regions = np.empty((0, 0), dtype=np.float32), None
@@ -218,6 +214,41 @@ def _gather(lake: Lake, index: Snapshot, model_id: str, found: Collected, path: 
             "and index stages."
         )
     return np.empty((0, 1), dtype=np.float32) if vectors is None else vectors
+
+
+def _gather_regions(
+    embeddings: Snapshot, model_id: str, found: Collected, path: Path
+) -> np.ndarray | None:
+    """Put the vectors of parts of the images to compare into one file, in order of image_id; None
+    where the descriptor makes no such vectors."""
+    count, dim = found.vectors.shape
+    regions: np.ndarray | None = None
+    filled, length = np.zeros(count, dtype=bool), None
+    columns = ["image_id", "sha256", "regions"]
+    for batch in embeddings.scan(columns, files=embeddings.files(model_id=model_id)):
+        if not count:
+            break
+        row, live = _rows_of(found, batch["image_id"], batch["sha256"])
+        if not live.any():
+            continue
+        parts = batch["regions"].fill_null(b"")
+        lengths = pc.binary_length(parts).to_numpy()
+        if length is None:
+            length = int(lengths[live][0])
+        # All of one descriptor: what is shorter or longer than the first is none of its making.
+        live &= lengths == length
+        if length:
+            if regions is None:
+                regions = np.memmap(path, np.int8, "w+", shape=(count, length // dim, dim))
+            joined = b"".join(parts.filter(pa.array(live)).to_pylist())
+            regions[row[live]] = np.frombuffer(joined, np.int8).reshape(-1, *regions.shape[1:])
+        filled[row[live]] = True
+    if not filled.all():
+        raise Conflict(
+            f"{int((~filled).sum())} active images of the index have no vectors of their parts: "
+            "rerun the embed and index stages."
+        )
+    return regions
 
 
 def _rows_of(
