@@ -36,6 +36,9 @@ _WORTH_MOVING = 0.1
 # From this share of informative area in agreement two frames register, and nothing else is asked.
 _REGISTERED, _CLOSE_NOISE, _CLEAN = 0.35, 4.0, 0.003
 _UNMOVED = 0.985
+# Pages that lie still register, however much differs in them, if so much of their structure
+# correlates, and that closely: one template with other content.
+_TEMPLATE_UNLIKE, _TEMPLATE_DETAIL = 0.5, 0.8
 _DECIMALS = 5
 # Overlap from which a border is not asked for seams.
 _WHOLE = 0.99
@@ -130,8 +133,11 @@ def _registered(seen: Evidence) -> bool:
     agreed = seen.agreement
     if agreed.changed <= _CLEAN:
         return True
-    still = min(seen.overlap_a, seen.overlap_b) >= _UNMOVED
-    return still and agreed.noise <= _CLOSE_NOISE and agreed.changed <= _REGISTERED
+    if min(seen.overlap_a, seen.overlap_b) < _UNMOVED:
+        return False
+    if seen.pages and agreed.unlike <= _TEMPLATE_UNLIKE and agreed.detail >= _TEMPLATE_DETAIL:
+        return True
+    return agreed.noise <= _CLOSE_NOISE and agreed.changed <= _REGISTERED
 
 
 def _frames(a: Picture, b: Picture) -> tuple[Evidence | None, float]:
