@@ -11,6 +11,7 @@ import numpy as np
 
 from idedup_tasks.verification.geometry import (
     inverse,
+    middle,
     pixels_to_shares,
     place,
     product,
@@ -46,6 +47,7 @@ _EXPLAINED = 0.3
 _KNOTS = 6
 _BLURS = (0.5, 0.8, 1.2, 1.6, 2.1, 2.7, 3.4, 4.2, 5.2, 6.5)
 _NEAR = np.ones((3, 3), np.uint8)
+_SAMPLE = 20_000
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
@@ -308,15 +310,10 @@ def _shrunk(mask: Array, size: tuple[int, int]) -> Array:
 
 
 def _spread_of(difference: Array, inside: Array) -> float:
-    """Robust deviation, from every third row."""
-    values = np.abs(difference[::3][inside[::3]])
-    return 1.4826 * _middle(values) if values.size else 0.0
-
-
-def _middle(values: Array) -> float:
-    """The upper median: twice as fast as NumPy's, which looks for what is not a number first."""
-    middle = values.size // 2
-    return float(np.partition(values, middle)[middle]) if values.size else 0.0
+    """Robust deviation, from some `_SAMPLE` pixels in even rows and columns."""
+    step = max(1, round(math.sqrt(inside.size / _SAMPLE)))
+    values = np.abs(difference[::step, ::step][inside[::step, ::step]])
+    return 1.4826 * middle(values) if values.size else 0.0
 
 
 def _slope(picture: Array) -> Array:
@@ -408,7 +405,7 @@ def _curve(source: Array, target: Array) -> tuple[Array, Array, float]:
         solution = np.linalg.solve(normal, given.ravel())
         fitted = (design * solution).sum(1)
         residual = wanted - fitted
-        spread = max(1.4826 * _middle(np.abs(residual)), 3.0)
+        spread = max(1.4826 * middle(np.abs(residual)), 3.0)
         weights = np.clip(1 - (residual / (4 * spread)) ** 2, 0, None) ** 2
     explained = _weighted_correlation(fitted, wanted, weights)
     # A fit to what differs flattens the contrast; undone, the differences are seen.

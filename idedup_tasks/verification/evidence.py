@@ -36,13 +36,17 @@ _WORTH_MOVING = 0.1
 # From this share of informative area in agreement two frames register, and nothing else is asked.
 _REGISTERED, _CLOSE_NOISE, _CLEAN = 0.35, 4.0, 0.003
 _UNMOVED = 0.985
+# Pages that lie still register, however much differs in them, if so much of their structure
+# correlates, and that closely: one template with other content.
+_TEMPLATE_UNLIKE, _TEMPLATE_DETAIL = 0.5, 0.8
 _DECIMALS = 5
 # Overlap from which a border is not asked for seams.
 _WHOLE = 0.99
 # A picture whose coarse frame deviates by fewer levels shows nothing.
 _BLANK = 3.0
-# Sides, in pixels, at which finer pictures are registered and compared.
-_FINE, _FINEST = 384, 1024
+# Short side, in pixels, at which finer pictures are compared at most; and the correlation of their
+# squares from which they are compared as they lie.
+_FINEST, _STILL_FINE = 1024, 0.995
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,11 @@ def _registered(seen: Evidence) -> bool:
     agreed = seen.agreement
     if agreed.changed <= _CLEAN:
         return True
-    still = min(seen.overlap_a, seen.overlap_b) >= _UNMOVED
-    return still and agreed.noise <= _CLOSE_NOISE and agreed.changed <= _REGISTERED
+    if min(seen.overlap_a, seen.overlap_b) < _UNMOVED:
+        return False
+    if seen.pages and agreed.unlike <= _TEMPLATE_UNLIKE and agreed.detail >= _TEMPLATE_DETAIL:
+        return True
+    return agreed.noise <= _CLOSE_NOISE and agreed.changed <= _REGISTERED
 
 
 def _frames(a: Picture, b: Picture) -> tuple[Evidence | None, float]:
@@ -143,6 +150,7 @@ def _frames(a: Picture, b: Picture) -> tuple[Evidence | None, float]:
     # The frame of b was laid on a's: the way back is the transform from a to b.
     start = geometry.FRAMES[way]
     _, still = geometry.refine(a.square(CLOSE), b.square(CLOSE), start, 6, 0)
+    seen = None
     if still > (_STILL_PAGES if a.is_page and b.is_page else _STILL):
         seen = _compared(a, b, start, "frames", correlation)
         if seen is not None and seen.agreement.changed <= _CLEAN:
@@ -151,6 +159,8 @@ def _frames(a: Picture, b: Picture) -> tuple[Evidence | None, float]:
     for side, iterations in ((COARSE, 5), (MIDDLE, 5), (CLOSE, 2)):
         transform, close = geometry.refine(a.square(side), b.square(side), transform, 6, iterations)
     if 1 - close > (1 - still) * (1 - _WORTH_MOVING):
+        if seen is not None:
+            return seen, correlation
         transform = start
     if min(geometry.overlap(transform)) < _COVERED:
         return None, correlation
@@ -205,18 +215,18 @@ def _shrunk(a: Picture, b: Picture, overlap_a: float, overlap_b: float, pair: Al
     return math.sqrt(finest / max(1, cv2.countNonZero(pair.inside)))
 
 
-def _finer(a: Array, b: Array, transform: Array, pair: Aligned) -> tuple[Array, Aligned]:
+def _finer(a: Picture, b: Picture, transform: Array, pair: Aligned) -> tuple[Array, Aligned]:
     """The same at the size of the finer pictures: theirs is the look that counts."""
-    squares = []
-    for picture in (a, b):
-        square = cv2.resize(picture, (_FINE, _FINE), interpolation=cv2.INTER_AREA)
-        squares.append(cv2.GaussianBlur(square.astype(np.float32), (0, 0), 0.8))
+    assert a.fine is not None
+    assert b.fine is not None
     if min(geometry.overlap(transform)) > _COVERED:
-        _, still = geometry.refine(squares[0], squares[1], transform, 6, 0)
-        closer, close = geometry.refine(squares[0], squares[1], transform, 6, 3)
-        if 1 - close < (1 - still) * (1 - _WORTH_MOVING):
-            transform = np.round(closer, _DECIMALS)
-    return transform, align(a[..., None], b[..., None], transform, most=_FINEST) or pair
+        squares = a.fine_square, b.fine_square
+        _, still = geometry.refine(*squares, transform, 6, 0)
+        if still < _STILL_FINE:
+            closer, close = geometry.refine(*squares, transform, 6, 3)
+            if 1 - close < (1 - still) * (1 - _WORTH_MOVING):
+                transform = np.round(closer, _DECIMALS)
+    return transform, align(a.fine[..., None], b.fine[..., None], transform, most=_FINEST) or pair
 
 
 def differing(a: Picture, b: Picture, transform: Array) -> tuple[Aligned, Array] | None:
@@ -230,7 +240,7 @@ def differing(a: Picture, b: Picture, transform: Array) -> tuple[Aligned, Array]
         return None
     page = a.is_page and b.is_page
     seen, differs = agreement(pair, page)
-    if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
+    if seen.changed <= _CLEAN and a.fine is not None and b.fine is not None:
         pair = align(a.fine[..., None], b.fine[..., None], transform, most=_FINEST) or pair
         _, differs = agreement(pair, page)
     return pair, differs
@@ -255,8 +265,8 @@ def _compared(
         pair = align(a.pixels, b.pixels, transform) or pair
         found = agreement(pair, page)
     seen, _ = found
-    if a.fine is not None and b.fine is not None and seen.changed <= _CLEAN:
-        transform, pair = _finer(a.fine, b.fine, transform, pair)
+    if seen.changed <= _CLEAN and a.fine is not None and b.fine is not None:
+        transform, pair = _finer(a, b, transform, pair)
         seen, _ = agreement(pair, page)
     if pair.swapped:
         there = geometry.turned_place(seen.place, geometry.inverse(transform))

@@ -7,6 +7,7 @@ is a hypothesis by itself, since a feature has a place, a size and a direction (
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,8 @@ Array = np.ndarray[Any, Any]
 #: Most features of a picture, the strongest of them.
 MOST = 500
 _CONTRAST = 0.02
+# Pixels that a picture is shrunk to: they cost what there are of them, and find as many copies.
+_AREA = 48_000
 # Matches whose second-best is not farther than this many times the best say nothing.
 _RATIO = 0.88
 _MOST_MATCHES = 160
@@ -39,7 +42,8 @@ class Features:
     """n local features.
 
     points: float32 (n, 2), pixels. sizes: float32 (n,), pixels. angles: float32 (n,), radians.
-    descriptors: float32 (n, 128), unit vectors. shape: of the picture, (height, width).
+    descriptors: float32 (n, 128), unit vectors. shape: (height, width) of the picture as it was
+    searched, whose pixels these are.
     """
 
     points: Array
@@ -52,6 +56,11 @@ class Features:
     def of(cls, grey: Array) -> Features:
         """Find the features of an uint8 (height, width) picture."""
         sift = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=_CONTRAST)
+        height, width = grey.shape
+        shrink = math.sqrt(_AREA / (height * width))
+        if shrink < 1:
+            size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         found, descriptors = sift.detectAndCompute(grey, None)
         count = len(found)
         if count == 0 or descriptors is None:

@@ -245,11 +245,11 @@ def _of_pillow(image: Image.Image, limits: Limits) -> Picture:
     whole = _on_white(image).convert("RGB")
     digest = hashlib.sha256(f"{width}x{height}".encode() + whole.tobytes()).hexdigest()
     small = whole.resize(thumbnail_size(width, height), Image.Resampling.LANCZOS)
-    picture = Picture(np.asarray(small), width=width, height=height, sha256=digest)
+    fine = None
     if is_worth_finer(small, width, height):
         grey = whole.convert("L").resize(fine_size(width, height), Image.Resampling.LANCZOS)
-        picture.fine = np.asarray(grey)
-    return picture
+        fine = np.asarray(grey)
+    return Picture(np.asarray(small), width=width, height=height, sha256=digest, fine=fine)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

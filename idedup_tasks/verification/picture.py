@@ -17,7 +17,7 @@ from idedup_tasks.verification.features import Features
 Array = np.ndarray[Any, Any]
 
 #: Side of the squares on which frames are laid over each other.
-COARSE, MIDDLE, CLOSE = 32, 64, 128
+COARSE, MIDDLE, CLOSE, FINE = 32, 64, 128, 384
 
 
 class Picture:
@@ -30,8 +30,6 @@ class Picture:
         pixels: uint8 (height, width, 3), RGB, upright: a thumbnail, or whatever is to be seen.
         width, height: pixels of the original, which tell how much detail stands behind `pixels`.
         sha256: hex digest of the original's bytes; without it, of the pixels.
-        fine: uint8 (height, width) grey, larger than `pixels`, or None: of page-like pictures,
-            which a thumbnail does not show enough of.
     """
 
     def __init__(
@@ -41,8 +39,9 @@ class Picture:
         width: int | None = None,
         height: int | None = None,
         sha256: str | None = None,
-        fine: Array | None = None,
+        fine: Array | bytes | None = None,
     ) -> None:
+        """`fine`: see there; as pixels, or as the bytes of a JPEG, read when it is asked for."""
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise ValueError(
                 f"A picture has the shape (height, width, 3) in uint8, not {pixels.shape} in "
@@ -54,7 +53,7 @@ class Picture:
         self.sha256 = (
             sha256 or hashlib.sha256(str(pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
         )
-        self.fine = fine
+        self._fine = fine
 
     @classmethod
     def of_thumbnail(
@@ -69,11 +68,23 @@ class Picture:
         """From the JPEG bytes that a collection stores; `fine`: of its larger grey one."""
         with Image.open(io.BytesIO(thumbnail), formats=["JPEG"]) as image:
             pixels = np.asarray(image.convert("RGB"))
-        page = None
-        if fine is not None:
-            with Image.open(io.BytesIO(fine), formats=["JPEG"]) as image:
-                page = np.asarray(image.convert("L"))
-        return cls(pixels, width=width, height=height, sha256=sha256, fine=page)
+        return cls(pixels, width=width, height=height, sha256=sha256, fine=fine)
+
+    @cached_property
+    def fine(self) -> Array | None:
+        """uint8 (height, width) grey, larger than `pixels`, or None: of page-like pictures, which a
+        thumbnail does not show enough of."""
+        if not isinstance(self._fine, bytes):
+            return self._fine
+        with Image.open(io.BytesIO(self._fine), formats=["JPEG"]) as image:
+            return np.asarray(image.convert("L"))
+
+    @cached_property
+    def fine_square(self) -> Array:
+        """float32 (FINE, FINE): the finer picture without its proportions, a little blurred."""
+        assert self.fine is not None
+        square = cv2.resize(self.fine, (FINE, FINE), interpolation=cv2.INTER_AREA)
+        return cv2.GaussianBlur(square.astype(np.float32), (0, 0), 0.8)
 
     @cached_property
     def grey(self) -> Array:
