@@ -41,7 +41,7 @@ from idedup_tasks.descriptors.card import REGISTERED_AS, file_sha256
 from idedup_tasks.descriptors.conversion import convert
 from idedup_tasks.descriptors.named import WEIGHTS_FOLDER, shipped_descriptors
 from idedup_tasks.descriptors.registry import add_card, registered_card, registrations
-from idedup_tasks.settings import Places, Thresholds
+from idedup_tasks.settings import Places
 from idedup_tasks.training.augment import view_batches
 from idedup_tasks.training.calibrate import calibrate
 from idedup_tasks.training.copies import CopySet, make_copies
