@@ -62,10 +62,12 @@ class DescriptorCard:
 
     `input_size` is the side of the square input in pixels, `gem_p` the exponent of the generalised
     mean pooling, `scales` the sizes relative to it at which an image is seen, `regions` how many
-    windows along each side have a vector of their own (see `network`), `weights_sha256` the digest
-    of the safetensors file of that name beside the sidecar, `figures` what was measured with these
-    weights, `converted` the digests, by name, of the two files that hold the network as OpenVINO
-    runs it (see `conversion`): none until it is converted.
+    windows along each side have a vector of their own (see `network`), `weights_sha256` the
+    digest of the safetensors file of that name beside the sidecar, `figures` what was measured
+    with these weights, `sorter` the numbers of the `sorter.Sorter` that tells copies from
+    look-alikes among near images (None: the cosine alone does, as where there are no regions),
+    `converted` the digests, by name, of the two files that hold the network as OpenVINO runs it
+    (see `conversion`): none until it is converted.
     """
 
     name: str
@@ -82,6 +84,7 @@ class DescriptorCard:
     folder: Path
     scales: tuple[float, ...] = (1.0,)
     regions: int = 0
+    sorter: dict[str, Any] | None = None
     converted: dict[str, str] = field(default_factory=dict)
 
     def model_id(self, device: str = "auto", thorough: bool = False) -> str:

@@ -20,6 +20,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute
+from idedup_tasks.descriptors.sorter import Sorter
 from idedup_tasks.lake import Lake, SharedArrays, share_arrays
 
 SIDE = 2_048
@@ -30,6 +31,7 @@ BUDGET = 6_000_000  # pairs held before they are pruned
 # scored in float64, so that the result does not depend on where the products were made.
 _SLACK, _GPU_SLACK = 1e-4, 2e-3
 SCALE = 10_000
+MOST = 500_000  # of a rank, so that it and a place fit in 32 bits
 EIGHT_BITS = 127  # what vectors of parts are multiplied by
 
 TILES = 8  # that one job compares: a second or so of work
@@ -74,6 +76,7 @@ def find_pairs(
     known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     regions: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
+    sorter: Sorter | None = None,
     *,
     lake: Lake,
 ) -> FoundPairs:
@@ -83,19 +86,27 @@ def find_pairs(
         vectors: (n, dim) float32, L2-normalised; may be a memory map.
         asked: (n,) bool, the images to compare; matches among the others are `known`.
         threshold: cosine, rounded to 4 decimals, at or above which a pair is a match.
-        per_image: a pair is kept if it is among the best of either image (score, then position).
+        per_image: a pair is kept if it is among the best of either image (by the sorter, or else
+            the score; then position).
         cells: (n, k) int32, cells of each image; None compares all.
         known: first, second and score of the matches among images that are not asked.
         regions: (n, r, dim) int8, vectors of parts of each image times 127; may be a memory map. A
             pair's score is then the highest cosine of the two images and of either with a part of
             the other. Cells know nothing of parts.
         progress: called with (comparisons done, total) now and then.
+        sorter: of the pairs from the threshold on, those are matches that it passes. It needs
+            regions.
         lake: where Dask's workers find the vectors.
     """
     kept = _Kept(len(vectors), per_image)
+    if regions is None or not regions.shape[1]:
+        regions = sorter = None
     if known is not None:
-        kept.count(*known[:2])
-        kept.add(*known)
+        first, second, rank = known
+        if sorter is not None:
+            rank = ranks_of(sorter, vectors, regions, first, second)
+        kept.count(first, second)
+        kept.add(first, second, rank)
     plan = _Plan.of_all(asked) if cells is None else _Plan.of_cells(asked, cells)
     done, total = 0, plan.comparisons
 
@@ -109,7 +120,7 @@ def find_pairs(
     if cells is not None:
         arrays["cells"] = cells
     products = 1
-    if regions is not None and regions.shape[1]:
+    if regions is not None:
         arrays["regions"] = regions
         products += 2 * regions.shape[1]
     lowest = round(threshold * SCALE)
@@ -117,13 +128,17 @@ def find_pairs(
     with share_arrays(lake, arrays, here=here) as shared:
         tiles = plan.tiles()
         jobs = (
-            (None, _Job(shared, some, lowest, per_image, products > 1))
+            (None, _Job(shared, some, lowest, per_image, products > 1, sorter))
             for some in iter(lambda: list(islice(tiles, TILES)), [])
         )
         for _, found in compute.run_jobs(compare, jobs, advance, here=here):
             for matches in found:
                 kept.take(matches)
-    return kept.finish()
+    found = kept.finish()
+    if sorter is not None:
+        # What was kept by its rank is told by its cosine.
+        found.score = _scores(vectors, regions, found.first, found.second)
+    return found
 
 
 class _Tile(NamedTuple):
@@ -199,6 +214,7 @@ class _Job:
     lowest: int
     per_image: int
     regions: bool
+    sorter: Sorter | None
 
 
 class _Matches(NamedTuple):
@@ -266,6 +282,10 @@ def _matches(
         score = np.maximum(score, parts[a, b])
     enough = score >= lowest
     a, b, score = a[enough], b[enough], score[enough]
+    if job.sorter is not None:
+        score = ranks_of(job.sorter, vectors, regions, rows[a], columns[b])
+        passed = score >= 0
+        a, b, score = a[passed], b[passed], score[passed]
     dropped, joined = (_NONE, _NONE), (_NONE, _NONE)
     if len(a) > DENSE:
         keep = _among_best_of_tile(a, b, score, hits.shape, job.per_image)
@@ -284,7 +304,8 @@ def _matches(
 def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Inner products float32 (n, m) of rows float32 (n, dim) and (m, dim)."""
     if not faiss.get_num_gpus():
-        return left @ right.T
+        product: np.ndarray = left @ right.T
+        return product
     gpu = _gpu(threading.get_ident())
     found: np.ndarray = faiss.pairwise_distance_gpu(
         gpu, left, right, metric=faiss.METRIC_INNER_PRODUCT
@@ -304,14 +325,55 @@ def _best_of_parts(
     Products of 8-bit vectors are whole numbers that float32 sums exactly in any order.
     """
     whole_left, whole_right = (np.rint(v * EIGHT_BITS) for v in (left, right))
-    best = np.full((len(rows), len(columns)), -np.inf, dtype=np.float32)
+    best: np.ndarray = np.full((len(rows), len(columns)), -np.inf, dtype=np.float32)
     for part in range(regions.shape[1]):
         for one, other in (
             (whole_left, regions[columns, part].astype(np.float32)),
             (regions[rows, part].astype(np.float32), whole_right),
         ):
             np.maximum(best, _products(one, other), out=best)
-    return np.rint(best * (SCALE / EIGHT_BITS**2)).astype(np.int32)
+    rounded: np.ndarray = np.rint(best * (SCALE / EIGHT_BITS**2)).astype(np.int32)
+    return rounded
+
+
+def _parts_of(vectors: np.ndarray, regions: np.ndarray | None, at: np.ndarray) -> np.ndarray:
+    """(m, 1 + r, dim) int8: images and then their parts."""
+    whole = np.rint(vectors[at] * EIGHT_BITS).astype(np.int8)[:, None]
+    return whole if regions is None else np.concatenate([whole, regions[at]], axis=1)
+
+
+def ranks_of(
+    sorter: Sorter,
+    vectors: np.ndarray,
+    regions: np.ndarray | None,
+    first: np.ndarray,
+    second: np.ndarray,
+) -> np.ndarray:
+    """(m,) int32: what the sorter says of pairs, times SCALE; below zero, -1."""
+    ranks = np.full(len(first), -1, dtype=np.int32)
+    for start in range(0, len(first), SIDE):
+        part = slice(start, start + SIDE)
+        ends = (_parts_of(vectors, regions, side[part]) for side in (first, second))
+        ranks[part] = np.clip(np.rint(sorter.likeness(*ends) * SCALE), -1, MOST)
+    return ranks
+
+
+def _scores(
+    vectors: np.ndarray, regions: np.ndarray | None, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """(m,) int32: the scores of pairs, as `_matches` finds them."""
+    scores = np.empty(len(first), dtype=np.int32)
+    for start in range(0, len(first), SIDE):
+        part = slice(start, start + SIDE)
+        pair = [vectors[side[part]].astype(np.float64) for side in (first, second)]
+        whole = np.rint(np.einsum("ij,ij->i", *pair) * SCALE)
+        one, other = (_parts_of(vectors, regions, s[part]) for s in (first, second))
+        parts = np.maximum(
+            np.einsum("id,ird->ir", one[:, 0], other[:, 1:], dtype=np.int64).max(1),
+            np.einsum("ird,id->ir", one[:, 1:], other[:, 0], dtype=np.int64).max(1),
+        ).astype(np.float32)
+        scores[part] = np.maximum(whole, np.rint(parts * (SCALE / EIGHT_BITS**2)))
+    return scores
 
 
 _NONE = np.empty(0, dtype=np.int32)

@@ -23,6 +23,7 @@ import pyarrow.dataset as ds
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from idedup_tasks.descriptors.sorter import Sorter
 from idedup_tasks.lake import (
     MATCHES,
     Candidate,
@@ -41,6 +42,7 @@ from idedup_tasks.stages.match.candidates import (
     FoundPairs,
     find_pairs,
     nearest_cells,
+    ranks_of,
 )
 from idedup_tasks.stages.match.counts import Counts
 from idedup_tasks.verification import verifier_version
@@ -96,11 +98,12 @@ def prepare(run: Run) -> Candidate:
     """
     lake, settings = run.lake, run.collection.matching
     target = lake.snapshot("matches")
+    sorter = _sorter(run)
     with collect(run) as found:
         mode = "exact" if len(found.compared) <= settings.exact_limit else "cells"
         change = TableChange("matches", target.version)
         change.metadata = {
-            "settings": _candidate_settings(run, mode),
+            "settings": _candidate_settings(run, mode, sorter),
             "verifier": verifier_version(),
             "linkage_limit": run.collection.grouping.linkage_limit,
             "reads": found.reads,
@@ -116,9 +119,10 @@ def prepare(run: Run) -> Candidate:
             known,
             found.regions,
             lambda done, total: run.progress("comparing", done, total),
+            sorter,
             lake=lake,
         )
-        recall = _sampled_recall(run, found.vectors, pairs, cells)
+        recall = _sampled_recall(run, found, sorter, pairs, cells)
     matches, components, made = _look(run, found, pairs)
     tables = [_rows(found, some) for some in matches]
     reconcile_partition(lake, target, change, {}, pa.concat_tables(tables))
@@ -265,10 +269,21 @@ def _rows_of(
 # --- candidates ----------------------------------------------------------------------------------
 
 
-def _candidate_settings(run: Run, mode: str) -> str:
+def _sorter(run: Run) -> Sorter | None:
+    """The descriptor's; none where the collection has thresholds of its own, which are of the
+    cosine."""
+    from idedup_tasks.descriptors import load_card
+
+    if run.collection.thresholds is not None:
+        return None
+    numbers = load_card(run.collection.descriptor).sorter
+    return Sorter(**numbers) if numbers else None
+
+
+def _candidate_settings(run: Run, mode: str, sorter: Sorter | None) -> str:
     settings = run.collection.matching
     cells = settings.cells_per_image if mode == "cells" else 0
-    return digest(run.model_id, run.thresholds.candidate, settings.candidates, mode, cells)
+    return digest(run.model_id, run.thresholds.candidate, settings.candidates, mode, cells, sorter)
 
 
 def _what_is_new(
@@ -323,19 +338,27 @@ def _cells(run: Run, vectors: np.ndarray) -> np.ndarray:
 
 
 def _sampled_recall(
-    run: Run, vectors: np.ndarray, pairs: FoundPairs, cells: np.ndarray | None
+    run: Run,
+    found: Collected,
+    sorter: Sorter | None,
+    pairs: FoundPairs,
+    cells: np.ndarray | None,
 ) -> float | None:
     """Of the matches that a sample of images has in truth, the share that cells found."""
     if cells is None:
         return None
-    lowest = run.thresholds.candidate
+    vectors, lowest = found.vectors, run.thresholds.candidate
     chosen = np.linspace(0, len(vectors) - 1, _RECALL_SAMPLE).astype(np.int64)
     asked = vectors[chosen]
     matches = np.zeros(len(chosen), dtype=np.int64)
     for start in range(0, len(vectors), 16_384):
         similar = asked @ vectors[start : start + 16_384].T
         # float32 will do: this measures, and decides nothing.
-        matches += (similar >= lowest - 0.5 / SCALE).sum(axis=1)
+        row, column = np.nonzero(similar >= lowest - 0.5 / SCALE)
+        if sorter is not None and found.regions is not None:
+            ends = chosen[row], column + start
+            row = row[ranks_of(sorter, vectors, found.regions, *ends) >= 0]
+        matches += np.bincount(row, minlength=len(chosen))
     matches -= 1  # itself
     total = int(matches.sum())
     return round(float(pairs.degree[chosen].sum()) / total, 4) if total else 1.0
