@@ -6,7 +6,7 @@ where those of its original do, turned or shifted together, and those of a look-
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -115,13 +115,13 @@ def fit_sorter(copies: np.ndarray, others: np.ndarray, weight: np.ndarray, most:
         slope = design.T @ (share * (truth - expected)) - ridge * beta
         curve = (design * (share * expected * (1 - expected))[:, None]).T @ design
         beta += np.linalg.solve(curve + np.diag(ridge), slope)
-    numbers = [tuple(map(float, np.round(part, 6))) for part in (mean, deviation, beta[:-1])]
-    sorter = Sorter(*numbers, bias=0.0)
+    rounded = [tuple(np.round(part, 6).tolist()) for part in (mean, deviation, beta[:-1])]
+    sorter = Sorter(rounded[0], rounded[1], rounded[2], bias=0.0)
     likeness = sorter.of_clues(others)
     order = np.argsort(-likeness, kind="stable")
     above = np.cumsum(weight[order]) > most
     level = likeness[order[above.argmax()]] if above.any() else likeness.min(initial=0.0)
-    return Sorter(*numbers, bias=-float(np.round(level + 10.0**-DECIMALS, DECIMALS)))
+    return replace(sorter, bias=-float(np.round(level + 10.0**-DECIMALS, DECIMALS)))
 
 
 def _with_knots(standard: np.ndarray) -> np.ndarray:

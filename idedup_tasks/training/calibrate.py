@@ -6,7 +6,7 @@ aside counts twice: once as it is, and once seen through the background less the
 own kind, as if that kind were new.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from idedup_tasks.benchmarks.measures import (
     linked_groups,
 )
 from idedup_tasks.descriptors import DecisionLevels, Descriptor, DescriptorCard
+from idedup_tasks.descriptors.descriptor import in_8_bits
 from idedup_tasks.descriptors.network import apart_from
+from idedup_tasks.descriptors.sorter import BLOCK, Sorter, clues, fit_sorter
 from idedup_tasks.descriptors.torch_runtime import TorchRuntime
 from idedup_tasks.training.copies import CopySet, collection_of, phash_curve
 from idedup_tasks.training.measure import pair_curve, summary
@@ -36,6 +38,12 @@ GROUP_PRECISION = 0.98
 # recall that photographs have whose whole source (a data set, a shop's receipts) is left out.
 KINDS = 16
 
+# Of pairs of unrelated photographs, the share that reach `candidate` with their vectors or those of
+# their parts, and are sorted; and the share that the sorter lets through, to be looked at.
+NEAR = 0.005
+LOOKED_AT = 1.5e-4
+FITTED = 60_000  # a fortieth of the random pairs whose near ones a sorter is fitted on
+
 CANDIDATES = [round(0.20 + 0.05 * i, 2) for i in range(16)]
 CUTS = [round(0.16 + 0.02 * i, 2) for i in range(42)]
 
@@ -47,6 +55,7 @@ class Calibration:
     thresholds: DecisionLevels
     figures: dict[str, Any]
     curves: dict[str, Any]
+    sorter: Sorter | None = None
 
 
 def group_levels(
@@ -111,12 +120,67 @@ def thinned(curve: PairCurve, points: int = 200) -> dict[str, list[float]]:
     }
 
 
+def sorted_by_parts(
+    descriptor: Descriptor, photos: CopySet
+) -> tuple[float, Sorter, dict[str, list[float]]]:
+    """(candidate, sorter, curve) of a descriptor that makes vectors of parts.
+
+    The curve: at each share of unrelated photographs that are looked at, the share of copies that
+    are looked at with their original.
+    """
+    wholes_and_parts = (
+        descriptor.encode_with_regions(images) for images in (photos.copies, photos.originals)
+    )
+    copies, originals = (
+        np.concatenate([in_8_bits(wholes)[:, None], parts], axis=1)
+        for wholes, parts in wholes_and_parts
+    )
+    rng = np.random.default_rng(0)
+
+    def near(first: np.ndarray, own: np.ndarray, lowest: float) -> tuple[np.ndarray, int]:
+        """Clues of those of many random pairs that lie so near, and how many pairs these were."""
+        i, j = (
+            rng.integers(0, len(first), 40 * FITTED),
+            rng.integers(0, len(originals), 40 * FITTED),
+        )
+        i, j = i[own[i] != j], j[own[i] != j]
+        found = [np.empty((0, 0))]
+        for start in range(0, len(i), BLOCK):
+            part = slice(start, start + BLOCK)
+            values = clues(first[i[part]], originals[j[part]])
+            found.append(values[values[:, -1] >= lowest])
+        return np.concatenate(found[1:]), len(i)
+
+    every = np.arange(len(originals))
+    chance = rng.integers(0, len(originals), (2, FITTED))
+    chance = chance[:, chance[0] != chance[1]]
+    scores = clues(originals[chance[0]], originals[chance[1]])[:, -1]
+    candidate = round(float(np.quantile(scores, 1 - NEAR)), 2)
+    true = clues(copies, originals[photos.truth])
+    true = true[true[:, -1] >= candidate]
+    strange, pairs = near(originals, every, candidate)
+    others, _ = near(copies, photos.truth, candidate)
+    false = np.concatenate([strange, others])
+    # Photographs alone say what passes: of copies there are as many as were made.
+    sorter = fit_sorter(true, false, np.ones(len(false)), np.inf)
+    of_strange, of_true = np.sort(sorter.of_clues(strange))[::-1], sorter.of_clues(true)
+    shares = [2e-5, 5e-5, 1e-4, LOOKED_AT, 2e-4, 4e-4, 1e-3]
+    levels = [float(of_strange[min(int(s * pairs), len(strange) - 1)]) for s in shares]
+    curve = {
+        "looked_at": shares,
+        "recall": [round(float((of_true > x).sum()) / len(copies), 4) for x in levels],
+    }
+    level = levels[shares.index(LOOKED_AT)] + 1e-4
+    return candidate, replace(sorter, bias=round(sorter.bias - level, 4)), curve
+
+
 def calibrate(card: DescriptorCard, descriptor: Descriptor, photos: CopySet) -> Calibration:
     """Find all four thresholds of a descriptor, which is the one that `card` describes.
 
     pair: the lowest similarity with precision >= 0.99, each copy compared with every original, and
     with precision >= 0.97 if every kind were unknown. phash_distance: the largest with precision
-    >= 0.999. candidate and cut: see `group_levels`. Where no similarity has the precision, as can
+    >= 0.999. candidate and cut: see `group_levels`; with regions, candidate and the sorter are
+    those of `sorted_by_parts`. Where no similarity has the precision, as can
     be with a network that learnt little, pair is 1 and the figures' recall at precision 0.99 is 0.
     Raises TrainingError where no distance has it.
     """
@@ -158,5 +222,8 @@ def calibrate(card: DescriptorCard, descriptor: Descriptor, photos: CopySet) -> 
         },
         "groups": {"columns": ["candidate", "cut", "precision", "recall", "f1"], "rows": grid},
     }
+    sorter = None
+    if descriptor.regions:
+        candidate, sorter, curves["sorter"] = sorted_by_parts(descriptor, photos)
     thresholds = DecisionLevels(pair, candidate, cut, int(-negative_distance))
-    return Calibration(thresholds, figures, curves)
+    return Calibration(thresholds, figures, curves, sorter)

@@ -303,6 +303,7 @@ def calibrate_card(
     done = replace(
         card,
         thresholds=calibration.thresholds,
+        sorter=asdict(calibration.sorter) if calibration.sorter else None,
         quantiser_sha256=file_sha256(quantiser),
         figures=figures,
     )

@@ -134,11 +134,11 @@ def find_pairs(
         for _, found in compute.run_jobs(compare, jobs, advance, here=here):
             for matches in found:
                 kept.take(matches)
-    found = kept.finish()
+    pairs = kept.finish()
     if sorter is not None:
         # What was kept by its rank is told by its cosine.
-        found.score = _scores(vectors, regions, found.first, found.second)
-    return found
+        pairs.score = _scores(vectors, regions, pairs.first, pairs.second)
+    return pairs
 
 
 class _Tile(NamedTuple):
