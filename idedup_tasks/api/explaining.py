@@ -193,16 +193,13 @@ def _decided(
             why += ", but their groups hold together better without each other"
     elif first.low_information or second.low_information:
         why = "a flat or near-blank picture is compared by its bytes only"
-    elif cosine >= thresholds.candidate:
-        crowded = one["crowded"] or other["crowded"]
-        why = (
-            "they were never looked at: "
-            f"{'crowded by others' if crowded else 'others'} that are more like either of them"
-        )
+    elif one["crowded"] or other["crowded"]:
+        why = "they were never looked at: crowded by others that are more like either of them"
     else:
         why = (
-            f"they were never proposed: cosine {cosine:.2f} below {thresholds.candidate:g}, hashes "
-            f"{distance} bits apart"
+            f"they were never looked at: at a cosine of {cosine:.2f} (from "
+            f"{thresholds.candidate:g} on their parts are compared) and with hashes {distance} bits "
+            "apart, a copy is unlikely"
         )
     return f"they stand apart; {why}"
 

@@ -271,10 +271,10 @@ def _rows_of(
 
 def _sorter(run: Run) -> Sorter | None:
     """The descriptor's; none where the collection has thresholds of its own, which are of the
-    cosine."""
+    cosine, nor where windows are encoded, which it was not fitted on."""
     from idedup_tasks.descriptors import load_card
 
-    if run.collection.thresholds is not None:
+    if run.collection.thresholds is not None or run.collection.matching.thorough:
         return None
     numbers = load_card(run.collection.descriptor).sorter
     return Sorter(**numbers) if numbers else None
