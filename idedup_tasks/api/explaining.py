@@ -198,7 +198,7 @@ def _decided(
     else:
         why = (
             f"they were never looked at: at a cosine of {cosine:.2f} (from "
-            f"{thresholds.candidate:g} on their parts are compared) and with hashes {distance} bits "
+            f"{thresholds.candidate:g} on parts are compared) and with hashes {distance} bits "
             "apart, a copy is unlikely"
         )
     return f"they stand apart; {why}"
