@@ -18,7 +18,7 @@ def test_of_many_that_ask_at_once_one_writes(tmp_path: Path) -> None:
         found = {*threads.map(lambda _: Lake(str(tmp_path), "photos").id, range(64))}
     assert len(found) == 1
     written = json.loads((tmp_path / "photos/lake.json").read_text())
-    assert written == {"lake_id": found.pop(), "format": 2}
+    assert written == {"lake_id": found.pop(), "format": 3}
     assert [f.name for f in (tmp_path / "photos").iterdir()] == ["lake.json"]
 
 

@@ -64,12 +64,13 @@ class Drawing:
 @dataclass(frozen=True)
 class GroupCard:
     """A group as the page shows it: its row, the keeper and duplicates shown, the variants shown
-    beside them, and how many members are not shown."""
+    beside them, how many members are not shown, and the command that draws one and its keeper."""
 
     row: dict[str, Any]
     members: list[dict[str, Any]]
     variants: list[dict[str, Any]]
     more: int
+    command: str | None
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,9 @@ def _groups(run: Run, warehouse: Warehouse) -> list[GroupCard]:
         others = [member for member in members if member["verdict"] != "variant"]
         # The keeper, then the surest; of those one picture is enough.
         others.sort(key=lambda m: m["relation"] is not None and RELATIONS.index(m["relation"]) + 1)
-        cards.append(GroupCard(row, others, variants, row["size"] - len(members)))
+        beside = [member for member in (*variants, *others) if member["relation"]]
+        explain = _explain(run, beside[0]["keeper_id"], beside[0]["image_id"]) if beside else None
+        cards.append(GroupCard(row, others, variants, row["size"] - len(members), explain))
     return cards
 
 
@@ -310,14 +313,14 @@ def _alike(run: Run, warehouse: Warehouse) -> tuple[list[AlikePair], int]:
         drawing = None
         if {a, b} <= pictures.keys():
             drawing = _drawing(pictures, a, b, matched.get((a, b)))
-        explain = command(
-            *("explain", a, b, "--output", "why.html"),
-            places=run.places,
-            collection=name,
-            scan=run.scan,
-        )
-        pairs.append(AlikePair(row, drawing, explain))
+        pairs.append(AlikePair(row, drawing, _explain(run, a, b)))
     return pairs, rows[0]["pairs"]
+
+
+def _explain(run: Run, a: str, b: str) -> str:
+    """The command that draws two images large."""
+    asked = ("explain", a, b, "--output", "why.html")
+    return command(*asked, places=run.places, collection=run.collection.name, scan=run.scan)
 
 
 def _drawing(pictures: dict[str, Picture], a: str, b: str, transform: np.ndarray | None) -> Drawing:
