@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from idedup_tasks.images import THUMBNAIL_SHORT_SIDE
 from idedup_tasks.settings import KeeperCriterion
 from idedup_tasks.stages.group.components import components
 from idedup_tasks.stages.group.seen import (
@@ -241,8 +242,16 @@ def _less_detail(n: int, pairs: np.ndarray, seen: Seen, facts: Facts) -> np.ndar
     smaller &= more_detail >= np.maximum(_SMALLER, np.sqrt(more_pixels))
     loss = np.zeros(n)
     np.maximum.at(loss, own[smaller], np.log2(np.minimum(more_pixels, more_detail)[smaller]))
+    # Of what a thumbnail holds whole, a look has seen which of the two is the sharper.
+    blur = np.concatenate([seen.blur[pairs[framed]], -seen.blur[pairs[framed]]])
+    side = np.minimum(facts.width, facts.height)
+    sharper = (blur > 0) | (np.maximum(side[own], side[other]) > THUMBNAIL_SHORT_SIDE)
     for says, knows, by in (
-        (more_detail >= _BLURRED, (more_pixels < _SMALLER) & (more_pixels >= 1 / _SMALLER), 0.0),
+        (
+            (more_detail >= _BLURRED) & sharper,
+            (more_pixels < _SMALLER) & (more_pixels >= 1 / _SMALLER),
+            0.0,
+        ),
         (more_detail >= 1, more_pixels <= 1 / _LARGER, 0.5),
     ):
         asked = np.bincount(own[knows], minlength=n)
@@ -319,13 +328,15 @@ def _formats(group: np.ndarray, facts: Facts) -> np.ndarray:
         return found
     sizes = np.stack([group[members], facts.width[members], facts.height[members]], axis=1)
     _, size = np.unique(sizes, axis=0, return_inverse=True)
-    # Equal pixels have equal detail; a lossy copy's differs in its last digits. And what a camera
-    # has described in a lossy file was not lossless before.
+    # Equal pixels have equal detail, and a lossy copy's differs in its last digits, unless one is
+    # so full of it that the number of pixels stands for it. And what a camera has described in a
+    # lossy file was not lossless before.
     size, fields = size.ravel(), facts.exif_fields[members]
     exact = np.stack([size, facts.detail[members].round(9)], axis=1)
     _, same = np.unique(exact, axis=0, return_inverse=True)
     source = lossy[members]
-    decoded = lossless[members] & np.isin(same.ravel(), same.ravel()[source])
+    measured = 1e6 * facts.detail[members] < (facts.width * facts.height)[members] - 0.5
+    decoded = lossless[members] & measured & np.isin(same.ravel(), same.ravel()[source])
     decoded |= lossless[members] & (fields == 0) & np.isin(size, size[source & (fields > 0)])
     result = found.copy()
     result[members[decoded]] = worst
