@@ -96,7 +96,7 @@ def _derived(run: Run, rows: pa.Table, table: str) -> pa.Table:
             reaches = pc.add(rows[f"{start}offset"], rows[f"{start}length"])
             rows = rows.append_column(end, reaches)
         return rows
-    if table == "matches":
+    if table in ("matches", "groups"):
         numbers = pc.list_value_length(rows["transform"])
         return rows.drop_columns(["transform"]).append_column("transform_numbers", numbers)
     if table == "index":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _COLLAPSED = Where("status", "is", "collapsed")
 _UNIQUE, _KEEPER = Where("verdict", "is", "unique"), Where("verdict", "is", "keeper")
 _DUPLICATE, _VARIANT = Where("verdict", "is", "duplicate"), Where("verdict", "is", "variant")
-_SEEN = ("relation", "method", "score", "overlap", "keeper_overlap", "changed", "transform")
+_SEEN = ("relation", "method", "score", "overlap", "keeper_overlap", "changed", "transform_numbers")
 
 
 def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
