@@ -35,8 +35,16 @@ setup-dev: setup ## add what `make test` and `make lint` need
 run: setup ## find the duplicates of a sample, or of SOURCE=folder, in a real Airflow
 	@$(BIN)/python -m idedup_tasks.quickstart $${SOURCE:+--source "$$SOURCE"} $${ONCE:+--once}
 
-test: setup-dev ## run every test (ARGS="-k name" chooses)
+ifdef ARGS
+test: setup-dev
 	@$(BIN)/python -m pytest $(ARGS)
+else
+test: setup-dev ## run every test, in two halves side by side (ARGS="-k name" chooses)
+	@said=$$(mktemp); $(BIN)/python -m pytest tests/integration > $$said 2>&1 & half=$$!; \
+	trap 'kill $$half 2> /dev/null' INT TERM; \
+	$(BIN)/python -m pytest tests/dags tests/e2e tests/unit; rest=$$?; \
+	wait $$half; half=$$?; cat $$said; rm -f $$said; exit $$((rest > half ? rest : half))
+endif
 
 lint: setup-dev ## ruff, mypy, and who may import whom
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
