@@ -44,7 +44,8 @@ _SPECK, _THUMBNAIL = (3.0, 1.5), 256
 _AS_THEY_ARE = 6.0
 # Correlation of shrunk pictures below which no curve explains one by the other.
 _EXPLAINED = 0.3
-_KNOTS = 6
+# Knots of a curve of levels, and the pixels of the shrunk pictures that it is fitted to at least.
+_KNOTS, _FEW_SAMPLES = 6, 16
 _BLURS = (0.5, 0.8, 1.2, 1.6, 2.1, 2.7, 3.4, 4.2, 5.2, 6.5)
 _NEAR = np.ones((3, 3), np.uint8)
 _SAMPLE = 20_000
@@ -363,6 +364,8 @@ def _same_levels(pair: Aligned) -> tuple[Array, Array, float]:
     samples = [s.reshape(-1, s.shape[2] if s.ndim == 3 else 1) for s in small]
     if cv2.countNonZero(pair.inside) < pair.inside.size:
         where = cv2.resize(pair.inside, size, interpolation=cv2.INTER_AREA).ravel() > 200
+        if where.sum() < _FEW_SAMPLES:  # a sliver: nothing can be fitted to it
+            return _grey(pair.a).astype(np.float32), _grey(pair.b).astype(np.float32), 0.0
         samples = [s[where] for s in samples]
     # What is clipped in one is still there in the other: the curve goes that way only.
     clipped = [float(((s <= 3) | (s >= 252)).mean()) for s in samples]

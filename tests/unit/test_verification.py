@@ -19,6 +19,7 @@ from idedup_tasks.images import Rejected
 from idedup_tasks.lake import LOOK
 from idedup_tasks.settings import Limits
 from idedup_tasks.verification import Look, Picture, lay, look, turned_row, verifier_version
+from idedup_tasks.verification.agreement import Aligned, agreement
 from idedup_tasks.verification.geometry import apply
 from idedup_tasks.verification.verdict import relation, score
 
@@ -323,6 +324,15 @@ def test_what_a_thumbnail_hides_is_seen_in_the_finer_picture() -> None:
     assert compare(contents[0], contents[1]).relation not in DUPLICATES
     assert compare(contents[0], contents[2]).relation == "same"
     assert compare(one, other).relation not in DUPLICATES
+
+
+def test_a_sliver_that_both_show_tells_nothing() -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
+    inside = np.zeros((128, 128), np.uint8)
+    inside[64, :] = 255
+    whole = (0, 0, 128, 128)
+    seen, _ = agreement(Aligned(noise[0], noise[1], inside, False, whole, (128, 128)))
+    assert seen.changed == 1
 
 
 def test_unrelated_pictures_are_different() -> None:
