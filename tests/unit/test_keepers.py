@@ -108,7 +108,7 @@ def test_noise_is_no_detail_where_most_say_so() -> None:
         (("JPEG", "RAW"), 1),
         (("JPEG", "HEIF"), 1),
         (("PNG", "HEIF"), 1),
-        (("JPEG", "WEBP"), 1),
+        (("WEBP", "JPEG"), 1),
     ],
 )
 def test_what_a_camera_wrote_goes_before_what_was_made_of_it(

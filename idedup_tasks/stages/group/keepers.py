@@ -43,9 +43,9 @@ from idedup_tasks.stages.group.seen import (
 )
 
 # Of the same picture in two formats the earlier here is the better original: what a camera wrote,
-# then lossless, then lossy by how little is usually lost.
+# then lossless, then lossy; of that, what cameras write before what is mostly made from it.
 _FORMATS = (
-    *("RAW", "HEIF", "TIFF", "PSD", "PNG", "BMP", "JPEG2000", "JXL", "AVIF", "WEBP", "JPEG"),
+    *("RAW", "HEIF", "TIFF", "PSD", "PNG", "BMP", "JPEG2000", "JPEG", "JXL", "AVIF", "WEBP"),
     "GIF",
 )
 FORMAT_RANK = {name: rank for rank, name in enumerate(_FORMATS)}
