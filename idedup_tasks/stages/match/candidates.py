@@ -20,7 +20,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute
-from idedup_tasks.descriptors.sorter import Sorter
+from idedup_tasks.descriptors.sorter import EIGHT_BITS, Sorter
 from idedup_tasks.lake import Lake, SharedArrays, share_arrays
 
 SIDE = 2_048
@@ -32,7 +32,6 @@ BUDGET = 6_000_000  # pairs held before they are pruned
 _SLACK, _GPU_SLACK = 1e-4, 2e-3
 SCALE = 10_000
 MOST = 500_000  # of a rank, so that it and a place fit in 32 bits
-EIGHT_BITS = 127  # what vectors of parts are multiplied by
 
 TILES = 8  # that one job compares: a second or so of work
 # Comparisons that take longer, on a core or two, than handing the vectors to Dask's workers.
