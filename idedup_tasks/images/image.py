@@ -11,7 +11,7 @@ from idedup_tasks.images.decoding import decode
 from idedup_tasks.images.formats import sniff
 from idedup_tasks.images.page import write_fine
 from idedup_tasks.images.refusal import Rejected, rejection, too_large
-from idedup_tasks.images.thumbnail import is_low_information, write_thumbnail
+from idedup_tasks.images.thumbnail import colourfulness, is_low_information, write_thumbnail
 from idedup_tasks.settings import Limits
 
 
@@ -25,9 +25,10 @@ class ImageFacts:
     the file states it, 1 where it states none or nonsense. taken_at: EXIF DateTimeOriginal in UTC;
     a camera that recorded no offset is taken at its word as UTC. exif_fields: how many fields the
     file's EXIF has, those that describe the layout of its pixels aside. detail: megapixels that its
-    real detail needs, see `images.detail`. low_information: see `is_low_information`. thumbnail:
-    JPEG bytes, see `images.thumbnail`. fine: of a page that the thumbnail shrank more than 1.5
-    times, the JPEG bytes of a larger grey picture, see `images.page`; of others None.
+    real detail needs, see `images.detail`. colour: see `colourfulness`. low_information: see
+    `is_low_information`. thumbnail: JPEG bytes, see `images.thumbnail`. fine: of a page that the
+    thumbnail shrank more than 1.5 times, the JPEG bytes of a larger grey picture, see
+    `images.page`; of others None.
     """
 
     sha256: str
@@ -40,6 +41,7 @@ class ImageFacts:
     taken_at: datetime | None
     exif_fields: int
     detail: float
+    colour: float
     low_information: bool
     thumbnail: builtins.bytes = field(repr=False)
     fine: builtins.bytes | None = field(repr=False)
@@ -81,6 +83,7 @@ def read_image(data: bytes, limits: Limits | None = None) -> ImageFacts:
         taken_at=decoded.taken_at,
         exif_fields=decoded.exif_fields,
         detail=decoded.detail,
+        colour=colourfulness(decoded.picture),
         low_information=low_information,
         thumbnail=thumbnail,
         fine=fine,

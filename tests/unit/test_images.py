@@ -142,7 +142,9 @@ def test_decoding_at_reduced_size_hardly_shows(monkeypatch):
             patched.setattr(decoding, "shrink_while_decoding", lambda *_: False)
             full = read_image(data)
         assert reduced.detail == pytest.approx(full.detail, rel=0.1)
-        assert replace(reduced, thumbnail=b"", detail=0) == replace(full, thumbnail=b"", detail=0)
+        assert reduced.colour == pytest.approx(full.colour, abs=0.1)
+        same = {"thumbnail": b"", "detail": 0, "colour": 0}
+        assert replace(reduced, **same) == replace(full, **same)
         assert reduced.thumbnail != full.thumbnail, "the codec did not reduce at all"
         assert difference(reduced, full) < 1
 
@@ -556,6 +558,12 @@ def test_what_has_no_structure_has_no_detail():
 
 
 # --- how much a file says of itself --------------------------------------------------------------
+
+
+def test_a_grey_picture_has_no_colour_whatever_its_layout():
+    picture = Image.new("RGB", (40, 30), (90, 40, 60))
+    assert read_image(encode(picture, "PNG")).colour == 50
+    assert read_image(encode(picture.convert("L").convert("RGB"), "PNG")).colour == 0
 
 
 def test_exif_fields_are_counted():

@@ -129,8 +129,22 @@ def test_a_lossless_file_of_what_was_lossy_is_no_better() -> None:
     assert kept(2, all_same(2), **described)[0] == 1
 
 
+def test_a_lossless_file_full_of_detail_is_told_by_its_colours() -> None:
+    """Its detail is all of its pixels, as that of any copy is."""
+    full = {
+        "format": np.array(["PNG", "JPEG"]),
+        "width": np.array([176, 176]),
+        "height": np.array([264, 264]),
+        "detail": np.full(2, 176 * 264 / 1e6),
+    }
+    assert kept(2, all_same(2), **full, colour=np.array([23.25, 23.25]))[0] == 1
+    assert kept(2, all_same(2), **full, colour=np.array([23.25, 23.26]))[0] == 0
+    assert kept(2, all_same(2), **full, colour=np.zeros(2))[0] == 0
+
+
 def test_what_has_lost_its_colours_is_edited() -> None:
     assert kept(3, all_same(3), colour=np.array([0.0, 9.0, 9.0]))[0] == 1
+    assert kept(3, all_same(3), colour=np.array([np.nan, 9.0, 9.0]))[0] == 0
 
 
 def test_what_lies_as_most_do_and_agrees_best_is_kept() -> None:

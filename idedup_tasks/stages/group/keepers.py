@@ -73,8 +73,8 @@ class Facts:
     """What the policy knows of n contents, each by one of its images.
 
     width, height, bytes, exif_fields: (n,) int64. detail: (n,) float64, megapixels that its real
-    detail needs. colour: (n,) float64, how much of it there is, 0 for
-    grey. format: (n,) names. path: (n,) int64, rank among the preferred paths. earliest: (n,)
+    detail needs. colour: (n,) float64, how much of it there is, 0 for grey, NaN where that is not
+    known. format: (n,) names. path: (n,) int64, rank among the preferred paths. earliest: (n,)
     int64, order of arrival. image_id: (n,) text.
     """
 
@@ -328,14 +328,16 @@ def _formats(group: np.ndarray, facts: Facts) -> np.ndarray:
         return found
     sizes = np.stack([group[members], facts.width[members], facts.height[members]], axis=1)
     _, size = np.unique(sizes, axis=0, return_inverse=True)
-    # Equal pixels have equal detail, and a lossy copy's differs in its last digits, unless one is
-    # so full of it that the number of pixels stands for it. And what a camera has described in a
-    # lossy file was not lossless before.
+    # Equal pixels have equal detail and colour, and a lossy copy's differ in their last digits,
+    # unless it is grey and so full of detail that the number of pixels stands for it. And what a
+    # camera has described in a lossy file was not lossless before.
     size, fields = size.ravel(), facts.exif_fields[members]
-    exact = np.stack([size, facts.detail[members].round(9)], axis=1)
+    colour = np.nan_to_num(facts.colour[members], nan=-1.0)
+    exact = np.stack([size, facts.detail[members].round(9), colour], axis=1)
     _, same = np.unique(exact, axis=0, return_inverse=True)
     source = lossy[members]
     measured = 1e6 * facts.detail[members] < (facts.width * facts.height)[members] - 0.5
+    measured |= facts.colour[members] > 0
     decoded = lossless[members] & measured & np.isin(same.ravel(), same.ravel()[source])
     decoded |= lossless[members] & (fields == 0) & np.isin(size, size[source & (fields > 0)])
     result = found.copy()

@@ -35,9 +35,6 @@ from idedup_tasks.verification import verifier_version
 
 publish = publish_changes
 
-# Pillow's names of pixel layouts that hold no colours.
-_GREY = ("1", "L", "LA", "La", "I", "I;16", "F")
-
 
 @dataclass
 class Collected:
@@ -282,18 +279,19 @@ def _facts(
             ("bytes", np.int64),
             ("exif_fields", np.int64),
             ("detail", np.float64),
+            ("colour", np.float64),
         )
     }
-    colour, formats = np.zeros(n), np.full(n, "", dtype="<U16")
-    columns = ["image_id", "key", "format", "mode", *numbers]
+    formats = np.full(n, "", dtype="<U16")
+    columns = ["image_id", "key", "format", *numbers]
     for batch in images.scan(columns, ds.field("status") == "decoded"):
         at = order[np.searchsorted(found.ids, _id_array(batch["image_id"]), sorter=order)]
         here = np.flatnonzero(wanted[found.content[at]])
         at, batch = at[here], batch.take(pa.array(here))
         content = found.content[at]
         for name, values in numbers.items():
-            values[content] = batch[name].fill_null(0).to_numpy(False)
-        colour[content] = ~np.isin(batch["mode"].fill_null("").to_numpy(False), _GREY)
+            unknown = np.nan if name == "colour" else 0
+            values[content] = batch[name].fill_null(unknown).to_numpy(False)
         formats[content] = batch["format"].fill_null("").to_numpy(False)
         path[at] = path_ranks(batch["key"].to_pylist(), run.collection.preferred_paths)
     position = np.arange(len(found.ids))
@@ -304,7 +302,6 @@ def _facts(
     ids = found.ids[face].astype(str)
     return Facts(
         **numbers,
-        colour=colour,
         format=formats,
         path=path[face],
         earliest=face,

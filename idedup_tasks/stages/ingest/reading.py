@@ -175,5 +175,6 @@ def _row(listed: Listed, outcome: images.ImageFacts | images.Rejected) -> dict[s
         "taken_at": outcome.taken_at,
         "low_information": outcome.low_information,
         "detail": outcome.detail,
+        "colour": outcome.colour,
         "exif_fields": outcome.exif_fields,
     }

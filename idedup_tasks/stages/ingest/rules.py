@@ -47,7 +47,7 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
                 *filled("image_id", "key", "uri", "arrived_at", "bytes", "etag", "status"),
                 *filled("sha256", "width", "height", "format", where=_DECODED),
                 *filled("pack", "offset", "length", "checksum", where=_DECODED),
-                *filled("detail", "exif_fields", where=_DECODED),
+                *filled("detail", "colour", "exif_fields", where=_DECODED),
                 *filled("reason_code", "reason", where=_REJECTED),
             ),
         ),
@@ -62,12 +62,13 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
         Rule(
             "image_sizes",
             "images",
-            "width and height of 1 or more, no detail or more, and at most "
+            "width and height of 1 or more, no detail or more, colour of 0 to 255, and at most "
             f"{run.collection.limits.max_bytes:,} bytes",
             (
                 Between("width", 1, None),
                 Between("height", 1, None),
                 Between("detail", 0, None),
+                Between("colour", 0, 255),
                 Between("exif_fields", 0, None),
                 Between("bytes", 0, run.collection.limits.max_bytes, where=_DECODED),
             ),
