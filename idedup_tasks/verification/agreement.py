@@ -95,7 +95,8 @@ class Agreement:
     some 16 pixels: what was put over a copy, or most of another shot. blur: deviation in pixels of
     the blur that the first (negative) or second picture (positive) needed to become as soft as the
     other. noise, contrast: levels. side: short side of the grid. place: where on the grid most of
-    what disagrees lies, see `geometry.place`.
+    what disagrees lies, see `geometry.place`. added: by how much more of the fine structure there
+    one of the two has, 0 to 1: letters on a plain ground 1, other letters in their place near 0.
     """
 
     changed: float
@@ -110,6 +111,7 @@ class Agreement:
     contrast: float
     side: int
     place: str = ""
+    added: float = 0.0
 
 
 NOTHING = Agreement(1.0, 1e6, 0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0)
@@ -262,6 +264,7 @@ def _compared(a: Array, b: Array, mask: Array, blur: float, page: bool) -> tuple
             contrast=min(float(cv2.meanStdDev(p, mask=mask)[1][0, 0]) for p in (a, b)),
             side=min(a.shape),
             place=place(shown),
+            added=_added(band_a, band_b, within & _shrunk(shown, half)),
         ),
         shown * 255,
     )
@@ -339,6 +342,12 @@ def _structure(a: Array, b: Array, inside: Array, noise: float) -> tuple[Array, 
     energy_a, energy_b = cv2.blur(a * a, window), cv2.blur(b * b, window)
     structured = (cv2.max(energy_a, energy_b) > np.float32(_FAINT**2 + noise**2)) & inside
     return structured, cv2.blur(a * b, window) / (cv2.sqrt(energy_a * energy_b) + 1e-3)
+
+
+def _added(a: Array, b: Array, where: Array) -> float:
+    """How one-sided the structure of two bands is there."""
+    energy_a, energy_b = (float(np.square(band[where]).sum()) for band in (a, b))
+    return abs(energy_a - energy_b) / max(energy_a + energy_b, 1.0)
 
 
 def _correlation(a: Array, b: Array, inside: Array) -> float:

@@ -113,11 +113,13 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         return "alike"
     if not clean:
         # Of pages, an edited one cannot be told from another with one layout; nor of what has so
-        # little to agree in: receipts on a table, one site, a thing on a plain ground.
+        # little to agree in: receipts on a table, one site, a thing on a plain ground. Less
+        # of it will do where one has something that the other lacks: other content has as much.
         close = agreed.detail >= limits["detail_edited"] and confidence >= limits["edited"]
         informed = agreed.structure * (1 - agreed.unlike)
         little = max(agreed.unlike, agreed.changed) <= limits["little"]
-        told = little or informed >= limits["informed"]
+        adds = agreed.added >= limits["added"] and confidence >= limits["added_score"]
+        told = little or informed >= limits["informed_added" if adds else "informed"]
         return "edited" if close and told and not seen.pages else "alike"
     whole = limits["whole"]
     if min(seen.overlap_a, seen.overlap_b) >= whole:

@@ -379,6 +379,24 @@ def test_receipts_of_one_shop_are_alike_though_no_page_fills_the_picture() -> No
     assert compare(receipt(1), jpeg(receipt(1), 60)).relation == "same"
 
 
+def test_less_in_agreement_will_do_where_one_has_something_that_the_other_lacks() -> None:
+    """Letters on a plain ground are added; the entries of another receipt are exchanged."""
+    evidence = compare(receipt(1), receipt(20)).evidence
+    assert evidence.agreement.added < 0.4
+    blank = receipt(1)
+    ImageDraw.Draw(blank).rectangle((55, 85, 220, 285), fill=(246, 244, 240))
+    assert compare(receipt(1), blank).evidence.agreement.added > 0.9
+    little = replace(evidence.agreement, changed=0.05, unlike=0.09, structure=0.37, detail=0.85)
+    for added, structure, sure, said in (
+        (0.9, 0.37, 0.9, "edited"),
+        (0.1, 0.37, 0.9, "alike"),
+        (0.9, 0.37, 0.6, "alike"),
+        (0.9, 0.25, 0.9, "alike"),
+    ):
+        agreed = replace(little, added=added, structure=structure)
+        assert relation(replace(evidence, agreement=agreed), sure, 1.0) == said
+
+
 def shrunk(seed: int, shift: float = 0.0) -> Image.Image:
     """Of 32 pixels, as in a data set of small pictures."""
     box = (20 + 7 * shift, 10 + 7 * shift, 244 + 7 * shift, 234 + 7 * shift)
