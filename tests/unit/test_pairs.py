@@ -141,7 +141,11 @@ def test_parts_of_an_image_meet_other_images(seed: int, tiles: None) -> None:
     regions = regions.reshape(n, each, dim)
     whole = np.rint(vectors * 127).astype(np.int64)
     towards = np.einsum("id,jrd->ijr", whole, regions.astype(np.int64)).max(2)
-    parts = np.rint(np.maximum(towards, towards.T) * SCALE / 127**2).astype(int)
+    # One of the three is a region; the others, pictures that lie in the image, meet each other too.
+    inner = regions[:, 1:].astype(np.int64)
+    of_inner = np.einsum("ird,jsd->ijrs", inner, inner).max((2, 3))
+    parts = np.maximum(np.maximum(towards, towards.T), of_inner)
+    parts = np.rint(parts * SCALE / 127**2).astype(int)
     scores = np.maximum(all_scores(vectors), parts)
     result = find_pairs(vectors, np.ones(n, bool), 0.8, n, regions=regions)
     first, second = np.nonzero(np.triu(scores >= 8_000, 1))
