@@ -192,10 +192,12 @@ def test_model_id_is_a_digest_of_what_decides_a_vector() -> None:
         "input_size": card.input_size,
         "precision": "float32",
         "preprocessing": PREPROCESSING,
+        "inner": 2,
         "regions": card.regions,
         "runtime": "openvino",
         "scales": card.scales,
         "weights": file_sha256(WEIGHTS_FOLDER / card.weights),
+        "window_side": 128,
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     assert card.model_id("cpu") == f"{card.name}-{digest[:8]}"
