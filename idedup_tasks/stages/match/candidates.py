@@ -343,8 +343,13 @@ def _best_of_parts(
         np.maximum(best, _products(whole_left, other), out=best)
         for against in [whole_right, *(inner_right if part in inner else ())]:
             np.maximum(best, _products(one, against), out=best)
-    rounded: np.ndarray = np.rint(best * (SCALE / EIGHT_BITS**2)).astype(np.int32)
-    return rounded
+    return _rounded(best).astype(np.int32)
+
+
+def _rounded(products: np.ndarray) -> np.ndarray:
+    """Cosines times SCALE of products of 8-bit vectors; those of two rounded ones may exceed 1."""
+    scaled: np.ndarray = np.minimum(np.rint(products * (SCALE / EIGHT_BITS**2)), SCALE)
+    return scaled
 
 
 def _parts_of(vectors: np.ndarray, regions: np.ndarray | None, at: np.ndarray) -> np.ndarray:
@@ -385,7 +390,7 @@ def _scores(
         ).astype(np.float32)
         if has_inner(one):
             parts = np.maximum(parts, nearest_inner(one, other))
-        scores[part] = np.maximum(whole, np.rint(parts * (SCALE / EIGHT_BITS**2)))
+        scores[part] = np.maximum(whole, _rounded(parts))
     return scores
 
 
