@@ -24,6 +24,9 @@ REGISTERED_AS = "cpu"
 # Raised whenever the path from decoded image to network input changes.
 PREPROCESSING = "rgb uint8, whole image to a square, Pillow bicubic with antialiasing, version 2"
 
+# Raised whenever other pictures are found in an image.
+INNER = "two sides of edges or more, without bars, version 1"
+
 # How an image's vector is parted from its background (see `network.shared_with`). Chosen on the
 # photographs set aside; 0.03 to 0.06 and 0.55 to 0.9 differ by 0.02 of recall at most. Other values
 # make other vectors of the same weights: raise PREPROCESSING with them.
@@ -117,7 +120,7 @@ class DescriptorCard:
             "weights": self.weights_sha256,
         }
         if self.inner:
-            identity["inner"] = self.inner
+            identity["inner"] = f"{self.inner}: {INNER}"
         if self.inner or thorough:
             identity["window_side"] = WINDOW_SIDE
         if thorough:
