@@ -24,13 +24,17 @@ REGISTERED_AS = "cpu"
 # Raised whenever the path from decoded image to network input changes.
 PREPROCESSING = "rgb uint8, whole image to a square, Pillow bicubic with antialiasing, version 2"
 
+# Raised whenever other pictures are found in an image.
+INNER = "two sides of edges or more, without bars, version 1"
+
 # How an image's vector is parted from its background (see `network.shared_with`). Chosen on the
 # photographs set aside; 0.03 to 0.06 and 0.55 to 0.9 differ by 0.02 of recall at most. Other values
 # make other vectors of the same weights: raise PREPROCESSING with them.
 BACKGROUND_TEMPERATURE = 0.05
 BACKGROUND_SHARE = 0.7
 
-# Side, in pixels, at which a window is seen where an image is seen thoroughly.
+# Side, in pixels, at which a picture that lies in an image is seen, and a window where an image is
+# seen thoroughly.
 WINDOW_SIDE = 128
 
 
@@ -62,12 +66,12 @@ class DescriptorCard:
 
     `input_size` is the side of the square input in pixels, `gem_p` the exponent of the generalised
     mean pooling, `scales` the sizes relative to it at which an image is seen, `regions` how many
-    windows along each side have a vector of their own (see `network`), `weights_sha256` the
-    digest of the safetensors file of that name beside the sidecar, `figures` what was measured
-    with these weights, `sorter` the numbers of the `sorter.Sorter` that tells copies from
-    look-alikes among near images (None: the cosine alone does, as where there are no regions),
-    `converted` the digests, by name, of the two files that hold the network as OpenVINO runs it
-    (see `conversion`): none until it is converted.
+    windows along each side have a vector of their own (see `network`), `inner` how many pictures
+    that lie in an image have one (see `inner`), `weights_sha256` the digest of the safetensors file
+    of that name beside the sidecar, `figures` what was measured with these weights, `sorter` the
+    numbers of the `sorter.Sorter` that tells copies from look-alikes among near images (None: the
+    cosine alone does, as where there are no regions), `converted` the digests, by name, of the two
+    files that hold the network as OpenVINO runs it (see `conversion`): none until it is converted.
     """
 
     name: str
@@ -84,8 +88,14 @@ class DescriptorCard:
     folder: Path
     scales: tuple[float, ...] = (1.0,)
     regions: int = 0
+    inner: int = 0
     sorter: dict[str, Any] | None = None
     converted: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> int:
+        """How many vectors an image has beside its own."""
+        return self.regions**2 + self.inner
 
     def model_id(self, device: str = "auto", thorough: bool = False) -> str:
         """`<name>-<8 hex digits>` of weights, preprocessing, runtime and precision.
@@ -109,8 +119,12 @@ class DescriptorCard:
             "scales": self.scales,
             "weights": self.weights_sha256,
         }
-        if thorough:
+        if self.inner:
+            identity["inner"] = f"{self.inner}: {INNER}"
+        if self.inner or thorough:
             identity["window_side"] = WINDOW_SIDE
+        if thorough:
+            identity["thorough"] = True
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 

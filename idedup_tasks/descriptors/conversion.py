@@ -11,7 +11,7 @@ import openvino
 import torch
 from torch import Tensor, nn
 
-from idedup_tasks.descriptors.card import DescriptorCard, file_sha256
+from idedup_tasks.descriptors.card import WINDOW_SIDE, DescriptorCard, file_sha256
 from idedup_tasks.descriptors.network import DescriptorNetwork
 from idedup_tasks.descriptors.runtime import FEATURES, POOLED
 from idedup_tasks.descriptors.torch_runtime import load_card_network
@@ -32,10 +32,10 @@ class _WithFeatures(nn.Module):
         network.features.register_forward_hook(lambda *call: self.seen.append(call[2]))
         network.head.register_forward_pre_hook(lambda _, given: self.pooled.append(given[0]))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, inner: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         self.seen.clear()
         self.pooled.clear()
-        vectors = self.network.with_regions(images)
+        vectors = self.network.with_regions(images, inner)
         full = max(self.seen, key=lambda features: features.shape[-1])
         return vectors, full, self.pooled[0]
 
@@ -47,7 +47,10 @@ def convert(card: DescriptorCard) -> DescriptorCard:
     by up to 0.0007, which would be another model_id.
     """
     network = load_card_network(card)
-    example = torch.zeros(BATCH, 3, card.input_size, card.input_size, dtype=torch.uint8)
+    sides = [(BATCH, card.input_size)]
+    if card.inner:
+        sides.append((BATCH * card.inner, WINDOW_SIDE))
+    example = tuple(torch.zeros(n, 3, side, side, dtype=torch.uint8) for n, side in sides)
     with warnings.catch_warnings():
         # OpenVINO 2026 traces with torch.jit, which PyTorch 2.14 calls deprecated.
         warnings.simplefilter("ignore", FutureWarning)
@@ -55,7 +58,7 @@ def convert(card: DescriptorCard) -> DescriptorCard:
         # The sides that an image is scaled to are constants, as they are meant to be.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         model = openvino.convert_model(
-            _WithFeatures(network), example_input=example, input=example.shape
+            _WithFeatures(network), example_input=example, input=[e.shape for e in example]
         )
     vectors, features, pooled = model.get_results()
     features.input_value(0).get_tensor().set_names({FEATURES})

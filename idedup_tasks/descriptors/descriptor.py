@@ -14,6 +14,7 @@ from idedup_tasks.descriptors.card import (
     DescriptorError,
     resolve_device,
 )
+from idedup_tasks.descriptors.inner import cut, inner_pictures
 from idedup_tasks.descriptors.named import DEFAULT_DESCRIPTOR, load_card
 from idedup_tasks.extras import require
 
@@ -38,7 +39,8 @@ class Descriptor:
         self.name = card.name
         self.model_id = card.model_id(device, thorough)
         self.dim = card.dim
-        self.regions = card.regions**2
+        self.regions = card.parts
+        self._inner = card.inner
         self.input_size = card.input_size
         # Windows of half an image, along each side, that are looked at.
         self._windows = card.regions if thorough else 0
@@ -60,10 +62,11 @@ class Descriptor:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what `encode` does, and vectors of parts of each image: int8 (n, regions, dim).
 
-        The parts are overlapping windows of half the side, row by row; seen thoroughly, each is
-        encoded by itself. A part's vector, of length one, is multiplied by 127 and rounded, so that
-        an inner product of two is a whole number below 2 to the 24th, which float32 sums exactly on
-        any machine.
+        The parts are overlapping windows of half the side, row by row (seen thoroughly, each is
+        encoded by itself), and then the pictures that seem to lie in the image, with zeros for
+        those that are lacking. A part's vector, of length one, is multiplied by 127 and rounded, so
+        that an inner product of two is a whole number below 2 to the 24th, which float32 sums
+        exactly on any machine.
         """
         if not len(images):
             return np.empty((0, self.dim), np.float32), np.empty(
@@ -79,7 +82,9 @@ class Descriptor:
                     f"an array of shape {image.shape} and type {image.dtype} is no image to "
                     "encode; give uint8 RGB of shape (height, width, 3)"
                 )
-            if image.shape[:2] == (self.input_size, self.input_size) and not self._windows:
+            if image.shape[:2] == (self.input_size, self.input_size) and not (
+                self._inner or self._windows
+            ):
                 return [image[None]]
             image = Image.fromarray(image)
         if not isinstance(image, Image.Image):
@@ -89,12 +94,25 @@ class Descriptor:
             )
         if image.mode != "RGB":
             image = image.convert("RGB")
-        whole = _square(image, self.input_size)[None]
-        return [whole, _windows(image, self._windows)] if self._windows else [whole]
+        prepared = [_square(image, self.input_size)[None]]
+        if self._inner:
+            prepared.append(_inner(image, self._inner))
+        if self._windows:
+            prepared.append(_windows(image, self._windows))
+        return prepared
 
 
 def _square(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=None))
+
+
+def _inner(image: Image.Image, count: int) -> np.ndarray:
+    """Pictures that lie in an image: uint8 (count, WINDOW_SIDE, WINDOW_SIDE, 3), black where fewer
+    do."""
+    seen = np.zeros((count, WINDOW_SIDE, WINDOW_SIDE, 3), np.uint8)
+    for at, box in enumerate(inner_pictures(image, count)):
+        seen[at] = _square(cut(image, box), WINDOW_SIDE)
+    return seen
 
 
 def _windows(image: Image.Image, along: int) -> np.ndarray:

@@ -273,11 +273,13 @@ class DescriptorNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.vectors_of(self.pool(images))
 
-    def with_regions(self, images: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Unit vectors float32 (n, 1 + regions², dim): of each image, then of its regions.
+    def with_regions(
+        self, images: Tensor, inner: Tensor | None = None, windows: Tensor | None = None
+    ) -> Tensor:
+        """Unit vectors float32 (n, 1 + regions² + inner, dim): of each image, then of its parts.
 
-        `seen` are 8-bit RGB pictures (n regions², 3, rows, columns) of those, to be looked at one
-        by one.
+        `inner` are 8-bit RGB pictures (n inner, 3, rows, columns) that lie in the images, `windows`
+        such pictures (n regions², 3, rows, columns) of the regions, to be looked at one by one.
         """
         pixels = (images.float() - self.mean) / self.std
         features = {
@@ -285,14 +287,20 @@ class DescriptorNetwork(nn.Module):
         }
         wholes = [self.generalised_mean(features[scale]) for scale in self.scales]
         pooled = torch.stack(wholes).mean(0)[:, None]
-        if seen is not None:
-            parts = self.features_at((seen.float() - self.mean) / self.std, 1.0)
-            means = self.generalised_mean(parts)
-            pooled = torch.cat([pooled, means.reshape(len(images), -1, means.shape[1])], 1)
+        if windows is not None:
+            pooled = torch.cat([pooled, self.pooled_by_image(windows, len(images))], 1)
         elif self.regions:
             pooled = torch.cat([pooled, self.regional_means(features[1.0])], 1)
+        if inner is not None:
+            pooled = torch.cat([pooled, self.pooled_by_image(inner, len(images))], 1)
         n, each, channels = pooled.shape
         return self.vectors_of(pooled.reshape(n * each, channels)).reshape(n, each, -1)
+
+    def pooled_by_image(self, pictures: Tensor, images: int) -> Tensor:
+        """Pooled features (images, pictures of each, channels) of 8-bit pictures, seen once."""
+        features = self.features_at((pictures.float() - self.mean) / self.std, 1.0)
+        means = self.generalised_mean(features)
+        return means.reshape(images, -1, means.shape[1])
 
     def regional_means(self, features: Tensor) -> Tensor:
         """Features float32 (n, channels, rows, columns) pooled in each window: (n, windows,

@@ -25,8 +25,9 @@ from idedup_tasks.descriptors.card import (
 if TYPE_CHECKING:
     import openvino
 
-# An image as a network's inputs take it: (1, side, side, 3) uint8 of the whole, and where it is
-# seen thoroughly (regions², WINDOW_SIDE, WINDOW_SIDE, 3) of its windows.
+# An image as a network's inputs take it: (1, side, side, 3) uint8 of the whole; where there are
+# such, (inner, WINDOW_SIDE, WINDOW_SIDE, 3) of pictures in it, black for what is none; and where it
+# is seen thoroughly (regions², WINDOW_SIDE, WINDOW_SIDE, 3) of its windows.
 Prepare = Callable[[object], Sequence[np.ndarray]]
 
 # What tensors of a converted network are called: the features at the full scale, and what the head
@@ -59,7 +60,7 @@ class OpenVinoRuntime:
         import openvino
 
         cores = usable_cores()
-        self.dim, self.regions = card.dim, card.regions
+        self.dim, self.parts, self.inner = card.dim, card.parts, card.inner
         self._local = ThreadPoolExecutor(cores, thread_name_prefix="descriptor")
         network = with_windows(card) if thorough else converted_network(card)
         self._size = network.inputs[0].shape[0]
@@ -78,8 +79,8 @@ class OpenVinoRuntime:
         _ = openvino.Tensor(np.zeros(1, np.float32)).data
 
     def run(self, images: Sequence[object], prepare: Prepare) -> np.ndarray:
-        """Vectors float32 (n, 1 + regions², dim): of n images, then of the regions of each."""
-        vectors = np.empty((len(images), 1 + self.regions**2, self.dim), np.float32)
+        """Vectors float32 (n, 1 + parts, dim): of n images, then of the parts of each."""
+        vectors = np.empty((len(images), 1 + self.parts, self.dim), np.float32)
         workers, size = usable_cores(), self._size
 
         def work(first: int) -> None:
@@ -89,14 +90,29 @@ class OpenVinoRuntime:
             rows = [batch.reshape(size, -1, *batch.shape[1:]) for batch in batches]
             for start in range(size * first, len(images), size * workers):
                 part = images[start : start + size]
-                for row, image in enumerate(part):
-                    for batch, pixels in zip(rows, prepare(image), strict=True):
+                prepared = [prepare(image) for image in part]
+                for row, pictures in enumerate(prepared):
+                    for batch, pixels in zip(rows, pictures, strict=True):
                         batch[row] = pixels.transpose(0, 3, 1, 2)
                 request.infer(batches)
-                vectors[start : start + len(part)] = request.get_output_tensor().data[: len(part)]
+                here = vectors[start : start + len(part)]
+                here[:] = request.get_output_tensor().data[: len(part)]
+                if self.inner:
+                    without_blank(here, [pictures[1] for pictures in prepared])
 
         list(self._local.map(work, range(workers)))
         return vectors
+
+
+def without_blank(vectors: np.ndarray, inner: Sequence[np.ndarray]) -> None:
+    """Give inner pictures that are none a vector of zeros, which resembles nothing.
+
+    Args:
+        vectors: (n, 1 + parts, dim); those of inner pictures are an image's last.
+        inner: of each image, (inner, side, side, 3).
+    """
+    for own, pictures in zip(vectors, inner, strict=True):
+        own[len(own) - len(pictures) :][~pictures.any(axis=(1, 2, 3))] = 0
 
 
 class FeatureMaps:
@@ -107,7 +123,7 @@ class FeatureMaps:
 
         network = converted_network(card)
         features = _tensor(network, FEATURES)
-        [pixels] = network.get_parameters()
+        pixels = network.get_parameters()[0]
         pixels.set_element_type(openvino.Type.f32)
         pixels.set_partial_shape(openvino.PartialShape([1, 3, -1, -1]))
         self._model = core().compile_model(
@@ -123,7 +139,7 @@ class FeatureMaps:
 
 
 def with_windows(card: DescriptorCard) -> openvino.Model:
-    """A converted network whose regions are seen one by one, in a second input.
+    """A converted network whose regions are seen one by one, in a last input.
 
     That is windows uint8 (n regions², 3, WINDOW_SIDE, WINDOW_SIDE), row by row, of each image.
     """
@@ -131,8 +147,8 @@ def with_windows(card: DescriptorCard) -> openvino.Model:
     from openvino import opset10 as ops
 
     network, second = converted_network(card), converted_network(card)
-    [pixels], [windows] = network.get_parameters(), second.get_parameters()
-    count, each = pixels.shape[0], card.regions**2
+    given, windows = network.get_parameters(), second.get_parameters()[0]
+    count, each = given[0].shape[0], card.regions**2
     features = _tensor(second, FEATURES)
     # What else the second has is bound to the whole image's side.
     alone = openvino.Model([features], [windows], card.name)
@@ -151,11 +167,13 @@ def with_windows(card: DescriptorCard) -> openvino.Model:
     by_image = ops.constant([count, -1, pooled.get_shape()[-1]])
     wholes, parts = (ops.reshape(rows, by_image, special_zero=False) for rows in (pooled, seen))
     whole = ops.gather(wholes, ops.constant([0]), ops.constant(1))
+    inner = [ops.constant([1 + each + i]) for i in range(card.inner)]
+    rest = [ops.gather(wholes, at, ops.constant(1)) for at in inner]
     same_shape = ops.constant(list(pooled.get_shape()))
-    given = ops.reshape(ops.concat([whole, parts], 1), same_shape, special_zero=False)
+    together = ops.reshape(ops.concat([whole, parts, *rest], 1), same_shape, special_zero=False)
     for head in heads:
-        head.replace_source_output(given.output(0))
-    return openvino.Model(network.get_results(), [pixels, windows], card.name)
+        head.replace_source_output(together.output(0))
+    return openvino.Model(network.get_results(), [*given, windows], card.name)
 
 
 def _tensor(network: openvino.Model, name: str) -> openvino.Output:

@@ -6,6 +6,7 @@ where those of its original do, turned or shifted together, and those of a look-
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -15,6 +16,8 @@ EIGHT_BITS = 127  # what unit vectors are multiplied by
 BLOCK = 2_000  # pairs: some 10 MB
 DECIMALS = 4
 
+# What a cosine of 1 more than `Sorter.inner` of an inner picture counts.
+_INNER_SLOPE = 20.0
 _KNOTS = (1.0, 2.5)  # standard deviations above the mean from which a clue counts more, or less
 
 
@@ -24,25 +27,35 @@ class Sorter:
 
     mean, deviation: (f,) of the clues. weights: (3 f,), of the clues in standard deviations, and of
     what they exceed one and two and a half by. bias: so that zero is the level from which a pair
-    is looked at.
+    is looked at. inner: cosine of a picture that lies in one image with the other image, or with a
+    picture that lies in it, from which the pair is looked at whatever the clues say; such a picture
+    is a whole, and resembles no stranger as parts cut by a grid do.
     """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     weights: tuple[float, ...]
     bias: float
+    inner: float = math.inf
 
     def likeness(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """How likely pairs are copies: float64 (m,) to four decimals, from 0 on worth a look.
 
         Args:
-            first, second: (m, 1 + regions, dim) int8, vectors of images and of their parts, times
-                127. It does not matter which image is first.
+            first, second: (m, 1 + parts, dim) int8, vectors of images and of their parts, times
+                127: of the regions, and then of pictures that lie in the image. It does not matter
+                which image is first.
         """
         found = [np.empty(0)]
         for start in range(0, len(first), BLOCK):
             part = slice(start, start + BLOCK)
-            found.append(self.of_clues(clues(first[part], second[part])))
+            one, other = first[part], second[part]
+            likeness = self.of_clues(clues(one, other))
+            if has_inner(first):
+                cosine = nearest_inner(one, other).astype(np.float64) / EIGHT_BITS**2
+                inner = _INNER_SLOPE * (cosine - self.inner)
+                likeness = np.maximum(likeness, np.round(inner, DECIMALS))
+            found.append(likeness)
         return np.concatenate(found)
 
     def of_clues(self, values: np.ndarray) -> np.ndarray:
@@ -54,12 +67,42 @@ class Sorter:
         return likeness
 
 
+def regions_of(parts: int) -> int:
+    """How many of an image's parts are regions, a square number of them; the others, fewer than it
+    takes to the next square, are pictures that lie in it."""
+    return math.isqrt(parts) ** 2
+
+
+def has_inner(vectors: np.ndarray) -> bool:
+    """Whether vectors (m, 1 + parts, dim) are of pictures that lie in images too."""
+    parts: int = vectors.shape[1] - 1
+    return regions_of(parts) < parts
+
+
+def nearest_inner(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The highest cosine, times 127², of a picture in one image with the other image or a picture
+    in it: float32 (m,), whole numbers.
+
+    Args:
+        first, second: as `Sorter.likeness` takes them.
+    """
+    regions = regions_of(first.shape[1] - 1)
+    wholes = [np.delete(side, np.s_[1 : 1 + regions], axis=1) for side in (first, second)]
+    one, other = (side.astype(np.float32) for side in wholes)
+    products = np.matmul(one, other.transpose(0, 2, 1)).reshape(len(one), -1)
+    # The first is that of the two images.
+    nearest: np.ndarray = products[:, 1:].max(1)
+    return nearest
+
+
 def clues(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Clues float64 (m, f) of m pairs, the same whichever image is first.
 
     Args:
-        first, second: (m, 1 + side², dim) int8, as `Sorter.likeness` takes them.
+        first, second: as `Sorter.likeness` takes them, of which the wholes and regions count.
     """
+    count = 1 + regions_of(first.shape[1] - 1)
+    first, second = first[:, :count], second[:, :count]
     products = np.matmul(first.astype(np.float32), second.astype(np.float32).transpose(0, 2, 1))
     # Whole numbers so far, and exact; sums of them in float64 are as well.
     cosines = products.astype(np.float64)

@@ -42,6 +42,7 @@ class Recipe:
     input_sides: input sides that calibration chooses from; head and background are fitted at the
         first.
     regions: windows along each side that have a vector of their own; 0 for none.
+    inner: pictures that lie in an image and have a vector of their own; 0 for none.
     scales: sizes relative to the input side at which the finished network sees each image.
     images: photographs in a batch; "copies" sees each as one mild and `strong_views` strongly
         edited views.
@@ -68,6 +69,7 @@ class Recipe:
     input_sides: tuple[int, ...] = (192,)
     scales: tuple[float, ...] = (1.0, 0.6667, 0.5)
     regions: int = 3
+    inner: int = 2
     learning_rate: float = 1e-3
     cooldown: float = 0.25
     weight_decay: float = 0.01
@@ -107,6 +109,7 @@ COMPARED = Recipe(
     input_sides=(64, 96),
     scales=(1.0,),
     regions=0,
+    inner=0,
 )
 
 RECIPES = {
@@ -126,6 +129,7 @@ RECIPES = {
         input_sides=(224,),
         scales=(1.0,),
         regions=0,
+        inner=0,
         cooldown=0.0,
         weight_decay=1e-4,
         average=0.0,

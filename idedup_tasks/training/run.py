@@ -265,6 +265,7 @@ def write_weights(learner: Learner, output: Path, name: str) -> DescriptorCard:
         folder=output,
         scales=learner.averaged.scales,
         regions=learner.averaged.regions,
+        inner=recipe.inner,
     )
 
 

@@ -89,10 +89,11 @@ def test_model_id_covers_weights_preprocessing_runtime_and_precision():
         replace(card, weights_sha256="0" * 64).model_id("cpu"),
         replace(card, input_size=card.input_size + 32).model_id("cpu"),
         replace(card, gem_p=2.0).model_id("cpu"),
+        replace(card, inner=0).model_id("cpu"),
         card.model_id("cuda"),
         card.model_id("reference"),
     ]
-    assert len({card.model_id("cpu"), *others}) == 6
+    assert len({card.model_id("cpu"), *others}) == 7
     # Thresholds decide about vectors; they do not make other vectors.
     moved = replace(card, thresholds=replace(card.thresholds, pair=0.123))
     assert moved.model_id("cpu") == card.model_id("cpu")
@@ -124,7 +125,7 @@ def test_a_vector_does_not_depend_on_its_neighbours(device):
 def test_regions_do_not_depend_on_neighbours_and_runtimes_agree(descriptor, device):
     images = scenes(5)
     vectors, regions = load_descriptor(device=device).encode_with_regions(images)
-    assert (regions.dtype, regions.shape) == (np.int8, (5, 9, descriptor.dim))
+    assert (regions.dtype, regions.shape) == (np.int8, (5, 11, descriptor.dim))
     np.testing.assert_array_equal(vectors, load_descriptor(device=device).encode(images))
     alone = descriptor.encode_with_regions(images[2:3])[1][0].astype(int)
     assert abs(alone - regions[2]).max() <= 1
@@ -140,8 +141,18 @@ def test_the_region_where_another_image_lies_is_nearest_to_it(descriptor):
     vectors = descriptor.encode(photographs)
     _, regions = descriptor.encode_with_regions(sheets)
     near = np.einsum("rpd,rd->rp", regions / 127, vectors)
-    assert (near.argmax(1) == 6).mean() > 0.7
-    assert near.mean(0).argmax() == 6
+    assert (near[:, :9].argmax(1) == 6).mean() > 0.7
+    assert near[:, :9].mean(0).argmax() == 6
+    # And the picture that was found in it still nearer.
+    assert near[:, 9:].max(1).mean() > near[:, :9].max(1).mean() + 0.2
+
+
+def test_a_picture_that_is_not_there_resembles_nothing(descriptor):
+    plain = Image.new("RGB", (256, 256), (200, 30, 30))
+    soft = Image.radial_gradient("L").convert("RGB")
+    _, regions = descriptor.encode_with_regions([soft, plain])
+    assert not regions[0, 9:].any()
+    assert regions[0, :9].any(axis=1).all()
 
 
 def test_arrays_and_other_modes_are_encoded_as_their_rgb_pixels(descriptor):

@@ -25,7 +25,7 @@ from idedup_tasks.descriptors import (  # noqa: E402
     load_card,
     load_descriptor,
 )
-from idedup_tasks.descriptors.card import PREPROCESSING, file_sha256  # noqa: E402
+from idedup_tasks.descriptors.card import INNER, PREPROCESSING, file_sha256  # noqa: E402
 from idedup_tasks.descriptors.conversion import convert  # noqa: E402
 from idedup_tasks.descriptors.lbid import deduplicate  # noqa: E402
 from idedup_tasks.descriptors.named import WEIGHTS_FOLDER  # noqa: E402
@@ -192,10 +192,12 @@ def test_model_id_is_a_digest_of_what_decides_a_vector() -> None:
         "input_size": card.input_size,
         "precision": "float32",
         "preprocessing": PREPROCESSING,
+        "inner": f"2: {INNER}",
         "regions": card.regions,
         "runtime": "openvino",
         "scales": card.scales,
         "weights": file_sha256(WEIGHTS_FOLDER / card.weights),
+        "window_side": 128,
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     assert card.model_id("cpu") == f"{card.name}-{digest[:8]}"

@@ -132,6 +132,19 @@ def test_images_that_are_all_alike_leave_few_pairs() -> None:
     assert set(result.component) == {0}
 
 
+def test_equal_pictures_in_two_images_have_a_cosine_of_one() -> None:
+    rng = np.random.default_rng(0)
+    vectors = unit(rng.normal(size=(40, 8)))
+    # Rounding to 8 bits makes some of them longer than one.
+    inner = np.rint(unit(rng.normal(size=(20, 3, 8))) * 127).astype(np.int8)
+    regions = np.concatenate([inner, inner])
+    result = find_pairs(vectors, np.ones(40, bool), 0.95, 40, regions=regions)
+    pairs = dict(zip(zip(result.first, result.second, strict=True), result.score, strict=True))
+    equal = [pairs[i, i + 20] for i in range(20)]
+    assert min(equal) > 9_500
+    assert max(equal) == SCALE
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_parts_of_an_image_meet_other_images(seed: int, tiles: None) -> None:
     rng = np.random.default_rng(seed)
@@ -141,7 +154,11 @@ def test_parts_of_an_image_meet_other_images(seed: int, tiles: None) -> None:
     regions = regions.reshape(n, each, dim)
     whole = np.rint(vectors * 127).astype(np.int64)
     towards = np.einsum("id,jrd->ijr", whole, regions.astype(np.int64)).max(2)
-    parts = np.rint(np.maximum(towards, towards.T) * SCALE / 127**2).astype(int)
+    # One of the three is a region; the others, pictures that lie in the image, meet each other too.
+    inner = regions[:, 1:].astype(np.int64)
+    of_inner = np.einsum("ird,jsd->ijrs", inner, inner).max((2, 3))
+    parts = np.maximum(np.maximum(towards, towards.T), of_inner)
+    parts = np.rint(parts * SCALE / 127**2).astype(int)
     scores = np.maximum(all_scores(vectors), parts)
     result = find_pairs(vectors, np.ones(n, bool), 0.8, n, regions=regions)
     first, second = np.nonzero(np.triu(scores >= 8_000, 1))

@@ -1,5 +1,6 @@
 """The sorter, on pairs whose parts do or do not lie on each other."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -41,6 +42,25 @@ def test_copies_pass_and_others_do_not_with_their_parts_turned_too(sorter: Sorte
     assert (sorter.likeness(first, second) >= 0).mean() > 0.95
     assert (sorter.likeness(first, turned) >= 0).mean() > 0.9
     assert (sorter.likeness(first, np.roll(second, 1, axis=0)) >= 0).mean() < 0.05
+
+
+def test_a_picture_that_lies_in_one_passes_whatever_the_clues_say(sorter: Sorter) -> None:
+    first, others = images(11, 100), images(12, 100)
+    inner = images(13, 100)[:, :2]
+    empty = np.zeros_like(inner)
+    alone = sorter.likeness(first, others)
+    level = replace(sorter, inner=0.8)
+
+    def likeness(of_first: np.ndarray, of_second: np.ndarray) -> np.ndarray:
+        ends = (np.concatenate(e, axis=1) for e in ((first, of_first), (others, of_second)))
+        return level.likeness(*ends)
+
+    # Pictures that resemble nothing change nothing.
+    assert (likeness(empty, empty) == np.maximum(alone, -16.0)).all()
+    assert (likeness(inner, empty) >= 0).mean() < 0.05
+    shown = np.stack([empty[:, 0], others[:, 0]], axis=1)  # the other image lies in the first
+    assert (likeness(shown, empty) >= 0).all()
+    assert (likeness(inner, inner[:, ::-1]) >= 0).all()
 
 
 def test_the_level_lets_as_many_false_pairs_pass_as_it_was_asked_for() -> None:

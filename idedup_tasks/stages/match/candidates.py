@@ -20,7 +20,13 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute
-from idedup_tasks.descriptors.sorter import EIGHT_BITS, Sorter
+from idedup_tasks.descriptors.sorter import (
+    EIGHT_BITS,
+    Sorter,
+    has_inner,
+    nearest_inner,
+    regions_of,
+)
 from idedup_tasks.lake import Lake, SharedArrays, share_arrays
 
 SIDE = 2_048
@@ -89,9 +95,10 @@ def find_pairs(
             the score; then position).
         cells: (n, k) int32, cells of each image; None compares all.
         known: first, second and score of the matches among images that are not asked.
-        regions: (n, r, dim) int8, vectors of parts of each image times 127; may be a memory map. A
-            pair's score is then the highest cosine of the two images and of either with a part of
-            the other. Cells know nothing of parts.
+        regions: (n, r, dim) int8, vectors of parts of each image times 127, of its regions and then
+            of pictures that lie in it; may be a memory map. A pair's score is then the highest
+            cosine of the two images, of either with a part of the other, and of two pictures that
+            lie in them. Cells know nothing of parts.
         progress: called with (comparisons done, total) now and then.
         sorter: of the pairs from the threshold on, those are matches that it passes. It needs
             regions.
@@ -121,7 +128,8 @@ def find_pairs(
     products = 1
     if regions is not None:
         arrays["regions"] = regions
-        products += 2 * regions.shape[1]
+        parts = regions.shape[1]
+        products += 2 * parts + (parts - regions_of(parts)) ** 2
     lowest = round(threshold * SCALE)
     here = total * products < WORTH_SPREADING
     with share_arrays(lake, arrays, here=here) as shared:
@@ -319,20 +327,29 @@ def _best_of_parts(
     rows: np.ndarray,
     columns: np.ndarray,
 ) -> np.ndarray:
-    """(n, m) int32: the highest cosine, times SCALE, of either image with a part of the other.
+    """(n, m) int32: the highest cosine, times SCALE, of either image with a part of the other, and
+    of pictures that lie in them.
 
     Products of 8-bit vectors are whole numbers that float32 sums exactly in any order.
     """
     whole_left, whole_right = (np.rint(v * EIGHT_BITS) for v in (left, right))
     best: np.ndarray = np.full((len(rows), len(columns)), -np.inf, dtype=np.float32)
-    for part in range(regions.shape[1]):
-        for one, other in (
-            (whole_left, regions[columns, part].astype(np.float32)),
-            (regions[rows, part].astype(np.float32), whole_right),
-        ):
-            np.maximum(best, _products(one, other), out=best)
-    rounded: np.ndarray = np.rint(best * (SCALE / EIGHT_BITS**2)).astype(np.int32)
-    return rounded
+    parts = regions.shape[1]
+    inner = range(regions_of(parts), parts)
+    inner_right = [regions[columns, part].astype(np.float32) for part in inner]
+    for part in range(parts):
+        one = regions[rows, part].astype(np.float32)
+        other = regions[columns, part].astype(np.float32)
+        np.maximum(best, _products(whole_left, other), out=best)
+        for against in [whole_right, *(inner_right if part in inner else ())]:
+            np.maximum(best, _products(one, against), out=best)
+    return _rounded(best).astype(np.int32)
+
+
+def _rounded(products: np.ndarray) -> np.ndarray:
+    """Cosines times SCALE of products of 8-bit vectors; those of two rounded ones may exceed 1."""
+    scaled: np.ndarray = np.minimum(np.rint(products * (SCALE / EIGHT_BITS**2)), SCALE)
+    return scaled
 
 
 def _parts_of(vectors: np.ndarray, regions: np.ndarray | None, at: np.ndarray) -> np.ndarray:
@@ -371,7 +388,9 @@ def _scores(
             np.einsum("id,ird->ir", one[:, 0], other[:, 1:], dtype=np.int64).max(1),
             np.einsum("ird,id->ir", one[:, 1:], other[:, 0], dtype=np.int64).max(1),
         ).astype(np.float32)
-        scores[part] = np.maximum(whole, np.rint(parts * (SCALE / EIGHT_BITS**2)))
+        if has_inner(one):
+            parts = np.maximum(parts, nearest_inner(one, other))
+        scores[part] = np.maximum(whole, _rounded(parts))
     return scores
 
 
