@@ -64,7 +64,7 @@ EMBEDDINGS = pa.schema(
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("vector", pa.list_(pa.float32()), nullable=False),  # L2-normalised
-        # Vectors of parts of it, int8 (regions, dim), times 127; empty where there are none.
+        # Vectors of parts of it, int8 (parts, dim), times 127: of regions, then of pictures in it.
         pa.field("regions", pa.binary()),
     ]
 )
