@@ -131,7 +131,7 @@ class Matching(_Strict):
         "Part of the descriptor's version: turned on, everything is embedded anew.",
     )
     exact_limit: int = Field(
-        150_000,
+        60_000,
         ge=0,
         description="Up to this many active images all are compared with all by their vectors; "
         "beyond it, those that share a cell of the descriptor's quantiser.",

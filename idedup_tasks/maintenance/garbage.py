@@ -18,15 +18,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from idedup_tasks.errors import TerminalError
-from idedup_tasks.lake import TABLES, DataFile, Lake, Snapshot, StoredFile
+from idedup_tasks.lake import (
+    TABLES,
+    Conflict,
+    DataFile,
+    Lake,
+    Snapshot,
+    StoredFile,
+    TableChange,
+)
 from idedup_tasks.run import Run
 from idedup_tasks.shards import ids_path
+from idedup_tasks.verification import verifier_version
 
 log = logging.getLogger(__name__)
 
 RETENTION = timedelta(days=7)
 # A task may run for a day, and its gate after it: what they have written nobody refers to yet.
 SHORTEST = timedelta(days=2)
+_ATTEMPTS = 10
 
 
 class MaintenanceError(TerminalError, RuntimeError):
@@ -57,6 +67,8 @@ def vacuum(
     - data files of tables, and index shards, of versions older than the retention
     - packs of thumbnails to which no row of a data file that stays points; a pack goes or stays as
       a whole, however few of its thumbnails are still needed
+    - looks by other verifiers than the installed one, which no run reads; they leave the table, and
+      their files follow once no version within the retention has them
     - data files that a killed run left, `*.partial` files
     - candidates, with the results they hold
     - reports, and Airflow's task logs, of runs older than `logs_retention`
@@ -94,6 +106,7 @@ def vacuum(
         _reports(lake, now - logs_retention),
     ]
     garbage = [_take(lake, kind, files, delete) for kind, files in found]
+    garbage.append(_other_looks(lake, delete))
     if logs is not None:
         garbage.append(_old_logs(logs, now - logs_retention, delete))
     return [kind for kind in garbage if kind.files]
@@ -168,6 +181,24 @@ def _recent(lake: Lake, name: str, since: datetime) -> Iterator[int]:
         yield version
         if commit.at < since:
             return
+
+
+def _other_looks(lake: Lake, delete: bool) -> Garbage:
+    """Rows of the cache of looks that another verifier saw; whoever returns to it looks again."""
+    for _ in range(_ATTEMPTS):
+        looks, verifier = lake.snapshot("looks"), verifier_version()
+        others = [f for f in looks.files() if f.partition["verifier"] != verifier]
+        others.sort(key=lambda f: f.path)
+        if others and delete:
+            try:
+                lake.publish(TableChange("looks", looks.version, remove=others))
+            except Conflict:
+                log.info("looks was published by a run meanwhile: trying again")
+                continue
+        rows, size = sum(f.rows for f in others), sum(f.bytes for f in others)
+        example = f"looks/{others[0].path}" if others else ""
+        return Garbage(f"files of {rows:,} looks by other verifiers", len(others), size, example)
+    raise Conflict(f"looks is not vacuumed after {_ATTEMPTS} tries: vacuum when no run is on.")
 
 
 def _named_by_candidates(lake: Lake, name: str, since: datetime) -> set[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import builders
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from builders import Bench, Picture, current_state, differences, walk
 
 import idedup_tasks.stages.index.prepare
 from idedup_tasks import maintenance, pipeline
-from idedup_tasks.lake import TABLES, Conflict, Lake
+from idedup_tasks.lake import TABLES, Conflict, Lake, TableChange
 from idedup_tasks.maintenance import MaintenanceError, vacuum
 from idedup_tasks.maintenance.source import windows
 from idedup_tasks.run import Run
@@ -297,6 +298,27 @@ def test_vacuum_keeps_files_that_a_candidate_names(filled: Bench) -> None:
     vacuum(run, delete=True)
     pipeline.gate("ingest", run, prepared)
     assert "new.png" in run.lake.snapshot("images").read(["key"])["key"].to_pylist()
+
+
+def test_vacuum_drops_looks_by_other_verifiers_on_request(filled: Bench) -> None:
+    expected, run = settle(filled), filled.run()
+    own = run.lake.snapshot("looks")
+    table = own.read()
+    at = table.schema.get_field_index("verifier")
+    old = table.set_column(at, table.schema.field(at), pa.array(["old"] * len(table)))
+    file = run.lake.write_rows("looks", {"verifier": "old"}, old)
+    run.lake.publish(TableChange("looks", own.version, [file]))
+    kind = f"files of {len(table):,} looks by other verifiers"
+    wanted = maintenance.Garbage(kind, 1, file.bytes, f"looks/{file.path}")
+    assert wanted in vacuum(run)
+    assert run.lake.snapshot("looks").rows == 2 * len(table), "nothing is dropped unless asked"
+    assert wanted in vacuum(run, delete=True)
+    assert {f.path for f in run.lake.snapshot("looks").files()} == {f.path for f in own.files()}
+    assert run.lake.exists(f"looks/{file.path}"), "readable within the retention"
+    assert not [g for g in vacuum(run) if "verifiers" in g.kind]
+    assert maintenance.check(run) == []
+    assert walk(run)["match"]["counts"]["looks_new"] == 0
+    assert differences(current_state(run), expected) == {}
 
 
 def test_too_short_a_retention_is_refused(filled: Bench) -> None:

@@ -12,6 +12,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from idedup_tasks.cli import app
+from idedup_tasks.settings import Matching
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
@@ -87,3 +88,11 @@ def test_each_variable_of_the_environment_is_in_the_docs() -> None:
     assert "IDEDUP_HOME" in read
     named = set(re.findall(r"IDEDUP_[A-Z_]*[A-Z]", "".join(DOCS.values())))
     assert read - named == set()
+
+
+def test_the_limit_of_comparing_all_is_said_as_it_is() -> None:
+    limit = Matching().exact_limit
+    assert limit == 60_000
+    assert f"`exact_limit`**: up to {limit:,} images" in DOCS["operations.md"]
+    assert f"| `exact_limit` | whole number, ≥ 0 | `{limit}` |" in DOCS["collections.md"]
+    assert f"Up to `exact_limit` ({limit:,})" in DOCS["benchmarks.md"]
