@@ -69,6 +69,18 @@ def _is_plain(agreed: Agreement) -> bool:
     return bool(agreed.detail >= asked + (0 if quiet else limits["few_noisy"]))
 
 
+def _is_drowned(agreed: Agreement, confidence: float) -> bool:
+    """Whether the tolerance for noise hides what would tell the two apart.
+
+    Noise at its ceiling is rarely noise: flat areas in other tones look so, too, as in two icons
+    on one ground or two pages of panels. A noisy copy has structure all over, and scores well.
+    """
+    limits = calibration()["limits"]
+    informed = agreed.structure * (1 - agreed.unlike)
+    told = informed >= limits["informed"] and confidence >= limits["duplicate"]
+    return agreed.noise >= MOST_NOISE and not told
+
+
 def score(seen: Evidence) -> float:
     """The confidence that one picture was made from the other, 0 to 1, rounded to 4 decimals."""
     if seen.way == "none":
@@ -109,7 +121,7 @@ def relation(seen: Evidence, confidence: float, ratio: float) -> Relation:
         and agreed.detail >= limits["detail_in_place" if in_place else "detail"]
         and confidence >= limits["duplicate"]
     )
-    if is_partial(seen) or not _is_plain(agreed):
+    if is_partial(seen) or not _is_plain(agreed) or _is_drowned(agreed, confidence):
         return "alike"
     if not clean:
         # Of pages, an edited one cannot be told from another with one layout; nor of what has so

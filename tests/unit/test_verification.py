@@ -420,6 +420,23 @@ def test_the_fewer_pixels_the_more_closely_they_must_agree() -> None:
         assert relation(evidence, score(evidence), 1.0) == said
 
 
+def test_noise_at_its_ceiling_hides_what_differs_in_flat_pictures() -> None:
+    """Two icons on one ground, two pages of panels; a noisy copy has structure all over."""
+    evidence = compare(photograph(1), jpeg(photograph(1), 60)).evidence
+    for noise, structure, changed, sure, said in (
+        (12.0, 0.1, 0.0, 0.84, "alike"),
+        (7.0, 0.1, 0.0, 0.84, "same"),
+        (12.0, 0.6, 0.0, 0.84, "same"),
+        (12.0, 0.6, 0.1, 0.66, "alike"),
+        (7.0, 0.6, 0.1, 0.66, "edited"),
+        (12.0, 0.9, 0.1, 0.76, "edited"),
+    ):
+        agreed = replace(
+            evidence.agreement, noise=noise, structure=structure, changed=changed, detail=0.87
+        )
+        assert relation(replace(evidence, agreement=agreed), sure, 1.0) == said
+
+
 # --- whoever asks, and however ---
 
 
