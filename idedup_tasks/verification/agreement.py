@@ -47,6 +47,9 @@ _EXPLAINED = 0.3
 # Knots of a curve of levels, and the pixels of the shrunk pictures that it is fitted to at least.
 _KNOTS, _FEW_SAMPLES = 6, 16
 _BLURS = (0.5, 0.8, 1.2, 1.6, 2.1, 2.7, 3.4, 4.2, 5.2, 6.5)
+# Where one picture goes on and the other ends, what lies beyond shows through in so many pixels at
+# most (shrinking, smoothing, half a pixel of registration); at most such a share of the short side.
+_RIM, _RIM_SHARE = 3, 1 / 16
 _NEAR = np.ones((3, 3), np.uint8)
 _SAMPLE = 20_000
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
@@ -168,6 +171,12 @@ def align(a: Array, b: Array, transform: Array, most: int = 256) -> Aligned | No
             np.full(moving.shape[:2], 255, np.uint8), matrix, grid, flags=cv2.INTER_NEAREST | way
         )
         inside = cv2.erode(inside, _NEAR, borderType=cv2.BORDER_CONSTANT, borderValue=255)
+        rim = min(_RIM, int(min(grid) * _RIM_SHARE))
+        ends = (corners.min(0), corners.max(0) - 1) * np.array([width, height])
+        for axis, (first, last) in enumerate(np.abs(ends).T > 0.75):
+            lines = inside if axis else inside.T
+            lines[: rim * first] = 0
+            lines[len(lines) - rim * last :] = 0
     return Aligned(
         a=warped if swapped else part,
         b=part if swapped else warped,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +41,9 @@ _UNMOVED = 0.985
 # correlates, and that closely: one template with other content.
 _TEMPLATE_UNLIKE, _TEMPLATE_DETAIL = 0.5, 0.8
 _DECIMALS = 5
+# Degrees of freedom and iterations that bring what features found closer on the pixels, and that
+# bring parts of pages closer in their finer pictures.
+_STEPS, _FINER_STEPS = ((6, 5), (8, 4)), ((6, 6),)
 # Overlap from which a border is not asked for seams.
 _WHOLE = 0.99
 # A picture whose coarse frame deviates by fewer levels shows nothing.
@@ -180,13 +184,22 @@ def _features(a: Picture, b: Picture, correlation: float) -> Evidence | None:
     transform = transform / transform[2, 2]
     if not geometry.is_sound(transform):
         return None
-    transform = _closer(a, b, transform, found.inliers)
+    steps = _STEPS if found.inliers >= 8 else _STEPS[:1]
+    transform = _closer(a.grey, b.grey, transform, steps, CLOSE)
     return _compared(a, b, transform, "features", correlation, found.inliers, found.matches)
 
 
-def _closer(a: Picture, b: Picture, transform: Array, inliers: int) -> Array:
-    """Refine a transform on the pixels of what both show."""
-    pair = align(a.grey[..., None], b.grey[..., None], transform, most=CLOSE)
+def _closer(
+    a: Array, b: Array, transform: Array, steps: Sequence[tuple[int, int]], most: int
+) -> Array:
+    """Refine a transform on the pixels of what both show.
+
+    Args:
+        a, b: uint8 (height, width).
+        steps: degrees of freedom and iterations, one after the other as long as it helps.
+        most: short side, in pixels, of the grid at most.
+    """
+    pair = align(a[..., None], b[..., None], transform, most=most)
     if pair is None:
         return transform
     cut = pair.cut
@@ -196,9 +209,7 @@ def _closer(a: Picture, b: Picture, transform: Array, inliers: int) -> Array:
     # What was warped once lies on the same grid: what remains is a small transform of the cut.
     rest, before = geometry.refine(fixed, moving, np.eye(3), 6, 0, mask=pair.inside)
     best = rest
-    for freedom, iterations in ((6, 5), (8, 4)):
-        if freedom == 8 and inliers < 8:
-            break
+    for freedom, iterations in steps:
         rest, after = geometry.refine(fixed, moving, best, freedom, iterations, mask=pair.inside)
         if after <= before:
             break
@@ -219,13 +230,17 @@ def _finer(a: Picture, b: Picture, transform: Array, pair: Aligned) -> tuple[Arr
     """The same at the size of the finer pictures: theirs is the look that counts."""
     assert a.fine is not None
     assert b.fine is not None
-    if min(geometry.overlap(transform)) > _COVERED:
+    if min(geometry.overlap(transform)) > _UNMOVED:
         squares = a.fine_square, b.fine_square
         _, still = geometry.refine(*squares, transform, 6, 0)
         if still < _STILL_FINE:
             closer, close = geometry.refine(*squares, transform, 6, 3)
             if 1 - close < (1 - still) * (1 - _WORTH_MOVING):
                 transform = np.round(closer, _DECIMALS)
+    else:
+        # What is half a pixel of thumbnails is more than one of theirs.
+        closer = _closer(a.fine, b.fine, transform, _FINER_STEPS, _FINEST)
+        transform = np.round(closer, _DECIMALS)
     return transform, align(a.fine[..., None], b.fine[..., None], transform, most=_FINEST) or pair
 
 

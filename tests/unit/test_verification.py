@@ -437,6 +437,43 @@ def test_noise_at_its_ceiling_hides_what_differs_in_flat_pictures() -> None:
         assert relation(replace(evidence, agreement=agreed), sure, 1.0) == said
 
 
+def chart(seed: int) -> Image.Image:
+    """Bars and thin lines on white, 900 x 600 pixels."""
+    rng = np.random.default_rng(seed)
+    drawn = Image.new("RGB", (900, 600), "white")
+    draw = ImageDraw.Draw(drawn)
+    for row in range(60, 560, 55):
+        draw.line((60, row, 860, row), (200, 200, 200), 1)
+        draw.text((15, row - 6), f"{600 - row}", "black")
+    for bar, height in enumerate(rng.integers(60, 460, 9)):
+        left = 80 + 85 * bar
+        draw.rectangle((left, 555 - int(height), left + 50, 555), (50, 110, 180))
+        draw.text((left, 565), "abcdefghi"[bar] * 4, "black")
+    return drawn
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_lies_beyond_a_frame_does_not_show_through(seed: int) -> None:
+    """Of a drawing little is informative: a rim of the frame would be much of it."""
+    framed = ImageOps.expand(chart(seed), 48, (40, 90, 140))
+    seen = compare(chart(seed), framed)
+    assert (seen.relation, seen.changed) == ("inside", 0.0)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 5])
+def test_a_part_of_a_page_is_laid_on_it_in_the_finer_pictures_too(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    drawn = Image.new("RGB", (900, 900), "white")
+    draw = ImageDraw.Draw(drawn)
+    for _ in range(8):
+        (x, y), (wide, high) = rng.integers(50, 700, 2), rng.integers(40, 200, 2)
+        colour = tuple(int(v) for v in rng.integers(0, 200, 3))
+        draw.ellipse((int(x), int(y), int(x + wide), int(y + high)), fill=colour)
+    seen = compare(drawn, drawn.crop((45, 90, 855, 891)))
+    assert seen.relation in ("crop", "inside")
+    assert seen.changed == 0.0
+
+
 # --- whoever asks, and however ---
 
 
