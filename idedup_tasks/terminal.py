@@ -28,7 +28,7 @@ _pressed = threading.Event()
 
 
 class CtrlC(KeyboardInterrupt):
-    """Ctrl-C; one's own class, since Python ends by the signal once its own was raised in `exec`."""
+    """Ctrl-C; a class of our own: Python ends by the signal once its own was raised in `exec`."""
 
 
 def _press(_number: int, _frame: FrameType | None) -> None:
