@@ -19,9 +19,9 @@ Array = np.ndarray[Any, Any]
 
 # Sizes at which a part is tried: the largest that fits, each next one so much smaller, down to that
 # share of it, and to so many pixels of the shorter side.
-_STEP, _SMALLEST, _FEWEST = 1.1, 0.35, 8
+_STEP, _SMALLEST, _FEWEST = 1.12, 0.35, 8
 # Correlation from which it is worth a closer look.
-_LIKELY = 0.8
+_LIKELY = 0.86
 
 
 def crop(a: Picture, b: Picture) -> Array | None:
@@ -46,22 +46,20 @@ def _slid(part: Picture, whole: Picture) -> tuple[float, Array]:
     ground = whole.small
     high, wide = ground.shape
     height, width = part.small.shape
-    best, at = 0.0, (0.0, 0.0, 1.0, 1.0, False)
+    best = 0.0
+    left, top, across, down, mirrored = 0.0, 0.0, 1.0, 1.0, False
     zoom = min(wide / width, high / height)
     least = max(zoom * _SMALLEST, _FEWEST / min(width, height))
-    sizes: list[tuple[int, int]] = []
-    while zoom >= least:
-        sizes.append((max(1, round(width * zoom)), max(1, round(height * zoom))))
-        zoom /= _STEP
-    for size in sizes:
+    tried = math.floor(math.log(max(zoom / least, 1.0)) / math.log(_STEP)) + 1
+    for share in zoom / _STEP ** np.arange(tried):
+        size = max(1, round(width * share)), max(1, round(height * share))
         shrunk = cv2.resize(part.small, size, interpolation=cv2.INTER_AREA)
-        for mirrored in (False, True):
-            piece = cv2.flip(shrunk, 1) if mirrored else shrunk
+        for flipped in (False, True):
+            piece = cv2.flip(shrunk, 1) if flipped else shrunk
             alike = cv2.matchTemplate(ground, piece, cv2.TM_CCOEFF_NORMED)
-            _, highest, _, (left, top) = cv2.minMaxLoc(alike)
+            _, highest, _, (column, row) = cv2.minMaxLoc(alike)
             if math.isfinite(highest) and highest > best:
-                best = highest
-                at = (left / wide, top / high, size[0] / wide, size[1] / high, mirrored)
-    left, top, across, down, mirrored = at
+                best, mirrored = highest, flipped
+                left, top, across, down = column / wide, row / high, size[0] / wide, size[1] / high
     transform = np.array([[across, 0, left], [0, down, top], [0, 0, 1.0]])
     return best, transform @ geometry.FRAMES[1] if mirrored else transform

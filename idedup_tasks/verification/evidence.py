@@ -61,9 +61,9 @@ _FINEST, _STILL_FINE = 1024, 0.995
 class Evidence:
     """What a look saw.
 
-    way: "frames" if one frame registers on or in the other, "features" if local features agree on a transform, "none".
-    transform: a to b, in shares, rounded. inliers, matches: of the local features, 0 where they
-    were not asked. agreement: of the pixels.
+    way: "frames" if one frame registers on or in the other, "features" if local features agree on a
+    transform, "none". transform: a to b, in shares, rounded. inliers, matches: of the local
+    features, 0 where they were not asked. agreement: of the pixels.
     agreement.place: in what both show, as the first picture lies.
     seam_a, seam_b: of the border of a, as far as it lies within b, the share along which a straight
     edge or a flat surround runs, 0 to 1; and of b within a. frame_correlation: of the coarse

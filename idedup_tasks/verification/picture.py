@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 #: Side of the squares on which frames are laid over each other.
 COARSE, MIDDLE, CLOSE, FINE = 32, 64, 128, 384
 #: Pixels of the pictures that are slid over each other.
-SMALL = 1_400
+SMALL = 800
 
 
 class Picture:
