@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +23,44 @@ from rich.table import Table
 
 from idedup_tasks.pages.units import human_bytes
 from idedup_tasks.settings import DUPLICATES, VARIANTS
+
+_pressed = threading.Event()
+
+
+class CtrlC(KeyboardInterrupt):
+    """Ctrl-C; a class of our own: Python ends by the signal once its own was raised in `exec`."""
+
+
+def _press(_number: int, _frame: FrameType | None) -> None:
+    _pressed.set()
+    raise CtrlC
+
+
+@contextmanager
+def ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Have Ctrl-C end the work even where it comes as a finaliser or a callback runs.
+
+    Python drops what is raised there, and libraries take it for an error of their own: the function
+    of `stage_bars` raises it again. Gives a function that says whether it was pressed.
+    """
+    _pressed.clear()
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # somebody else's, or ignored in the background
+        yield _pressed.is_set
+        return
+    say = sys.unraisablehook
+
+    def say_others(raised: sys.UnraisableHookArgs) -> None:
+        if not issubclass(raised.exc_type, CtrlC):
+            say(raised)
+
+    signal.signal(signal.SIGINT, _press)
+    sys.unraisablehook = say_others
+    try:
+        yield _pressed.is_set
+    finally:
+        sys.unraisablehook = say
+        signal.signal(signal.SIGINT, before)
 
 
 def stdout() -> Console:
@@ -82,6 +123,8 @@ def stage_bars() -> Iterator[Callable[[str, str, int, int | None], None]]:
             bars.stop_task(task)
 
     def show(stage: str, what: str, done: int, total: int | None) -> None:
+        if _pressed.is_set():
+            raise CtrlC
         # Not before there is something to show: bad use is answered by its sentence alone.
         bars.start()
         if stage not in tasks:

@@ -40,12 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     _be_quiet()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with terminal.ctrl_c() as pressed:
+        try:
+            code = _answer(given)
+        except Exception:
+            if not pressed():
+                raise
+            code = _INTERRUPTED
+        if code == _INTERRUPTED or (code and pressed()):
+            again = "Run the same command again to go on where it stopped."
+            return _fail(f"Interrupted. {again if _resumes(given) else ''}".rstrip(), _INTERRUPTED)
+        return code
+
+
+def _answer(given: list[str]) -> int:
+    """The command's exit code, once it has said what is wrong."""
     try:
         code = app(args=given, prog_name="idedup", standalone_mode=False)
-        if code != _INTERRUPTED:
-            return code if isinstance(code, int) else 0
-        again = " Run the same command again to go on where it stopped." if _resumes(given) else ""
-        return _fail(f"Interrupted.{again}", _INTERRUPTED)
+        return code if isinstance(code, int) else 0
     except IdedupError as error:
         return _fail(str(error), 2 if isinstance(error, TerminalError) else 1)
     except typer.TyperException as error:

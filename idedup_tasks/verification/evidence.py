@@ -19,6 +19,7 @@ from idedup_tasks.verification.agreement import (
     agreement_as_is,
     align,
 )
+from idedup_tasks.verification.crops import crop
 from idedup_tasks.verification.features import fit
 from idedup_tasks.verification.picture import CLOSE, COARSE, MIDDLE, Picture
 from idedup_tasks.verification.seams import seams
@@ -44,6 +45,9 @@ _DECIMALS = 5
 # Degrees of freedom and iterations that bring what features found closer on the pixels, and that
 # bring parts of pages closer in their finer pictures.
 _STEPS, _FINER_STEPS = ((6, 5), (8, 4)), ((6, 6),)
+# Short sides at which a crop is brought closer; the shares of the part and of the whole that agree
+# at least, and the correlation of fine structure there. Then no local features are asked.
+_CROP_SIDES, _CROP_PART, _CROP_WHOLE, _CROP_DETAIL = (40, CLOSE), 0.98, 0.08, 0.8
 # Overlap from which a border is not asked for seams.
 _WHOLE = 0.99
 # A picture whose coarse frame deviates by fewer levels shows nothing.
@@ -57,9 +61,9 @@ _FINEST, _STILL_FINE = 1024, 0.995
 class Evidence:
     """What a look saw.
 
-    way: "frames" if the frames register, "features" if local features agree on a transform, "none".
-    transform: a to b, in shares, rounded. inliers, matches: of the local features, 0 where they
-    were not asked. agreement: of the pixels.
+    way: "frames" if one frame registers on or in the other, "features" if local features agree on a
+    transform, "none". transform: a to b, in shares, rounded. inliers, matches: of the local
+    features, 0 where they were not asked. agreement: of the pixels.
     agreement.place: in what both show, as the first picture lies.
     seam_a, seam_b: of the border of a, as far as it lies within b, the share along which a straight
     edge or a flat surround runs, 0 to 1; and of b within a. frame_correlation: of the coarse
@@ -108,10 +112,13 @@ class Evidence:
 
 
 def see(a: Picture, b: Picture) -> Evidence:
-    """Look at two pictures: frames first, then local features."""
+    """Look at two pictures: frame on frame, frame in frame, and by local features."""
     framed, correlation = _frames(a, b)
     if framed is not None and _registered(framed):
         return framed
+    cropped = _cropped(a, b, correlation)
+    if cropped is not None:
+        return cropped
     found = _features(a, b, correlation)
     if found is not None and (framed is None or found.agreement.changed < framed.agreement.changed):
         return found
@@ -169,6 +176,21 @@ def _frames(a: Picture, b: Picture) -> tuple[Evidence | None, float]:
     if min(geometry.overlap(transform)) < _COVERED:
         return None, correlation
     return _compared(a, b, transform, "frames", correlation), correlation
+
+
+def _cropped(a: Picture, b: Picture, correlation: float) -> Evidence | None:
+    """What is seen of two of which one is plainly a crop of the other."""
+    transform = crop(a, b)
+    if transform is None:
+        return None
+    for side in _CROP_SIDES:
+        transform = _closer(a.grey, b.grey, transform, _STEPS[:1], side)
+    seen = _compared(a, b, transform, "frames", correlation)
+    if seen is None:
+        return None
+    least, most = sorted((seen.overlap_a, seen.overlap_b))
+    agrees = seen.agreement.changed == 0 and seen.agreement.detail >= _CROP_DETAIL
+    return seen if agrees and least >= _CROP_WHOLE and most >= _CROP_PART else None
 
 
 def _features(a: Picture, b: Picture, correlation: float) -> Evidence | None:

@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 MOST = 500
 _CONTRAST = 0.02
 # Pixels that a picture is shrunk to: they cost what there are of them, and find as many copies.
-_AREA = 48_000
+_AREA = 36_000
 # Matches whose second-best is not farther than this many times the best say nothing.
 _RATIO = 0.88
 _MOST_MATCHES = 160

@@ -181,6 +181,7 @@ def refine(
     x, y = _grid(width, height)
     own_x, own_y = _gradients(fixed) if iterations else (fixed, fixed)
     size = (width, height)
+    stride = 1 + max(width, height) // 128  # of a median, every other pixel tells as well
     inside = None if mask is None else mask > 0
     correlation = 0.0
     for step in range(iterations + 1):
@@ -199,7 +200,7 @@ def refine(
         )
         if step == iterations:
             break
-        spread = max(1.4826 * middle(np.abs(residual)), 0.02)
+        spread = max(1.4826 * middle(np.abs(residual[::stride, ::stride])), 0.02)
         weights = np.maximum(1 - (residual / (4.7 * spread)) ** 2, 0) ** 2
         if inside is not None:
             weights *= inside

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,8 @@ Array = np.ndarray[Any, Any]
 
 #: Side of the squares on which frames are laid over each other.
 COARSE, MIDDLE, CLOSE, FINE = 32, 64, 128, 384
+#: Pixels of the pictures that are slid over each other.
+SMALL = 800
 
 
 class Picture:
@@ -149,6 +152,14 @@ class Picture:
             turned[::-1, ::-1],
         ]
         return np.stack([way.ravel() for way in ways])
+
+    @cached_property
+    def small(self) -> Array:
+        """uint8 (height, width): the grey picture at `SMALL` pixels, in its proportions."""
+        height, width = self.grey.shape
+        shrink = math.sqrt(SMALL / (height * width))
+        size = max(1, round(width * shrink)), max(1, round(height * shrink))
+        return np.asarray(cv2.resize(self.grey, size, interpolation=cv2.INTER_AREA))
 
     @cached_property
     def features(self) -> Features:

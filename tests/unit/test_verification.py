@@ -18,7 +18,15 @@ from idedup_tasks import compare
 from idedup_tasks.images import Rejected
 from idedup_tasks.lake import LOOK
 from idedup_tasks.settings import Limits
-from idedup_tasks.verification import Look, Picture, lay, look, turned_row, verifier_version
+from idedup_tasks.verification import (
+    Look,
+    Picture,
+    lay,
+    look,
+    open_picture,
+    turned_row,
+    verifier_version,
+)
 from idedup_tasks.verification.agreement import Aligned, agreement
 from idedup_tasks.verification.geometry import apply
 from idedup_tasks.verification.verdict import relation, score
@@ -135,6 +143,28 @@ def test_a_copy_in_the_same_frame_is_the_same(kind: str) -> None:
     assert min(seen.overlap_a, seen.overlap_b) > 0.98
     assert seen.score > 0.8
     assert seen.evidence.way == "frames", "the same frame needs no features"
+
+
+CUT: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "a half": lambda i: i.crop((40, 30, 290, 225)),
+    "a quarter, shrunk": lambda i: i.crop((160, 100, 340, 235)).resize((120, 90)),
+    "a strip": lambda i: i.crop((0, 120, 360, 230)),
+    "mirrored": lambda i: ImageOps.mirror(i.crop((20, 60, 260, 260))),
+}
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_a_plain_crop_needs_no_local_features(kind: str) -> None:
+    limits = Limits.model_validate({})
+    whole, part = open_picture(PHOTO, limits), open_picture(CUT[kind](PHOTO), limits)
+    seen = look(part, whole)
+    assert (seen.relation, seen.changed) == ("crop", 0.0)
+    assert seen.overlap_a > 0.99
+    assert "features" not in vars(whole)
+    # Anything else is left to them: a part that was turned by some degrees.
+    turned = open_picture(CUT[kind](PHOTO.rotate(17, Image.Resampling.BICUBIC)), limits)
+    assert look(turned, whole).evidence.way != "frames"
+    assert "features" in vars(whole)
 
 
 def test_equal_bytes_are_exact_and_equal_pixels_in_other_bytes_are_not() -> None:
