@@ -7,11 +7,11 @@ with an image that is gone.
 
 A lake is made of random hashes and vectors with planted copies: 2 % with equal bytes, 2 % with
 hashes a bit apart, 2 % with similar vectors. No pictures are involved, so ingest and embed are not
-measured here; what a look at the planted pairs would say is in the lake beforehand, and any other is
-counted and says `different`. Each stage
-runs in a process of its own, without its gate. Memory is the largest anonymous resident set it had,
-which leaves out the pages of memory-mapped scratch files that the system may drop at any time. CPU
-seconds are those of all threads: on a busy machine they say more.
+measured here; what a look at the planted pairs would say is in the lake beforehand, and any other
+is counted and says `different`. Each stage runs in a process of its own, without its gate. Memory
+is the largest anonymous resident set it had, which leaves out the pages of memory-mapped scratch
+files that the system may drop at any time. CPU seconds are those of all threads: on a busy machine
+they say more.
 """
 
 from __future__ import annotations
