@@ -280,6 +280,7 @@ def _facts(
             ("exif_fields", np.int64),
             ("detail", np.float64),
             ("colour", np.float64),
+            ("was_jpeg", bool),
         )
     }
     formats = np.full(n, "", dtype="<U16")
