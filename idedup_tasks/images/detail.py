@@ -15,7 +15,6 @@ Array = np.ndarray[Any, Any]
 
 _LINES, _SEGMENTS = 32, 6  # a direction
 _BANDS, _BAND_SEGMENT = 8, 64  # of the height; pixels, of the smaller picture
-_SHARP = 0.8  # of the sharpest band, which is as good
 _NOISE = 3.0  # deviation in levels of what is taken for noise or a codec's doing
 _SHARE = 0.8
 
@@ -35,8 +34,8 @@ def real_detail(picture: Image.Image, width: int, height: int, rows: Rows) -> fl
 
     It is measured where the codec of a JPEG would decode it for a thumbnail, at a short side of 512
     to 1,023 pixels, so that one picture has one measure in every format. What an original of more
-    pixels has beyond that is measured on an eighth of its height, the first that is about as sharp
-    as the sharpest: how much more detail it has at full size than in the smaller picture.
+    pixels has beyond that is measured on an eighth of its height, a sharp one near its upper edge:
+    how much more detail it has at full size than in the smaller picture.
 
     The parts of a picture count by their area: what a frame or a collage adds is for whoever knows
     how two pictures overlap to take off again (`detail` times the overlapping share).
@@ -69,11 +68,12 @@ def _detail(levels: Array, segment: int = 0) -> float:
 
 
 def _sharp_band(levels: Array) -> tuple[int, int]:
-    """First row, and the one after the last, of the first band that is sharp enough to be asked."""
+    """First row, and the one after the last, of the band with most sharpness for its cost: to have
+    it at full size, all that lies above is decoded."""
     bounds = np.arange(_BANDS + 1) * len(levels) // _BANDS
     bends = np.diff(levels[:, ::2].astype(np.int16), n=2, axis=0)
     energy = np.add.reduceat(np.square(bends, dtype=np.int32).mean(axis=1), bounds[:-1])
-    first = int(np.argmax(energy >= _SHARP * energy.max()))
+    first = int(np.argmax(energy / np.arange(2, _BANDS + 2)))
     return int(bounds[first]), int(bounds[first + 1])
 
 
