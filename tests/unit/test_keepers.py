@@ -142,6 +142,26 @@ def test_a_lossless_file_full_of_detail_is_told_by_its_colours() -> None:
     assert kept(2, all_same(2), **full, colour=np.zeros(2))[0] == 0
 
 
+def test_a_lossless_file_whose_pixels_were_a_jpegs_is_no_better_than_that() -> None:
+    """Its own JPEG has as many pixels; one of another size is not what it was made from."""
+    made = {"format": np.array(["PNG", "JPEG"]), "was_jpeg": np.array([True, False])}
+    keeper, why = kept(2, all_same(2), **made)
+    assert keeper == 1
+    assert why[1] == "whole picture; JPEG, not PNG"
+    assert kept(2, all_same(2), **made, width=np.array([1000, 990]))[0] == 0
+    made["earliest"] = np.array([1, 0])
+    assert kept(2, all_same(2), **made, width=np.array([1000, 990]))[0] == 1
+
+
+@pytest.mark.parametrize("measure", ["colour", "detail"])
+def test_who_agrees_best_agrees_in_what_a_look_does_not_compare(measure: str) -> None:
+    """The first came first, and has stronger colours, or noise, than all the others."""
+    own = {measure: np.array([1.3, 1, 1, 1]), "earliest": np.array([0, 1, 2, 3])}
+    assert kept(4, all_same(4), **own)[0] == 1
+    # Of two nobody knows.
+    assert kept(2, all_same(2), **{name: values[:2] for name, values in own.items()})[0] == 0
+
+
 def test_what_has_lost_its_colours_is_edited() -> None:
     assert kept(3, all_same(3), colour=np.array([0.0, 9.0, 9.0]))[0] == 1
     assert kept(3, all_same(3), colour=np.array([np.nan, 9.0, 9.0]))[0] == 0

@@ -280,6 +280,7 @@ def _facts(
             ("exif_fields", np.int64),
             ("detail", np.float64),
             ("colour", np.float64),
+            ("was_jpeg", bool),
         )
     }
     formats = np.full(n, "", dtype="<U16")
@@ -290,7 +291,7 @@ def _facts(
         at, batch = at[here], batch.take(pa.array(here))
         content = found.content[at]
         for name, values in numbers.items():
-            unknown = np.nan if name == "colour" else 0
+            unknown = np.nan if name == "colour" else values.dtype.type(0)
             values[content] = batch[name].fill_null(unknown).to_numpy(False)
         formats[content] = batch["format"].fill_null("").to_numpy(False)
         path[at] = path_ranks(batch["key"].to_pylist(), run.collection.preferred_paths)
