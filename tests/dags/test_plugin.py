@@ -423,11 +423,12 @@ def test_groups_say_what_was_seen(
         "<b>1</b>alike pairs, apart",
         "3 images, 100 bytes reclaimable, 1 variant beside",
         "a crop: shows 50 % of the keeper",
-        "<b>edited</b>, variant",
+        '<span class="tag edited">edited</span> variant',
         "Alike, and listed apart",
         "score 0.41",
     ):
         assert said in text, said
+    assert text.index("shows 50 %") < text.index('aria-label="Variants"') < text.index("7 % differs")
     shown = re.findall(r'src="dags/image_dedup_seen/(.*?)"', text)
     kept, cut, edited, other = ("0a" * 16, "0b" * 16, "0c" * 16, "0d" * 16)
     assert shown == [
