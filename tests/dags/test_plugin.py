@@ -428,7 +428,11 @@ def test_groups_say_what_was_seen(
         "score 0.41",
     ):
         assert said in text, said
-    assert text.index("shows 50 %") < text.index('aria-label="Variants"') < text.index("7 % differs")
+    in_order = ("shows 50 %", 'aria-label="Variants"', "7 % differs", "listed apart")
+    assert [*map(text.index, in_order)] == sorted(map(text.index, in_order))
+    # Whole pictures with their names, for who does not see them.
+    assert text.count('alt="keep.png"') == 1
+    assert 'alt=""' not in text
     shown = re.findall(r'src="dags/image_dedup_seen/(.*?)"', text)
     kept, cut, edited, other = ("0a" * 16, "0b" * 16, "0c" * 16, "0d" * 16)
     assert shown == [

@@ -255,6 +255,16 @@ def test_variants_stand_beside_their_group_and_are_kept(tmp_path: Path) -> None:
     assert "reclaimable in this collection 0 inside, 1 edited" in page.words
 
 
+def test_small_groups_stand_beside_each_other(tmp_path: Path) -> None:
+    content = [keeper("01"), *(member(f"0{i}", "01", "01", "same") for i in range(2, 5))]
+    content += [keeper("11"), member("12", "11", "11", "same")]
+    content += [keeper("21"), member("22", "21", "21", "edited")]
+    _, page = report(a_run(tmp_path), content)
+    groups = [section["class"] for section in page.all("section")]
+    # The first takes the page's width; the last is a keeper and, beside it, what is drawn with it.
+    assert groups == ["group large", "group", "group one"]
+
+
 def test_what_differs_is_drawn_and_marked(tmp_path: Path) -> None:
     _, page = report(a_run(tmp_path), a_collection())
     pictures = [(image["alt"], drawn(image["src"])) for image in page.all("img")]
@@ -291,7 +301,8 @@ def test_alike_pairs_are_listed_apart_the_worst_first(tmp_path: Path) -> None:
     _, page = report(a_run(tmp_path), content, pairs=pairs)
     words = page.words
     alike = words[words.index("Alike, and listed apart") :]
-    assert "9 of 12 are shown here" in alike
+    # A run writes no `pairs.csv`, a scan does.
+    assert "9 of 12 are shown here; all are in the view alike_pairs ." in alike
     assert alike.index("shot 12.jpg") < alike.index("shot 11.jpg") < alike.index("shot 04.jpg")
     assert "shot 03.jpg" not in alike
     assert "idedup explain a0 ac --output why.html --collection photos" in alike
