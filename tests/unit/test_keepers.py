@@ -79,9 +79,24 @@ def test_of_three_the_one_that_disagrees_with_most_is_edited() -> None:
 def test_of_two_nobody_knows_which_was_edited() -> None:
     keeper, why = kept(2, {(0, 1): row("edited")})
     assert keeper == 0
-    assert "it or another member is edited" in why[0]
+    assert "it or the other is edited" in why[0]
     # Where it is in the keeper, the look says; the member is asked.
     assert why[1].startswith("this or the keeper is edited: 10 % differs")
+
+
+@pytest.mark.parametrize(
+    ("linear", "words"),
+    [
+        ([-1, 0, 1, 0, 1, 0, 0, 0, 1], "mirrored"),
+        # What is left in the member is above in the keeper.
+        ([0, -1, 1, 1, 0, 0, 0, 0, 1], "turned by 90° to the left"),
+        ([0, 1, 0, -1, 0, 1, 0, 0, 1], "turned by 90° to the right"),
+    ],
+)
+def test_a_member_says_how_it_is_turned(linear: list[float], words: str) -> None:
+    _, why = kept(2, {(0, 1): {**row("same"), "transform": linear}}, bytes=np.array([1, 9]))
+    [said] = [sentence for sentence in why if sentence.startswith("the same picture")]
+    assert said == f"the same picture, {words}"
 
 
 def test_more_pixels_without_more_detail_are_no_reason() -> None:

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from idedup_tasks.explanation import TURNS, turn_of
 from idedup_tasks.images import THUMBNAIL_SHORT_SIDE
 from idedup_tasks.settings import KeeperCriterion
 from idedup_tasks.stages.group.components import components
@@ -390,7 +391,7 @@ def why_kept(
     else:
         said.append("the first by id")
     if ranks.doubtful[keeper]:
-        said.append("it or another member is edited")
+        said.append(f"it or {'the other' if len(members) == 2 else 'another member'} is edited")
     return "; ".join(said)
 
 
@@ -423,9 +424,15 @@ def why_member(look: Mapping[str, Any], detail: float, doubtful: bool) -> str:
         look: columns of `lake.LOOK`, of the member to the keeper.
         detail: times the keeper's. doubtful: whether the keeper may as well be the edited one.
     """
-    relation, overlap, keeper_overlap = look["relation"], look["overlap_a"], look["overlap_b"]
-    if relation == "exact":
+    if look["relation"] == "exact":
         return "the same bytes"
+    turn = TURNS[turn_of(np.reshape(look["transform"], (3, 3)))]
+    return f"{_what(look, detail, doubtful)}{turn and f', {turn}'}"
+
+
+def _what(look: Mapping[str, Any], detail: float, doubtful: bool) -> str:
+    """`why_member`, but for how it is turned."""
+    relation, overlap, keeper_overlap = look["relation"], look["overlap_a"], look["overlap_b"]
     if relation == "same":
         # More than the keeper's is noise, or a codec's doing: else it would be kept.
         less = "" if detail > 0.8 else f", {times_of(detail)} times the detail"
