@@ -93,7 +93,7 @@ class Looks:
         self.made = 0
         self._pictures = pictures.select(list(COLUMNS))
         self._verifier = verifier_version()
-        self._contents = _fixed(pictures["sha256"])
+        self._contents = fixed_width(pictures["sha256"])
         order = np.argsort(self._contents)
         # Position of each content in ascending order, which is the order that looks are kept in.
         self._order, self._rank = order, np.argsort(order)
@@ -206,8 +206,8 @@ def _append(lake: Lake, files: list[DataFile]) -> None:
                 raise
 
 
-def _fixed(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """(n,) bytes of texts that are all of one length."""
+def fixed_width(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """(n,) bytes of short ASCII texts of one length, or of none: ids, digests."""
     values: np.ndarray = np.asarray(column.to_pylist(), dtype="S")
     return values
 
@@ -216,7 +216,7 @@ def _positions(
     column: pa.Array, among: np.ndarray, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where in `among`, which `order` sorts, the texts of a column are, and whether."""
-    texts = _fixed(column)
+    texts = fixed_width(column)
     at = order[np.minimum(np.searchsorted(among, texts, sorter=order), len(among) - 1)]
     return at, among[at] == texts
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idedup_tasks.explanation import picture
-from idedup_tasks.explanation.drawing import TURNS, Pair, draw
+from idedup_tasks.explanation.drawing import TURNS, Pair, draw, turn_of
 from idedup_tasks.explanation.finding import Finding, sentence, share
 from idedup_tasks.explanation.where import Where, find_where
 
@@ -35,6 +35,7 @@ __all__ = [
     "picture",
     "sentence",
     "share",
+    "turn_of",
 ]
 
 # Most width and height, in pixels, of either picture of a drawing.

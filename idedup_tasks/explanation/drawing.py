@@ -124,11 +124,21 @@ def draw(a: Picture, b: Picture, transform: Array | None) -> Pair:
     """
     if transform is None:
         return Pair(_shown(a), _shown(b), 0, None, None)
-    turn = max(range(len(_MOVES)), key=lambda move: _stands(_MOVES[move] @ transform))
+    turn = turn_of(transform)
     if turn:
         b = _turned(b, turn)
     transform = _MOVES[turn] @ transform
     return Pair(_shown(a), _shown(b), turn, transform, lay(a, b, transform))
+
+
+def turn_of(transform: Array) -> int:
+    """Which of `TURNS` makes a second picture stand as a first one does; said of the first, how it
+    stands beside the second.
+
+    Args:
+        transform: (3, 3), from the first to the second.
+    """
+    return max(range(len(_MOVES)), key=lambda move: _stands(_MOVES[move] @ transform))
 
 
 def moved(picture: Image.Image, transform: Array, size: tuple[int, int]) -> Image.Image:

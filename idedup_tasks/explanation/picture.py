@@ -65,15 +65,14 @@ def contribution(found: Finding, which: str) -> Image.Image:
 def facts(found: Finding) -> list[tuple[str, str]]:
     """What was measured, as names and values in words."""
     thresholds = found.thresholds
-    rows = [
-        ("Score", f"{found.score:.4f}, by {found.verifier}"),
-        (
-            "Both show",
-            f"{share(found.overlap_a)} of the first picture, {share(found.overlap_b)} of the "
-            "second",
-        ),
-        ("Differs", f"{share(found.changed)}{f', {found.place}' if found.place else ''}"),
-    ]
+    rows = [("Score", f"{found.score:.4f}, by {found.verifier}")]
+    # Where nothing is shown by both, nothing of it differs.
+    if found.overlap_a or found.overlap_b:
+        both = (
+            f"{share(found.overlap_a)} of the first picture, {share(found.overlap_b)} of the second"
+        )
+        differs = f"{share(found.changed)}{f', {found.place}' if found.place else ''}"
+        rows += [("Both show", both), ("Differs", differs)]
     if found.turn:
         rows.append(("Turned", f"the second picture is shown {found.turn}"))
     if found.decided:

@@ -16,9 +16,16 @@ import pi_heif
 import rawpy
 from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, JpegImagePlugin
 
+from idedup_tasks.images.blocks import was_jpeg
 from idedup_tasks.images.detail import real_detail
 from idedup_tasks.images.exif import count_fields
-from idedup_tasks.images.formats import DNG_VERSION, TIFF_HEADERS, first_directory, is_cut_off
+from idedup_tasks.images.formats import (
+    DNG_VERSION,
+    TIFF_HEADERS,
+    first_directory,
+    first_rows,
+    is_cut_off,
+)
 from idedup_tasks.images.page import fine_size, is_worth_finer
 from idedup_tasks.images.refusal import Rejected, check_pixels
 from idedup_tasks.images.thumbnail import THUMBNAIL_SHORT_SIDE, thumbnail_size
@@ -32,6 +39,10 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
+# Formats whose pixels are those that somebody stored. Lossy ones have blocks of their own.
+_LOSSLESS = ("PNG", "TIFF", "PSD", "BMP")
+
+
 @dataclass(frozen=True)
 class Decoded:
     """A picture shrunk to thumbnail size, a page finer as well, and what its header said."""
@@ -39,6 +50,7 @@ class Decoded:
     picture: Image.Image
     fine: Image.Image | None
     detail: float
+    was_jpeg: bool
     width: int
     height: int
     mode: str
@@ -74,7 +86,17 @@ def _decode(data: bytes, format_: str, limits: Limits) -> Decoded:
         fields = count_fields(data if format_ == "TIFF" else image.info.get("exif"))
         plain = _plain(image)
         picture = _to_rgb(plain, thumbnail_size(width, height))
-        detail = real_detail(plain, width, height)
+
+        def rows(top: int, bottom: int) -> Image.Image | None:
+            if not shrunk_by_codec:
+                return plain.crop((0, top, width, bottom))
+            cut = first_rows(data, bottom) if format_ == "JPEG" else None
+            if cut is None:
+                return None
+            grey = _decoded_to(cut, format_, limits, (width, bottom))
+            return _plain(grey.crop((0, top, width, bottom)))
+
+        detail = real_detail(plain, width, height, rows)
         fine = None
         if is_worth_finer(picture, width, height):
             # Only now is it known to be a page: a photograph is never decoded a second time.
@@ -92,6 +114,7 @@ def _decode(data: bytes, format_: str, limits: Limits) -> Decoded:
         picture=picture,
         fine=fine,
         detail=detail,
+        was_jpeg=format_ in _LOSSLESS and was_jpeg(plain),
         width=width,
         height=height,
         mode=mode,
@@ -180,7 +203,7 @@ def _decode_raw(data: bytes, format_: str, limits: Limits) -> Decoded:
             width, height = height, width
         picture = _upright(_to_rgb(plain, thumbnail_size(*plain.size)), turn)
         stored = (width, height) if turn < 5 else (height, width)
-        detail = real_detail(plain, *stored)
+        detail = real_detail(plain, *stored, lambda *_: None)
         fine = None
         if is_worth_finer(picture, width, height):
             if preview is not None:
@@ -188,7 +211,7 @@ def _decode_raw(data: bytes, format_: str, limits: Limits) -> Decoded:
             fine = _upright(_to_grey(plain, fine_size(*stored)), turn)
     fields = count_fields(data) or count_fields(preview and preview.info.get("exif"))
     return Decoded(
-        picture, fine, detail, width, height, "RAW", orientation, fields, _taken_at(exif)
+        picture, fine, detail, False, width, height, "RAW", orientation, fields, _taken_at(exif)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -13,12 +14,15 @@ from idedup_tasks.images.thumbnail import THUMBNAIL_SHORT_SIDE
 Array = np.ndarray[Any, Any]
 
 _LINES, _SEGMENTS = 32, 6  # a direction
+_BANDS, _BAND_SEGMENT = 8, 64  # of the height; pixels, of the smaller picture
 _NOISE = 3.0  # deviation in levels of what is taken for noise or a codec's doing
 _SHARE = 0.8
-_ALIVE = 0.15
+
+# Rows of a picture at full size, from one down to before another; None where they cannot be had.
+Rows = Callable[[int, int], Image.Image | None]
 
 
-def real_detail(picture: Image.Image, width: int, height: int) -> float:
+def real_detail(picture: Image.Image, width: int, height: int, rows: Rows) -> float:
     """Megapixels that the real detail of a picture needs; 0.0 where it has no structure.
 
     Edges have the spectrum 1/f², so that the energy of their gradient is even over all frequencies,
@@ -29,9 +33,9 @@ def real_detail(picture: Image.Image, width: int, height: int) -> float:
     the detail needs: a picture enlarged twice has half of it, so its original's pixels.
 
     It is measured where the codec of a JPEG would decode it for a thumbnail, at a short side of 512
-    to 1,023 pixels, so that one picture has one measure in every format. Where that smaller
-    picture has detail up to its own highest frequencies, all of the original's pixels count: how
-    far an original of more pixels was enlarged is not seen.
+    to 1,023 pixels, so that one picture has one measure in every format. What an original of more
+    pixels has beyond that is measured on an eighth of its height, a sharp one near its upper edge:
+    how much more detail it has at full size than in the smaller picture.
 
     The parts of a picture count by their area: what a frame or a collage adds is for whoever knows
     how two pictures overlap to take off again (`detail` times the overlapping share).
@@ -39,14 +43,38 @@ def real_detail(picture: Image.Image, width: int, height: int) -> float:
     Args:
         picture: as decoded, of a mode that converts to grey.
         width, height: pixels of the original, the same way round as `picture`.
+        rows: gives some of it at full size; where it gives none, all pixels count.
     """
     levels = np.asarray(_measured(picture, width, height))
-    across, down = _spectrum(levels), _spectrum(levels.T)
+    needed = _detail(levels)
+    if width * height <= 1.2 * levels.size or not needed:
+        return needed
+    start, end = _sharp_band(levels)
+    there = _detail(levels[start:end], _BAND_SEGMENT)
+    scale = height / len(levels)
+    band = rows(round(start * scale), round(end * scale))
+    if band is None or not there:
+        return width * height / 1e6
+    full = np.asarray(band if band.mode == "L" else band.convert("L"))
+    more = _detail(full, round(_BAND_SEGMENT * scale)) / there
+    return min(needed * max(more, 1.0), width * height / 1e6)
+
+
+def _detail(levels: Array, segment: int = 0) -> float:
+    across, down = _spectrum(levels, segment), _spectrum(levels.T, segment)
     if across is None or down is None:
         return 0.0
-    if width * height > 1.2 * levels.size and _alive(across) and _alive(down):
-        return width * height / 1e6
     return _needed(across) * _needed(down) * levels.size / 1e6
+
+
+def _sharp_band(levels: Array) -> tuple[int, int]:
+    """First row, and the one after the last, of the band with most sharpness for its cost: to have
+    it at full size, all that lies above is decoded."""
+    bounds = np.arange(_BANDS + 1) * len(levels) // _BANDS
+    bends = np.diff(levels[:, ::2].astype(np.int16), n=2, axis=0)
+    energy = np.add.reduceat(np.square(bends, dtype=np.int32).mean(axis=1), bounds[:-1])
+    first = int(np.argmax(energy / np.arange(2, _BANDS + 2)))
+    return int(bounds[first]), int(bounds[first + 1])
 
 
 def _measured(picture: Image.Image, width: int, height: int) -> Image.Image:
@@ -59,12 +87,12 @@ def _measured(picture: Image.Image, width: int, height: int) -> Image.Image:
     return grey.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
-def _spectrum(levels: Array) -> Array | None:
+def _spectrum(levels: Array, length: int = 0) -> Array | None:
     """Energy by frequency, without the noise, of the segments with structure: at 1, 2, … cycles a
-    segment.
+    segment, which is a sixth of a line unless told.
     """
     high, wide = levels.shape
-    length = max(wide // _SEGMENTS, min(wide, 16))
+    length = min(length, wide) or max(wide // _SEGMENTS, min(wide, 16))
     if length < 8:
         return None
     lines = (np.arange(0.5, _LINES) * (high / _LINES)).astype(int)
@@ -92,14 +120,9 @@ def _window(length: int) -> tuple[Array, Array]:
     return scaled.astype(np.float32), (window / window.sum()).astype(np.float32)
 
 
-def _gradient(energy: Array) -> Array:
-    gradient: Array = energy * np.arange(1.0, len(energy) + 1) ** 2
-    return gradient
-
-
 def _needed(energy: Array) -> float:
     """Share of the pixels along a line."""
-    gradient = np.cumsum(_gradient(energy))
+    gradient = np.cumsum(energy * np.arange(1.0, len(energy) + 1) ** 2)
     wanted = _SHARE * float(gradient[-1])
     if not wanted:
         return 1 / len(energy)
@@ -107,10 +130,3 @@ def _needed(energy: Array) -> float:
     before = float(gradient[last - 1]) if last else 0.0
     reached = last + 0.5 + (wanted - before) / (float(gradient[last]) - before)
     return min(1.0, reached / (_SHARE * len(energy)))
-
-
-def _alive(energy: Array) -> bool:
-    """Whether the gradient goes on to the highest frequencies, where an enlarged one has none."""
-    gradient, count = _gradient(energy), len(energy)
-    low, high = gradient[: count // 2], gradient[int(0.7 * count) :]
-    return bool(high.mean() > _ALIVE * low.mean())

@@ -160,3 +160,19 @@ def is_cut_off(data: bytes) -> bool:
         for starts, lengths in (_STRIPS, _TILES)
         for start, length in zip(tags.get(starts, ()), tags.get(lengths, ()), strict=False)
     )
+
+
+def first_rows(data: bytes, rows: int) -> bytes | None:
+    """A JPEG that states to have no more than so many rows; None where it states no size.
+
+    A decoder stops after them: a part of a large picture at full size costs no more than what lies
+    above it.
+    """
+    at = 2
+    while data[at : at + 1] == b"\xff":
+        marker = data[at + 1]
+        if marker in (0xC0, 0xC1, 0xC2):  # the frame's header (ISO/IEC 10918-1, B.2.2)
+            return data[: at + 5] + rows.to_bytes(2, "big") + data[at + 7 :]
+        # Any number of bytes 0xff may stand before a marker.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None

@@ -25,10 +25,10 @@ class ImageFacts:
     the file states it, 1 where it states none or nonsense. taken_at: EXIF DateTimeOriginal in UTC;
     a camera that recorded no offset is taken at its word as UTC. exif_fields: how many fields the
     file's EXIF has, those that describe the layout of its pixels aside. detail: megapixels that its
-    real detail needs, see `images.detail`. colour: see `colourfulness`. low_information: see
-    `is_low_information`. thumbnail: JPEG bytes, see `images.thumbnail`. fine: of a page that the
-    thumbnail shrank more than 1.5 times, the JPEG bytes of a larger grey picture, see
-    `images.page`; of others None.
+    real detail needs, see `images.detail`. was_jpeg: of a lossless format, see `images.blocks`.
+    colour: see `colourfulness`. low_information: see `is_low_information`. thumbnail: JPEG bytes,
+    see `images.thumbnail`. fine: of a page that the thumbnail shrank more than 1.5 times, the JPEG
+    bytes of a larger grey picture, see `images.page`; of others None.
     """
 
     sha256: str
@@ -41,6 +41,7 @@ class ImageFacts:
     taken_at: datetime | None
     exif_fields: int
     detail: float
+    was_jpeg: bool
     colour: float
     low_information: bool
     thumbnail: builtins.bytes = field(repr=False)
@@ -83,6 +84,7 @@ def read_image(data: bytes, limits: Limits | None = None) -> ImageFacts:
         taken_at=decoded.taken_at,
         exif_fields=decoded.exif_fields,
         detail=decoded.detail,
+        was_jpeg=decoded.was_jpeg,
         colour=colourfulness(decoded.picture),
         low_information=low_information,
         thumbnail=thumbnail,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 from PIL import Image
 
 from idedup_tasks.pages.units import human_bytes, human_seconds
@@ -34,6 +35,7 @@ def templates(folder: Path, /, **filters: Callable[..., Any]) -> jinja2.Environm
         count=lambda value: "–" if value is None else f"{value:,}",
         n=lambda value: f"{value:.1f}".removesuffix(".0"),
         visible=visible,
+        breaking=breaking,
     )
     environment.filters.update(filters)
     return environment
@@ -44,6 +46,11 @@ def visible(text: str) -> str:
     return re.sub(
         r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", "\ufffd", text
     )
+
+
+def breaking(path: str) -> Markup:
+    """A path, `visible`, that a line may end in behind each slash."""
+    return Markup("/<wbr>").join(visible(path).split("/"))
 
 
 def data_uri(picture: Image.Image, quality: int) -> str:

@@ -45,7 +45,7 @@ _HEADERS = {
     "Cache-Control": "private, no-cache",
 }
 _DAG_PREFIX = "image_dedup_"
-_RUNS, _GROUPS, _MEMBERS, _ALIKE = 5, 3, 8, 4
+_RUNS, _GROUPS, _MEMBERS, _ALIKE = 5, 3, 7, 4
 # Most width and height of each of two pictures that are drawn, in pixels.
 _DRAWING = 320
 _COLLECTION_DAG = rf"^{_DAG_PREFIX}[a-z0-9][a-z0-9_-]{{0,62}}$"

@@ -423,11 +423,16 @@ def test_groups_say_what_was_seen(
         "<b>1</b>alike pairs, apart",
         "3 images, 100 bytes reclaimable, 1 variant beside",
         "a crop: shows 50 % of the keeper",
-        "<b>edited</b>, variant",
+        '<span class="tag edited">edited</span> variant',
         "Alike, and listed apart",
         "score 0.41",
     ):
         assert said in text, said
+    in_order = ("shows 50 %", 'aria-label="Variants"', "7 % differs", "listed apart")
+    assert [*map(text.index, in_order)] == sorted(map(text.index, in_order))
+    # Whole pictures with their names, for who does not see them.
+    assert text.count('alt="keep.png"') == 1
+    assert 'alt=""' not in text
     shown = re.findall(r'src="dags/image_dedup_seen/(.*?)"', text)
     kept, cut, edited, other = ("0a" * 16, "0b" * 16, "0c" * 16, "0d" * 16)
     assert shown == [

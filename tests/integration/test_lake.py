@@ -296,6 +296,7 @@ def _planted(bench: Bench, vectors: np.ndarray) -> Run:
             "low_information": [False] * n,
             "detail": [0.3] * n,
             "colour": [9.0] * n,
+            "was_jpeg": [False] * n,
             "exif_fields": [0] * n,
             **{name: [value] * n for name, value in place.items()},
         },

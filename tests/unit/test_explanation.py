@@ -330,6 +330,9 @@ def test_what_was_seen_in_a_sentence(tmp_path: Path, second: str, relation: str,
     found = idedup_tasks.explain(tmp_path / "a.png", tmp_path / second)
     assert found.relation == relation
     assert said in found.why
+    # Of what nothing is shown by both, no share differs.
+    measured = {name for name, _ in picture.facts(found)}
+    assert ({"Both show", "Differs"} <= measured) == (relation != "different")
 
 
 def test_the_drawings(mirrored: Explanation, tmp_path: Path) -> None:
@@ -345,7 +348,7 @@ def test_the_drawings(mirrored: Explanation, tmp_path: Path) -> None:
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
     # What decides comes before why they were proposed.
-    assert page.index("A crop: ") < page.index("laid on it") < page.index("Why they would be")
+    assert page.index("A crop: ") < page.index("laid on it") < page.index("What proposes a look")
     for name in ("why.pdf", "why"):
         with pytest.raises(ValueError, match=rf"{name} is neither \.html nor \.png: name a file"):
             mirrored.save(str(tmp_path / name))

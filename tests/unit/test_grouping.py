@@ -48,6 +48,7 @@ def facts(n: int, **given: object) -> Facts:
         "height": np.full(n, 800),
         "detail": np.full(n, 0.5),
         "colour": np.ones(n),
+        "was_jpeg": np.zeros(n, bool),
         "bytes": np.full(n, 100_000),
         "exif_fields": np.zeros(n, np.int64),
         "format": np.full(n, "JPEG"),

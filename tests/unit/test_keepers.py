@@ -79,9 +79,24 @@ def test_of_three_the_one_that_disagrees_with_most_is_edited() -> None:
 def test_of_two_nobody_knows_which_was_edited() -> None:
     keeper, why = kept(2, {(0, 1): row("edited")})
     assert keeper == 0
-    assert "it or another member is edited" in why[0]
+    assert "it or the other is edited" in why[0]
     # Where it is in the keeper, the look says; the member is asked.
     assert why[1].startswith("this or the keeper is edited: 10 % differs")
+
+
+@pytest.mark.parametrize(
+    ("linear", "words"),
+    [
+        ([-1, 0, 1, 0, 1, 0, 0, 0, 1], "mirrored"),
+        # What is left in the member is above in the keeper.
+        ([0, -1, 1, 1, 0, 0, 0, 0, 1], "turned by 90° to the left"),
+        ([0, 1, 0, -1, 0, 1, 0, 0, 1], "turned by 90° to the right"),
+    ],
+)
+def test_a_member_says_how_it_is_turned(linear: list[float], words: str) -> None:
+    _, why = kept(2, {(0, 1): {**row("same"), "transform": linear}}, bytes=np.array([1, 9]))
+    [said] = [sentence for sentence in why if sentence.startswith("the same picture")]
+    assert said == f"the same picture, {words}"
 
 
 def test_more_pixels_without_more_detail_are_no_reason() -> None:
@@ -140,6 +155,26 @@ def test_a_lossless_file_full_of_detail_is_told_by_its_colours() -> None:
     assert kept(2, all_same(2), **full, colour=np.array([23.25, 23.25]))[0] == 1
     assert kept(2, all_same(2), **full, colour=np.array([23.25, 23.26]))[0] == 0
     assert kept(2, all_same(2), **full, colour=np.zeros(2))[0] == 0
+
+
+def test_a_lossless_file_whose_pixels_were_a_jpegs_is_no_better_than_that() -> None:
+    """Its own JPEG has as many pixels; one of another size is not what it was made from."""
+    made = {"format": np.array(["PNG", "JPEG"]), "was_jpeg": np.array([True, False])}
+    keeper, why = kept(2, all_same(2), **made)
+    assert keeper == 1
+    assert why[1] == "whole picture; JPEG, not PNG"
+    assert kept(2, all_same(2), **made, width=np.array([1000, 990]))[0] == 0
+    made["earliest"] = np.array([1, 0])
+    assert kept(2, all_same(2), **made, width=np.array([1000, 990]))[0] == 1
+
+
+@pytest.mark.parametrize("measure", ["colour", "detail"])
+def test_who_agrees_best_agrees_in_what_a_look_does_not_compare(measure: str) -> None:
+    """The first came first, and has stronger colours, or noise, than all the others."""
+    own = {measure: np.array([1.3, 1, 1, 1]), "earliest": np.array([0, 1, 2, 3])}
+    assert kept(4, all_same(4), **own)[0] == 1
+    # Of two nobody knows.
+    assert kept(2, all_same(2), **{name: values[:2] for name, values in own.items()})[0] == 0
 
 
 def test_what_has_lost_its_colours_is_edited() -> None:

@@ -34,7 +34,7 @@ HOSTILE = [
     "photo\u202egpj.exe\x07.jpg",
     "javascript:alert(1)/&amp;.jpg",
 ]
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "link", "input", "hr", "wbr"}
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def test_page_says_what_was_found(tmp_path: Path) -> None:
         "keep the whole picture beach.tif",
         "crop crop, by hand beach.jpg in crop",
         "Variants, not reclaimable",
-        "21.0 % of what both show differs; score 0.52",
+        "21 % of what both show differs; score 0.52",
         "too large",
         "huge.png",
         "3 objects lie outside <the window>",
@@ -253,6 +253,16 @@ def test_variants_stand_beside_their_group_and_are_kept(tmp_path: Path) -> None:
     _, page = report(kept, a_collection())
     assert "Variants, reclaimable in this collection" in page.words
     assert "reclaimable in this collection 0 inside, 1 edited" in page.words
+
+
+def test_small_groups_stand_beside_each_other(tmp_path: Path) -> None:
+    content = [keeper("01"), *(member(f"0{i}", "01", "01", "same") for i in range(2, 5))]
+    content += [keeper("11"), member("12", "11", "11", "same")]
+    content += [keeper("21"), member("22", "21", "21", "edited")]
+    _, page = report(a_run(tmp_path), content)
+    groups = [section["class"] for section in page.all("section")]
+    # The first takes the page's width; the last is a keeper and, beside it, what is drawn with it.
+    assert groups == ["group large", "group", "group one"]
 
 
 def test_what_differs_is_drawn_and_marked(tmp_path: Path) -> None:
@@ -291,7 +301,8 @@ def test_alike_pairs_are_listed_apart_the_worst_first(tmp_path: Path) -> None:
     _, page = report(a_run(tmp_path), content, pairs=pairs)
     words = page.words
     alike = words[words.index("Alike, and listed apart") :]
-    assert "9 of 12 are shown here" in alike
+    # A run writes no `pairs.csv`, a scan does.
+    assert "9 of 12 are shown here; all are in the view alike_pairs ." in alike
     assert alike.index("shot 12.jpg") < alike.index("shot 11.jpg") < alike.index("shot 04.jpg")
     assert "shot 03.jpg" not in alike
     assert "idedup explain a0 ac --output why.html --collection photos" in alike
@@ -346,6 +357,8 @@ def test_pictures_are_small_and_named(tmp_path: Path) -> None:
         "edit/beach.jpg",
     ]
     assert "no picture" in page.words
+    # They are in the page already: asked for late, they are missing in print and while one scrolls.
+    assert {p.get("loading") for p in pictures} == {None}
     assert len(html) < 150_000
 
 
@@ -358,7 +371,8 @@ def test_hostile_names_stay_text(tmp_path: Path, name: str) -> None:
         rejected("04", name, key=name, reason=name),
     ]
     alike = [pair("01", "06")]
-    _, plain = report(a_run(tmp_path, name="plain"), a_collection(), pairs=alike)
+    known = [*a_collection(), member("0e", "01", "01", "exact", key="in/two/folders.jpg")]
+    _, plain = report(a_run(tmp_path, name="plain"), known, pairs=alike)
     html, page = report(a_run(tmp_path, run_id=name), content, pairs=[pair("02", "03")])
     assert {tag for tag, _ in page.elements} <= {tag for tag, _ in plain.elements}
     assert all(not n.startswith("on") for _, attributes in page.elements for n in attributes)

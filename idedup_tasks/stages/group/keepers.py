@@ -11,12 +11,13 @@ detail      real detail: it is no smaller copy of another member, none that was 
             that was enlarged; never the number of pixels alone
 resolution  pixels
 format      what a camera wrote, then formats by how little they lose; a lossless copy of what was
-            decoded from a lossy member is no better than that
+            decoded from a lossy member is no better than that, nor are pixels that were a JPEG's
 exif        most fields
 bytes       largest file
 central     agrees best with all the others, and lies as most of them do: what was made from one
-            picture agrees with that better than with each other. What little parts two of them is
-            weighed with the bytes of their files and with who came first
+            picture agrees with that better than with each other, in colours and detail as well.
+            What little parts two of them is weighed with the bytes of their files and with who came
+            first
 earliest    by arrival
 path        by `preferred_paths`
 """
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from idedup_tasks.explanation import TURNS, turn_of
 from idedup_tasks.images import THUMBNAIL_SHORT_SIDE
 from idedup_tasks.settings import KeeperCriterion
 from idedup_tasks.stages.group.components import components
@@ -60,6 +62,7 @@ _TO_SCALE, _MANY = 0.02, 5
 _SMALLER, _BLURRED, _LARGER = 1.2, 1.8, 1.5
 _SAME_FRAME = 0.9
 _LESS = 0.02  # of a score, that one other may say at most
+_HIDDEN = 0.02  # of a score, for an octave of colours, or of detail
 _BYTES = 0.002  # of a mean score, for an octave of bytes
 _DOUBT = 0.001  # of a mean score, that may be who came first
 _STEP = 0.001  # of a mean score, by which one of equal pixels may seem to agree less
@@ -74,14 +77,15 @@ class Facts:
 
     width, height, bytes, exif_fields: (n,) int64. detail: (n,) float64, megapixels that its real
     detail needs. colour: (n,) float64, how much of it there is, 0 for grey, NaN where that is not
-    known. format: (n,) names. path: (n,) int64, rank among the preferred paths. earliest: (n,)
-    int64, order of arrival. image_id: (n,) text.
+    known. was_jpeg: (n,) bool, of lossless formats. format: (n,) names. path: (n,) int64, rank
+    among the preferred paths. earliest: (n,) int64, order of arrival. image_id: (n,) text.
     """
 
     width: np.ndarray
     height: np.ndarray
     detail: np.ndarray
     colour: np.ndarray
+    was_jpeg: np.ndarray
     bytes: np.ndarray
     exif_fields: np.ndarray
     format: np.ndarray
@@ -273,8 +277,13 @@ def _off_centre(
     count = np.maximum(np.bincount(ends, minlength=n), 1)
     # Of each other it is asked how much less that agrees with it than with whom it agrees most.
     others = np.concatenate([seen.second[known], seen.first[known]])
-    score = np.tile(seen.score[known], 2)
-    most = np.zeros(n)
+    # A look matches levels and blur before it compares: what that hides, colours and detail tell.
+    a, b = seen.first[known], seen.second[known]
+    apart = np.zeros(len(known))
+    for measure in (np.log2(1 + facts.colour), np.log2(1e-6 + facts.detail)):
+        apart += np.nan_to_num(np.abs(measure[a] - measure[b])).clip(0, 1)
+    score = np.tile(seen.score[known] - _HIDDEN * apart, 2)
+    most = np.full(n, -np.inf)
     np.maximum.at(most, others, score)
     less = np.minimum(most[others] - score, _LESS)
     mean = 1 - np.bincount(ends, weights=less, minlength=n) / count
@@ -296,8 +305,9 @@ def _off_centre(
 
 
 def _heavier(group: np.ndarray, facts: Facts) -> np.ndarray:
-    """(k,) of the members of groups: by how many octaves, at most one, the file is larger than the
-    median of those with as many pixels and its format: to be encoded again costs bytes."""
+    """(k,) of the members of groups: by how many octaves, at most half a one, the file is larger
+    than the median of those with as many pixels and its format: to be encoded again costs bytes,
+    and so does noise."""
     members = np.flatnonzero(group >= 0)
     if not len(members):
         return np.empty(0)
@@ -312,7 +322,7 @@ def _heavier(group: np.ndarray, facts: Facts) -> np.ndarray:
     starts = np.flatnonzero(np.diff(alike[order], prepend=-1))
     sizes = np.diff(np.append(starts, len(order)))
     median = (octaves[order[starts + (sizes - 1) // 2]] + octaves[order[starts + sizes // 2]]) / 2
-    heavier: np.ndarray = (octaves - median[alike]).clip(-1, 1)
+    heavier: np.ndarray = (octaves - median[alike]).clip(-1, 0.5)
     return heavier
 
 
@@ -329,8 +339,9 @@ def _formats(group: np.ndarray, facts: Facts) -> np.ndarray:
     sizes = np.stack([group[members], facts.width[members], facts.height[members]], axis=1)
     _, size = np.unique(sizes, axis=0, return_inverse=True)
     # Equal pixels have equal detail and colour, and a lossy copy's differ in their last digits,
-    # unless it is grey and so full of detail that the number of pixels stands for it. And what a
-    # camera has described in a lossy file was not lossless before.
+    # unless it is grey and so full of detail that the number of pixels stands for it. Pixels that
+    # were a JPEG's were that of a JPEG of as many: to make such a one of them is seldom. And what
+    # a camera has described in a lossy file was not lossless before.
     size, fields = size.ravel(), facts.exif_fields[members]
     colour = np.nan_to_num(facts.colour[members], nan=-1.0)
     exact = np.stack([size, facts.detail[members].round(9), colour], axis=1)
@@ -340,7 +351,9 @@ def _formats(group: np.ndarray, facts: Facts) -> np.ndarray:
     measured |= facts.colour[members] > 0
     decoded = lossless[members] & measured & np.isin(same.ravel(), same.ravel()[source])
     decoded |= lossless[members] & (fields == 0) & np.isin(size, size[source & (fields > 0)])
-    result = found.copy()
+    jpeg = source & (found[members] == FORMAT_RANK["JPEG"])
+    decoded |= facts.was_jpeg[members] & np.isin(size, size[jpeg])
+    result = np.where(facts.was_jpeg, np.maximum(found, FORMAT_RANK["JPEG"]), found)
     result[members[decoded]] = worst
     return result
 
@@ -378,7 +391,7 @@ def why_kept(
     else:
         said.append("the first by id")
     if ranks.doubtful[keeper]:
-        said.append("it or another member is edited")
+        said.append(f"it or {'the other' if len(members) == 2 else 'another member'} is edited")
     return "; ".join(said)
 
 
@@ -411,9 +424,15 @@ def why_member(look: Mapping[str, Any], detail: float, doubtful: bool) -> str:
         look: columns of `lake.LOOK`, of the member to the keeper.
         detail: times the keeper's. doubtful: whether the keeper may as well be the edited one.
     """
-    relation, overlap, keeper_overlap = look["relation"], look["overlap_a"], look["overlap_b"]
-    if relation == "exact":
+    if look["relation"] == "exact":
         return "the same bytes"
+    turn = TURNS[turn_of(np.reshape(look["transform"], (3, 3)))]
+    return f"{_what(look, detail, doubtful)}{turn and f', {turn}'}"
+
+
+def _what(look: Mapping[str, Any], detail: float, doubtful: bool) -> str:
+    """`why_member`, but for how it is turned."""
+    relation, overlap, keeper_overlap = look["relation"], look["overlap_a"], look["overlap_b"]
     if relation == "same":
         # More than the keeper's is noise, or a codec's doing: else it would be kept.
         less = "" if detail > 0.8 else f", {times_of(detail)} times the detail"

@@ -23,7 +23,7 @@ from idedup_tasks.lake import (
     TableChange,
     reconcile_partition,
 )
-from idedup_tasks.looking import Looks, pictures_of
+from idedup_tasks.looking import Looks, fixed_width, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import DUPLICATES, RELATIONS, Grouping, KeeperCriterion, digest
 from idedup_tasks.stages.group.components import components
@@ -143,7 +143,7 @@ def collect(run: Run) -> Collected:
     earliest = np.sort(first)
     content = np.searchsorted(earliest, first)[inverse.ravel()]
     return Collected(
-        _id_array(table["image_id"]),
+        fixed_width(table["image_id"]),
         sha256,
         np.array(table["status"].to_pylist(), object) == "collapsed",
         content,
@@ -175,10 +175,6 @@ def _in_order(images: Snapshot, fingerprints: Snapshot, arrival: str) -> pa.Tabl
     order = order.append_column("row", pa.array(np.arange(order.num_rows)))
     order = order.sort_by([("arrived_at", "ascending"), ("key", "ascending")])
     return rows.take(order["row"]).cast(_ORDERED)
-
-
-def _id_array(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    return np.array(column.to_pylist(), dtype="S32")
 
 
 # --- what was seen -------------------------------------------------------------------------------
@@ -254,7 +250,7 @@ def _contents(found: Collected, batch: pa.RecordBatch) -> np.ndarray:
     order = np.argsort(ids)
     ends = []
     for column in ("image_a", "image_b"):
-        names = _id_array(batch[column])
+        names = fixed_width(batch[column])
         at = order[np.minimum(np.searchsorted(ids, names, sorter=order), len(ids) - 1)]
         if (ids[at] != names).any():
             raise Conflict("matches name images that are not there: rerun the match stage.")
@@ -280,17 +276,18 @@ def _facts(
             ("exif_fields", np.int64),
             ("detail", np.float64),
             ("colour", np.float64),
+            ("was_jpeg", bool),
         )
     }
     formats = np.full(n, "", dtype="<U16")
     columns = ["image_id", "key", "format", *numbers]
     for batch in images.scan(columns, ds.field("status") == "decoded"):
-        at = order[np.searchsorted(found.ids, _id_array(batch["image_id"]), sorter=order)]
+        at = order[np.searchsorted(found.ids, fixed_width(batch["image_id"]), sorter=order)]
         here = np.flatnonzero(wanted[found.content[at]])
         at, batch = at[here], batch.take(pa.array(here))
         content = found.content[at]
         for name, values in numbers.items():
-            unknown = np.nan if name == "colour" else 0
+            unknown = np.nan if name == "colour" else values.dtype.type(0)
             values[content] = batch[name].fill_null(unknown).to_numpy(False)
         formats[content] = batch["format"].fill_null("").to_numpy(False)
         path[at] = path_ranks(batch["key"].to_pylist(), run.collection.preferred_paths)

@@ -175,6 +175,7 @@ def _row(listed: Listed, outcome: images.ImageFacts | images.Rejected) -> dict[s
         "taken_at": outcome.taken_at,
         "low_information": outcome.low_information,
         "detail": outcome.detail,
+        "was_jpeg": outcome.was_jpeg,
         "colour": outcome.colour,
         "exif_fields": outcome.exif_fields,
     }

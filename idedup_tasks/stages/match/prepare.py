@@ -33,7 +33,7 @@ from idedup_tasks.lake import (
     TableChange,
     reconcile_partition,
 )
-from idedup_tasks.looking import Looks, pictures_of
+from idedup_tasks.looking import Looks, fixed_width, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import RELATIONS, digest
 from idedup_tasks.shards import open_shards
@@ -166,8 +166,8 @@ def collect(run: Run) -> Iterator[Collected]:
     contents = (ds.field("status") == "active") | (ds.field("relation") == "same")
     columns = ["image_id", "sha256", "onto", "low_information"]
     table = fingerprints.read(columns, contents).sort_by("image_id")
-    ids = _id_array(table["image_id"])
-    onto_ids = _id_array(table["onto"].fill_null(""))
+    ids = fixed_width(table["image_id"])
+    onto_ids = fixed_width(table["onto"].fill_null(""))
     onto = np.where(onto_ids == b"", -1, np.searchsorted(ids, onto_ids))
     # Flat and near-blank images match by bytes only: they have no row to be compared.
     low = table["low_information"].to_numpy()
@@ -188,10 +188,6 @@ def collect(run: Run) -> Iterator[Collected]:
         yield found
         # Closes the maps before their files go.
         found.vectors, found.regions = np.empty((0, 0), dtype=np.float32), None
-
-
-def _id_array(column: pa.ChunkedArray) -> np.ndarray:
-    return np.array(column.to_pylist(), dtype="S32")
 
 
 def _digests(column: pa.ChunkedArray) -> np.ndarray:
@@ -259,7 +255,7 @@ def _rows_of(
     found: Collected, image_ids: pa.ChunkedArray | pa.Array, sha256: pa.ChunkedArray | pa.Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of the images to compare some rows are of, and whether: with the same content."""
-    ids, names = found.ids[found.compared], _id_array(image_ids)
+    ids, names = found.ids[found.compared], fixed_width(image_ids)
     row = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
     live = ids[row] == names
     live &= (found.sha256[found.compared[row]] == _digests(sha256)).all(axis=1)
@@ -322,7 +318,7 @@ def _stored_candidates(
     for batch in matches.scan(columns, ds.field("proposed_by") == "vector"):
         ends = []
         for column in columns[:2]:
-            names = _id_array(batch[column])
+            names = fixed_width(batch[column])
             at = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
             ends.append(np.where(ids[at] == names, at, -1))
         parts.append((*ends, np.rint(batch["cosine"].to_numpy() * SCALE).astype(np.int64)))

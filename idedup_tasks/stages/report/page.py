@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from idedup_tasks.commands import command
-from idedup_tasks.explanation import TURNS, Pair, draw
+from idedup_tasks.explanation import TURNS, Pair, draw, share
 from idedup_tasks.explanation.stored import read_matched, read_pictures, read_to_keeper
 from idedup_tasks.pages import charts
 from idedup_tasks.pages.charts import Chart
@@ -142,6 +142,7 @@ def _template() -> jinja2.Template:
         share=lambda value: "–" if value is None else f"{100 * value:.1f} %",
         moment=lambda value: "–" if value is None else f"{value:%Y-%m-%d %H:%M} UTC",
         money=lambda value: "< 0.01" if 0 < value < 0.01 else f"{value:,.2f}",
+        part=share,
         score=lambda value: "–" if value is None else f"{value:.2f}",
         file_name=lambda key: key.rpartition("/")[2],
         folder=lambda key: key.rpartition("/")[0],
