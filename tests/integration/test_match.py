@@ -202,7 +202,8 @@ def test_a_change_of_the_verifier_looks_anew_and_collapses_anew(
     fill(bench, {"a": Picture(far(0), 1, 0), "b": Picture(far(0), 1, 5)})
     run = bench.run()
     assert walk(run)["prefilter"]["collapsed_same"] == 1
-    monkeypatch.setattr("idedup_tasks.looking.verifier_version", lambda: "looks-2-other")
+    for module in ("looking", "stages.prefilter.prepare"):
+        monkeypatch.setattr(f"idedup_tasks.{module}.verifier_version", lambda: "looks-2-other")
     before = verification.look
 
     def stricter(a: verification.Picture, b: verification.Picture) -> verification.Look:

@@ -24,6 +24,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks.descriptors.sorter import Sorter
+from idedup_tasks.ids import digests, fixed
 from idedup_tasks.lake import (
     MATCHES,
     Candidate,
@@ -33,7 +34,7 @@ from idedup_tasks.lake import (
     TableChange,
     reconcile_partition,
 )
-from idedup_tasks.looking import Looks, fixed_width, pictures_of
+from idedup_tasks.looking import Looks, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import RELATIONS, digest
 from idedup_tasks.shards import open_shards
@@ -166,14 +167,14 @@ def collect(run: Run) -> Iterator[Collected]:
     contents = (ds.field("status") == "active") | (ds.field("relation") == "same")
     columns = ["image_id", "sha256", "onto", "low_information"]
     table = fingerprints.read(columns, contents).sort_by("image_id")
-    ids = fixed_width(table["image_id"])
-    onto_ids = fixed_width(table["onto"].fill_null(""))
+    ids = fixed(table["image_id"], 32)
+    onto_ids = fixed(table["onto"], 32)
     onto = np.where(onto_ids == b"", -1, np.searchsorted(ids, onto_ids))
     # Flat and near-blank images match by bytes only: they have no row to be compared.
     low = table["low_information"].to_numpy()
     found = Collected(
         ids,
-        _digests(table["sha256"]),
+        digests(table["sha256"]),
         onto,
         np.flatnonzero((onto < 0) & ~low),
         np.empty((0, 0), dtype=np.float32),
@@ -188,11 +189,6 @@ def collect(run: Run) -> Iterator[Collected]:
         yield found
         # Closes the maps before their files go.
         found.vectors, found.regions = np.empty((0, 0), dtype=np.float32), None
-
-
-def _digests(column: pa.ChunkedArray) -> np.ndarray:
-    """(n, 32) uint8"""
-    return np.frombuffer(bytes.fromhex("".join(column.to_pylist())), np.uint8).reshape(-1, 32)
 
 
 def _gather(lake: Lake, index: Snapshot, model_id: str, found: Collected, path: Path) -> np.ndarray:
@@ -255,10 +251,10 @@ def _rows_of(
     found: Collected, image_ids: pa.ChunkedArray | pa.Array, sha256: pa.ChunkedArray | pa.Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of the images to compare some rows are of, and whether: with the same content."""
-    ids, names = found.ids[found.compared], fixed_width(image_ids)
+    ids, names = found.ids[found.compared], fixed(image_ids, 32)
     row = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
     live = ids[row] == names
-    live &= (found.sha256[found.compared[row]] == _digests(sha256)).all(axis=1)
+    live &= (found.sha256[found.compared[row]] == digests(sha256)).all(axis=1)
     return row, live
 
 
@@ -318,7 +314,7 @@ def _stored_candidates(
     for batch in matches.scan(columns, ds.field("proposed_by") == "vector"):
         ends = []
         for column in columns[:2]:
-            names = fixed_width(batch[column])
+            names = fixed(batch[column], 32)
             at = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
             ends.append(np.where(ids[at] == names, at, -1))
         parts.append((*ends, np.rint(batch["cosine"].to_numpy() * SCALE).astype(np.int64)))
