@@ -42,6 +42,7 @@ from idedup_tasks.stages.match.candidates import (
     SCALE,
     FoundPairs,
     find_pairs,
+    known_pairs,
     nearest_cells,
     ranks_of,
 )
@@ -100,30 +101,36 @@ def prepare(run: Run) -> Candidate:
     lake, settings = run.lake, run.collection.matching
     target = lake.snapshot("matches")
     sorter = _sorter(run)
-    with collect(run) as found:
-        mode = "exact" if len(found.compared) <= settings.exact_limit else "cells"
-        change = TableChange("matches", target.version)
-        change.metadata = {
-            "settings": _candidate_settings(run, mode, sorter),
-            "verifier": verifier_version(),
-            "linkage_limit": run.collection.grouping.linkage_limit,
-            "reads": found.reads,
-        }
-        asked, known = _what_is_new(lake, target, change.metadata, found, settings.candidates)
-        cells = _cells(run, found.vectors) if mode == "cells" else None
-        pairs = find_pairs(
-            found.vectors,
-            asked,
-            run.thresholds.candidate,
-            settings.candidates,
-            cells,
-            known,
-            found.regions,
-            lambda done, total: run.progress("comparing", done, total),
-            sorter,
-            lake=lake,
-        )
-        recall = _sampled_recall(run, found, sorter, pairs, cells)
+    found = collect(run)
+    mode = "exact" if len(found.compared) <= settings.exact_limit else "cells"
+    change = TableChange("matches", target.version)
+    change.metadata = {
+        "settings": _candidate_settings(run, mode, sorter),
+        "verifier": verifier_version(),
+        "linkage_limit": run.collection.grouping.linkage_limit,
+        "reads": found.reads,
+    }
+    asked, known = _what_is_new(lake, target, change.metadata, found, settings.candidates)
+    if known is not None and not asked.any():
+        pairs = known_pairs(len(asked), settings.candidates, known)
+        recall = target.metadata["sampled_recall"]
+    else:
+        with gathered(run, found):
+            cells = _cells(run, found.vectors) if mode == "cells" else None
+            pairs = find_pairs(
+                found.vectors,
+                asked,
+                run.thresholds.candidate,
+                settings.candidates,
+                cells,
+                known,
+                found.regions,
+                lambda done, total: run.progress("comparing", done, total),
+                sorter,
+                lake=lake,
+            )
+            recall = _sampled_recall(run, found, sorter, pairs, cells)
+    change.metadata["sampled_recall"] = recall
     matches, components, made = _look(run, found, pairs)
     tables = [_rows(found, some) for some in matches]
     reconcile_partition(lake, target, change, {}, pa.concat_tables(tables))
@@ -151,10 +158,8 @@ def prepare(run: Run) -> Candidate:
 # --- what there is to compare --------------------------------------------------------------------
 
 
-@contextmanager
-def collect(run: Run) -> Iterator[Collected]:
-    """Bring together, at versions that belong together, what is compared; its vectors are gone
-    afterwards."""
+def collect(run: Run) -> Collected:
+    """Bring together, at versions that belong together, what is compared; no vectors as yet."""
     lake = run.lake
     index = lake.snapshot("index")
     fingerprints = lake.snapshot("fingerprints", index.reads("fingerprints"))
@@ -172,7 +177,7 @@ def collect(run: Run) -> Iterator[Collected]:
     onto = np.where(onto_ids == b"", -1, np.searchsorted(ids, onto_ids))
     # Flat and near-blank images match by bytes only: they have no row to be compared.
     low = table["low_information"].to_numpy()
-    found = Collected(
+    return Collected(
         ids,
         digests(table["sha256"]),
         onto,
@@ -181,12 +186,19 @@ def collect(run: Run) -> Iterator[Collected]:
         None,
         reads,
     )
+
+
+@contextmanager
+def gathered(run: Run, found: Collected) -> Iterator[None]:
+    """Put the vectors to compare in place, at the same versions; they are gone afterwards."""
+    lake = run.lake
+    index = lake.snapshot("index", found.reads["index"])
     embeddings = lake.snapshot("embeddings", index.reads("embeddings"))
     with tempfile.TemporaryDirectory(prefix="idedup-") as folder:
         scratch = Path(folder)
         found.vectors = _gather(lake, index, run.model_id, found, scratch / "vectors.f32")
         found.regions = _gather_regions(embeddings, run.model_id, found, scratch / "regions.i8")
-        yield found
+        yield
         # Closes the maps before their files go.
         found.vectors, found.regions = np.empty((0, 0), dtype=np.float32), None
 
@@ -413,10 +425,9 @@ def _rest_of_components(
 
 def _rows(found: Collected, some: _Pairs) -> pa.Table:
     """Rows of `matches`."""
-    ids = found.ids.astype(str)
     columns = {
-        "image_a": pa.array(ids[some.ends[0]], pa.string()),
-        "image_b": pa.array(ids[some.ends[1]], pa.string()),
+        "image_a": pa.array(found.ids[some.ends[0]].astype(str), pa.string()),
+        "image_b": pa.array(found.ids[some.ends[1]].astype(str), pa.string()),
         "proposed_by": pa.array([some.proposed_by] * len(some.cosine), pa.string()),
         "cosine": pa.array(some.cosine, mask=np.isnan(some.cosine)),
     }
