@@ -34,7 +34,6 @@ import pyarrow as pa
 from idedup_tasks import pipeline
 from idedup_tasks.lake import (
     EMBEDDINGS,
-    FINGERPRINTS,
     IMAGES,
     LOOKS,
     TableChange,
@@ -61,7 +60,7 @@ def make_run(folder: Path) -> Run:
 
 
 def build(run: Run, rows: int, first: int = 0, days: int = _DAYS) -> dict[str, int]:
-    """Fill images, fingerprints (all still active) and embeddings with synthetic rows.
+    """Fill images and embeddings with synthetic rows.
 
     Args:
         first: the number of the first image, past those of an earlier build.
@@ -106,13 +105,6 @@ def build(run: Run, rows: int, first: int = 0, days: int = _DAYS) -> dict[str, i
             "status": pa.array(["decoded"] * len(part)),
             "low_information": pa.array([False] * len(part)),
         }
-        prints = {n: pa.nulls(len(part), FINGERPRINTS.field(n).type) for n in FINGERPRINTS.names}
-        prints |= {name: images[name] for name in ("arrival", "image_id", "sha256")}
-        prints |= {
-            "hash": pa.array(hashes[part].view(np.int64)),
-            "low_information": images["low_information"],
-            "status": pa.array(["active"] * len(part)),
-        }
         vectors = np.empty((len(part), dim), dtype=np.float32)
         for row, i in enumerate(part):
             source = partner[i] if partner[i] >= 0 else i
@@ -129,7 +121,6 @@ def build(run: Run, rows: int, first: int = 0, days: int = _DAYS) -> dict[str, i
         }
         tables = {
             "images": pa.table(images, IMAGES),
-            "fingerprints": pa.table(prints, FINGERPRINTS),
             "embeddings": pa.table({n: embeddings[n] for n in EMBEDDINGS.names}).cast(EMBEDDINGS),
         }
         for name, table in tables.items():
@@ -137,19 +128,18 @@ def build(run: Run, rows: int, first: int = 0, days: int = _DAYS) -> dict[str, i
             if name == "embeddings":
                 partition["model_id"] = model_id
             changes[name].add.append(lake.write_rows(name, partition, table))
-    version = lake.publish(changes["images"])
-    prefilter = run.collection.prefilter
-    changes["fingerprints"].metadata = {
-        "hash": prefilter.hash,
-        "mirrored": prefilter.mirrored,
-        "reads": {"images": version},
-    }
-    lake.publish(changes["fingerprints"])
+    lake.publish(changes["images"])
     lake.publish(changes["embeddings"])
-    _settle_embeddings(run)
+    held = np.load(_hashes(run)) if first else hashes[:0]
+    np.save(_hashes(run), np.concatenate([held, hashes]))
     _write_looks(run, digests, seen, twin, "same")
     _write_looks(run, digests, near, relative, "edited")
     return {"rows": rows, "exact": planted, "hashes": planted, "vectors": planted}
+
+
+def _hashes(run: Run) -> Path:
+    """What the images hash to, by number."""
+    return Path(run.places.home) / "hashes.npy"
 
 
 def _look(relation: str) -> dict[str, Any]:
@@ -191,7 +181,7 @@ def _write_looks(
     run.lake.publish(change)
 
 
-_TABLES = ("images", "fingerprints", "embeddings")
+_TABLES = ("images", "embeddings")
 
 
 class _Memory:
@@ -218,12 +208,24 @@ class _Memory:
 def measure(run: Run, stage: str) -> dict[str, Any]:
     """Prepare and publish one stage, without its gate, and say what it took."""
     from idedup_tasks import looking
+    from idedup_tasks.stages.prefilter import prepare as prefilter
     from idedup_tasks.warehouse import Warehouse
 
     Warehouse(run.places.warehouse).upgrade()
     module = pipeline.stage_module(stage)
+    hashes = np.load(_hashes(run))
+
+    def hashed(chunk: Any) -> np.ndarray:
+        numbers = [int(i, 16) for i in chunk.images["image_id"].to_pylist()]
+        own: np.ndarray = hashes[numbers][:, None]
+        return own
+
     memory, started, worked = _Memory(), time.perf_counter(), time.process_time()
-    with patch.object(looking, "_seen", _different):  # there are no pictures
+    # There are no pictures.
+    with (
+        patch.object(looking, "_seen", _different),
+        patch.object(prefilter, "hash_chunk", hashed),
+    ):
         candidate = module.prepare(run)
     run.lake.save_candidate(candidate)
     module.publish(run, candidate)
