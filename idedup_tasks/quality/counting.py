@@ -139,10 +139,10 @@ def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    # NumPy is the faster way, but makes a number that is missing one that equals nothing.
-    if column.null_count:
-        return list(column.to_pylist())
-    return list(column.to_numpy(zero_copy_only=False).tolist())
+    # NumPy is the faster way for texts, which most keys are.
+    if pa.types.is_string(column.type):
+        return list(column.to_numpy(zero_copy_only=False).tolist())
+    return list(column.to_pylist())
 
 
 def sliced(hashes: Hashes, part: int, parts: int) -> Hashes:

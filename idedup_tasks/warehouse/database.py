@@ -90,7 +90,9 @@ class Database:
                 # It renames no table while a view is broken, and cannot replace a view.
                 for view in views:
                     connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view}")
-            if found not in _revisions()[:1]:
+            if found is None and self.dialect == "sqlite":
+                _create(connection)
+            elif found not in _revisions()[:1]:
                 from alembic import command
 
                 config = alembic_config()
@@ -282,6 +284,19 @@ def _revision(connection: sa.Connection) -> str | None:
         "SELECT version_num FROM alembic_version"
     ).scalar()
     return found
+
+
+def _create(connection: sa.Connection) -> None:
+    """The tables of a new SQLite warehouse, and Alembic's own, as the migrations make them."""
+    for file in sorted((SQL / "migrations" / "versions").glob("*.sql")):
+        if not file.name.endswith(".postgresql.sql"):
+            for statement in statements(file):
+                connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+        "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+    )
+    connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (_revisions()[0],))
 
 
 @lru_cache(maxsize=1)
