@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -78,7 +79,7 @@ def scan(
     run_before = Path(places.lake).exists()
     collection = _scan_collection(places, address, content, settings)
 
-    with ahead() as begin:
+    with ExitStack() as kept, ahead() as begin:
         # What a first scan is sure to need starts beside the imports of all else.
         if not run_before and scheduler_address() is None:
             _begin(begin, collection, few)
@@ -88,7 +89,10 @@ def scan(
         from idedup_tasks.run import Run
         from idedup_tasks.warehouse import Warehouse
 
-        Warehouse(places.warehouse).upgrade()
+        warehouse = Warehouse(places.warehouse)
+        warehouse.upgrade()
+        # Whoever closes the last connection has SQLite move its log into the file: once is enough.
+        kept.enter_context(warehouse.connect())
 
         stage = ""
 
