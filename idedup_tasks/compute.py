@@ -21,6 +21,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -101,7 +102,8 @@ class _Kept:
         with self._lock:
             key = (make, *arguments)
             if key not in self._made:
-                self._made[key] = made = make(*arguments)
+                begun = _begun.pop(key, None)
+                self._made[key] = made = make(*arguments) if begun is None else begun.result()
                 if hasattr(made, "close"):
                     self._closing.callback(made.close)
             found: Made = self._made[key]
@@ -110,6 +112,37 @@ class _Kept:
     def close(self) -> None:
         self._made.clear()
         self._closing.close()
+
+
+def _started(make: Callable[..., Any], *arguments: Hashable) -> Any:
+    made = make(*arguments)
+    if hasattr(made, "start"):
+        made.start()
+    return made
+
+
+# Being made for whoever first asks for it by `once`.
+_begun: dict[Hashable, concurrent.futures.Future[Any]] = {}
+
+
+@contextmanager
+def ahead() -> Iterator[Callable[..., None]]:
+    """Gives a function to call like `once`, ahead of the jobs: it returns at once, and what it is
+    called with is made by a thread meanwhile, and started where it has a `start`. What no job asked
+    for is closed in the end."""
+    keys: list[Hashable] = []
+    with ThreadPoolExecutor(thread_name_prefix="ahead") as threads:
+
+        def begin(make: Callable[..., Any], *arguments: Hashable) -> None:
+            keys.append((make, *arguments))
+            _begun[keys[-1]] = threads.submit(_started, make, *arguments)
+
+        try:
+            yield begin
+        finally:
+            for left in (_begun.pop(key) for key in keys if key in _begun):
+                if left.exception() is None and hasattr(made := left.result(), "close"):
+                    made.close()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import os
 import resource
 import signal
@@ -182,15 +183,38 @@ def _alone(
     return Failure(item, "crashed", detail)
 
 
+WORKER_MEMORY = 4 * 2**30
+# Objects that are read by a worker at a time.
+HANDED_OVER = 16
+
+
+def crew_size(objects: int, cores: int) -> int:
+    """How many processes read so many objects: none that nothing would be handed to."""
+    return max(1, min(cores, -(-objects // HANDED_OVER)))
+
+
+def worker_crew(processes: int, module: str, thread: int) -> Crew:
+    """A crew for the streams of one thread, one after the other.
+
+    Args:
+        module: what the work will need.
+        thread: as `threading.get_ident` calls it.
+    """
+    return Crew(processes, WORKER_MEMORY, module)
+
+
 class Crew:
     """Worker processes for one `map_isolated` at a time, started when needed, replaced when broken.
 
     They must be closed by, or before the end of, the thread that first uses them.
     """
 
-    def __init__(self, processes: int, memory_limit_bytes: int | None = None) -> None:
+    def __init__(
+        self, processes: int, memory_limit_bytes: int | None = None, module: str | None = None
+    ) -> None:
         self.processes = processes
         self._memory_limit_bytes = memory_limit_bytes
+        self._module = module
         self._pool: ProcessPool | None = None
 
     def submit(
@@ -201,13 +225,22 @@ class Crew:
                 return _scheduled(self._pool, work, items, timeout_s)
             except RuntimeError:  # the pool broke since it was last used
                 self.close()
-        self._pool = ProcessPool(
+        self._pool = self._new_pool()
+        return _scheduled(self._pool, work, items, timeout_s)
+
+    def start(self) -> None:
+        """Start the processes now, and have them import what their work will need."""
+        self._pool = self._new_pool()
+        for _ in range(self.processes if self._module else 0):
+            self._pool.schedule(_import, args=(self._module,))
+
+    def _new_pool(self) -> ProcessPool:
+        return ProcessPool(
             max_workers=self.processes,
             initializer=_prepare_worker,
             initargs=(os.getpid(), self._memory_limit_bytes),
             context=_Context(),
         )
-        return _scheduled(self._pool, work, items, timeout_s)
 
     def close(self) -> None:
         """Stop the processes, whatever they are doing."""
@@ -221,6 +254,10 @@ def _scheduled(
     pool: ProcessPool, work: _Work[Item, Result], items: list[Item], timeout_s: float
 ) -> _Task[Item, Result]:
     return _Task(items, pool, pool.schedule(work, args=(items,), timeout=timeout_s))
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _prepare_worker(parent: int, memory_limit_bytes: int | None) -> None:

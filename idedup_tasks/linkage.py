@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 from idedup_tasks.settings import Linkage
 
@@ -22,6 +20,25 @@ _DECIMALS = 10
 # Products of float32 vectors of length one or less differ from exact ones by far less than this.
 _SLACK = 1e-5
 _ROWS = 512
+
+
+def components(n: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n,) int64: the smallest position in each one's connected component.
+
+    Args:
+        first, second: (m,) the ends of edges, positions below n.
+    """
+    # Of each edge the greater end points to the lesser one, and each end as far as those lead.
+    smallest = np.arange(n)
+    while len(first):
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        np.minimum.at(smallest, high, low)
+        while not np.array_equal(smallest, further := smallest[smallest]):
+            smallest = further
+        first, second = smallest[low], smallest[high]
+        apart = first != second
+        first, second = first[apart], second[apart]
+    return smallest
 
 
 def average_cuts(vectors: np.ndarray, cuts: Sequence[float]) -> Iterator[np.ndarray]:
@@ -113,6 +130,8 @@ def matrix_clusters(similar: np.ndarray, cut: float, method: Linkage) -> np.ndar
     """
     if len(similar) < 2:
         return np.arange(len(similar))
+    from scipy.cluster.hierarchy import fcluster
+
     level = np.sqrt(2 * (1 - cut)) if method == "ward" else 1 - cut
     flat = fcluster(merge_tree(similar, method), level + 1e-9, criterion="distance")
     _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
@@ -130,6 +149,9 @@ def merge_tree(similar: np.ndarray, method: Linkage = "average") -> np.ndarray:
         (n - 1, 4) float64 as scipy.cluster.hierarchy.linkage gives it; heights are 1 - score, of
         Ward's method its distances.
     """
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
     distance = 1 - similar
     if method == "ward":
         distance = np.sqrt(2 * distance.clip(0))

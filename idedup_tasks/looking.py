@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute, verification
 from idedup_tasks.ids import fixed
@@ -33,6 +31,7 @@ from idedup_tasks.lake import (
     TableChange,
     read_pictures,
 )
+from idedup_tasks.linkage import components
 from idedup_tasks.run import ModelMismatch, Run
 from idedup_tasks.verification import Picture, turned_rows, verifier_version
 
@@ -143,10 +142,9 @@ class Looks:
         """Pairs that hang together come together, so that a picture's features are made once."""
         n = len(self._contents)
         first, second = np.divmod(keys, n)
-        graph = coo_matrix((np.ones(len(keys), bool), (first, second)), shape=(n, n))
-        _, component = connected_components(graph, directed=False)
+        component = components(n, first, second)
         # Named by content and in its order, so that a rerun cuts alike.
-        least = np.full(component.max(initial=-1) + 1, n)
+        least = np.full(n, n)
         np.minimum.at(least, component, self._rank)
         order = np.lexsort((self._rank[second], self._rank[first], least[component[first]]))
         for start in range(0, len(order), CHUNK):

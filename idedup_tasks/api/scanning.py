@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ import yaml
 from idedup_tasks.addresses import secret_in
 from idedup_tasks.api.reading import UsageError, places_of_scan
 from idedup_tasks.api.results import ScanResult, rejected_files, write_results, write_summary
+from idedup_tasks.compute import ahead, cores_of_job, scheduler_address, usable_cores
 from idedup_tasks.extras import require_protocol
 from idedup_tasks.settings import (
     STAGES,
@@ -69,77 +73,86 @@ def scan(
         _refuse_device(content.get("device"))
     folder = _output_folder(Path(output), address)
     excluded = _excluded(address, folder)
-    _refuse_empty(address, content.get("follow_links") is True, excluded)
+    few = _refuse_empty(address, content.get("follow_links") is True, excluded)
     _make_output(folder, output)
     places = places_of_scan(folder)
+    run_before = Path(places.lake).exists()
     collection = _scan_collection(places, address, content, settings)
 
-    # Seconds of imports: only now that nothing speaks against it.
-    from idedup_tasks import pipeline
-    from idedup_tasks.run import Run
-    from idedup_tasks.warehouse import Warehouse
+    with ExitStack() as kept, ahead() as begin:
+        # What a first scan is sure to need starts beside the imports of all else.
+        if not run_before and scheduler_address() is None:
+            _begin(begin, collection, few)
 
-    Warehouse(places.warehouse).upgrade()
+        # A second of imports: only now that nothing speaks against it.
+        from idedup_tasks import pipeline
+        from idedup_tasks.run import Run
+        from idedup_tasks.warehouse import Warehouse
 
-    stage = ""
+        warehouse = Warehouse(places.warehouse)
+        warehouse.upgrade()
+        # Whoever closes the last connection has SQLite move its log into the file: once is enough.
+        kept.enter_context(warehouse.connect())
 
-    def show(what: str, done: int, total: int | None) -> None:
-        if progress is not None:
-            progress(stage, what, done, total)
+        stage = ""
 
-    run = Run(
-        collection=collection,
-        run_id=f"scan-{started:%Y-%m-%dT%H:%M:%S.%f}",
-        window=None,
-        places=places,
-        # Deleting duplicates and scanning again is what a scan is for.
-        allow_removals=True,
-        excluded=excluded,
-        progress=show,
-        scan=folder,
-    )
-    # Before hours of reading: a descriptor that is not there, or not the one that is pinned.
-    model_id = run.model_id
-    stages: dict[str, Any] = {}
-    warnings: list[str] = []
-    for stage in STAGES:
-        show("starting", 0, None)
-        begun = time.perf_counter()
-        prepared = pipeline.prepare(stage, run)
-        between = time.perf_counter()
-        show("checking", 0, None)
-        published = pipeline.gate(stage, run, prepared["candidate"], evaluator="arrow")
-        seconds = between - begun
-        images = pipeline.counts_of(stage, published["counts"]).images
-        stages[stage] = {
-            "seconds": round(seconds, 3),
-            "gate_seconds": round(time.perf_counter() - between, 3),
-            "images_per_second": round(images / seconds, 1) if seconds else None,
-            **published["counts"],
+        def show(what: str, done: int, total: int | None) -> None:
+            if progress is not None:
+                progress(stage, what, done, total)
+
+        run = Run(
+            collection=collection,
+            run_id=f"scan-{started:%Y-%m-%dT%H:%M:%S.%f}",
+            window=None,
+            places=places,
+            # Deleting duplicates and scanning again is what a scan is for.
+            allow_removals=True,
+            excluded=excluded,
+            progress=show,
+            scan=folder,
+        )
+        # Before hours of reading: a descriptor that is not there, or not the one that is pinned.
+        model_id = run.model_id
+        stages: dict[str, Any] = {}
+        warnings: list[str] = []
+        for stage in STAGES:
+            show("starting", 0, None)
+            begun = time.perf_counter()
+            prepared = pipeline.prepare(stage, run)
+            between = time.perf_counter()
+            show("checking", 0, None)
+            published = pipeline.gate(stage, run, prepared["candidate"], evaluator="arrow")
+            seconds = between - begun
+            images = pipeline.counts_of(stage, published["counts"]).images
+            stages[stage] = {
+                "seconds": round(seconds, 3),
+                "gate_seconds": round(time.perf_counter() - between, 3),
+                "images_per_second": round(images / seconds, 1) if seconds else None,
+                **published["counts"],
+            }
+            warnings += prepared["warnings"]
+        warnings += _broken_warnings(run)
+
+        files = run.lake.load_candidate(prepared["candidate"]).files
+        write_results(run, files, published["versions"]["report"], folder)
+        summary = {
+            "source": address,
+            "collection": collection.name,
+            "run_id": run.run_id,
+            "started_at": started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - clock, 3),
+            "model_id": model_id,
+            "thresholds": run.thresholds.model_dump(),
+            "cut": collection.grouping.cut,
+            "keeper": list(collection.keeper),
+            "excluded": list(excluded),
+            "counts": published["counts"],
+            "stages": stages,
+            "warnings": warnings,
+            "rejected": rejected_files(run, files["results"]),
         }
-        warnings += prepared["warnings"]
-    warnings += _broken_warnings(run)
-
-    files = run.lake.load_candidate(prepared["candidate"]).files
-    write_results(run, files, published["versions"]["report"], folder)
-    summary = {
-        "source": address,
-        "collection": collection.name,
-        "run_id": run.run_id,
-        "started_at": started.isoformat(timespec="seconds"),
-        "seconds": round(time.perf_counter() - clock, 3),
-        "model_id": model_id,
-        "thresholds": run.thresholds.model_dump(),
-        "cut": collection.grouping.cut,
-        "keeper": list(collection.keeper),
-        "excluded": list(excluded),
-        "counts": published["counts"],
-        "stages": stages,
-        "warnings": warnings,
-        "rejected": rejected_files(run, files["results"]),
-    }
-    write_summary(summary, folder)
-    return ScanResult(folder, summary)
+        write_summary(summary, folder)
+        return ScanResult(folder, summary)
 
 
 def collection_name(address: str) -> str:
@@ -217,17 +230,35 @@ def _excluded(address: str, folder: Path) -> tuple[str, ...]:
     return (f"{folder.relative_to(root).as_posix()}/",)
 
 
-def _refuse_empty(address: str, follow_links: bool, excluded: tuple[str, ...]) -> None:
+def _refuse_empty(address: str, follow_links: bool, excluded: tuple[str, ...]) -> int:
+    """How many objects there are, of which no more are counted than keep all cores busy."""
+    from idedup_tasks.isolation import HANDED_OVER
     from idedup_tasks.sources import list_objects
 
     try:
         found = list_objects(address, follow_links=follow_links)
         objects = (o for o in found if not o.key.startswith(excluded))
-        first = next(objects, None)
+        count = sum(1 for _ in islice(objects, usable_cores() * HANDED_OVER))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if first is None:
+    if not count:
         raise UsageError(f"{address} holds no files: name a folder with images in it.")
+    return count
+
+
+def _begin(begin: Callable[..., None], collection: Collection, objects: int) -> None:
+    """Start the processes that decode, and have the descriptor loaded, as the stages will ask."""
+    from idedup_tasks.isolation import crew_size, worker_crew
+
+    processes = crew_size(objects, cores_of_job())
+    begin(worker_crew, processes, "idedup_tasks.images", threading.get_ident())
+
+    from idedup_tasks.descriptors import load_descriptor
+    from idedup_tasks.descriptors.card import resolve_device
+
+    device = resolve_device(collection.device)
+    if device == "cpu":
+        begin(load_descriptor, collection.descriptor, device, collection.matching.thorough)
 
 
 def _refuse_device(device: object) -> None:

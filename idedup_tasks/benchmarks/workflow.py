@@ -13,7 +13,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from idedup_tasks.benchmarks.methods import Method
 from idedup_tasks.compute import usable_cores
 from idedup_tasks.settings import DUPLICATES, VARIANTS
 
+_MIXED = ("jpeg", "jpeg", "png", "jpeg", "webp", "jpeg", "jpeg", "png", "jpeg", "jpeg")
 _ARRIVED = 1_700_000_000  # all files at once: no keeper is chosen for having come first
 
 
@@ -60,15 +61,15 @@ def scan(
     with tempfile.TemporaryDirectory(prefix="idedup-benchmark-") as folder:
         source, output = Path(folder) / "pictures", Path(folder) / "found"
         source.mkdir()
-        _write_files(dataset, source, show)
+        write_files(dataset, source, show)
         show("scanning", 0, 1)
         start = time.perf_counter()
-        usage = _run((*method.command, str(source), "--output", str(output)))
+        usage = run_command((*method.command, str(source), "--output", str(output)))
         seconds = time.perf_counter() - start
         show("scanning", 1, 1)
         summary = json.loads((output / "summary.json").read_text("utf-8"))
         n = len(dataset)
-        groups, duplicates, keeper = _read_groups(output / "groups.csv", n)
+        groups, duplicates, keeper = read_groups(output / "groups.csv", n)
         scores, called = _read_pairs(output / "pairs.csv", n)
     about = {
         "family": method.family,
@@ -88,7 +89,18 @@ def scan(
     return Scanned(scores, called, _sharing(groups), groups, duplicates, keeper, about)
 
 
-def _write_files(dataset: Dataset, folder: Path, show: Callable[[str, int, int], None]) -> None:
+def write_files(
+    dataset: Dataset,
+    folder: Path,
+    show: Callable[[str, int, int], None],
+    mixed: bool = False,
+) -> None:
+    """A file of each image, whose row `row_of` tells from its name.
+
+    Args:
+        mixed: of what has no file of its own, seven in ten as JPEG, two as PNG, one as WebP; else
+            all as PNG.
+    """
     # Neither the order of names nor that of time says what is an original.
     names = np.random.default_rng(0).permutation(len(dataset))
 
@@ -97,8 +109,13 @@ def _write_files(dataset: Dataset, folder: Path, show: Callable[[str, int, int],
             content, ending = dataset.file(row)
         else:
             buffer = io.BytesIO()
-            dataset.open(row).save(buffer, "PNG", compress_level=1)
-            content, ending = buffer.getvalue(), "png"
+            ending = _MIXED[row % len(_MIXED)] if mixed else "png"
+            picture = dataset.open(row)
+            if ending == "png":
+                picture.save(buffer, "PNG", compress_level=1)
+            else:
+                picture.convert("RGB").save(buffer, ending.upper(), quality=92)
+            content = buffer.getvalue()
         path = folder / f"{names[row]:07}-{row}.{ending}"
         path.write_bytes(content)
         os.utime(path, (_ARRIVED, _ARRIVED))
@@ -108,32 +125,44 @@ def _write_files(dataset: Dataset, folder: Path, show: Callable[[str, int, int],
             show("writing", done, len(dataset))
 
 
-def _run(command: tuple[str, ...]) -> Any:
-    """Run a command to its end; the resources that it and its children took."""
+def run_command(
+    command: tuple[str, ...],
+    environment: Mapping[str, str] | None = None,
+    name: str = "idedup scan",
+) -> Any:
+    """Run a command to its end; the resources that it and its children took.
+
+    Raises:
+        BenchmarkError: it failed.
+    """
     with tempfile.TemporaryFile("w+", errors="replace") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said)  # noqa: S603 - our own
+        process = subprocess.Popen(  # noqa: S603 - our own
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment
+        )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             said.seek(0)
             lines = [line.strip() for line in said if line.strip()]
             raise BenchmarkError(
-                f"idedup scan ended with code {process.returncode}: {lines[-1] if lines else ''}"
+                f"{name} ended with code {process.returncode}: {lines[-1] if lines else ''}"
             )
         return usage
 
 
-def _row(uri: str) -> int:
+def row_of(uri: str) -> int:
+    """The row of an image whose file `write_files` wrote."""
     return int(Path(uri).stem.rpartition("-")[2])
 
 
-def _read_groups(file: Path, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_groups(file: Path, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Scanned.groups`, `.duplicates` and `.keeper` of a scan's groups.csv."""
     groups, duplicates = np.arange(n), np.arange(n)
     keeper = np.ones(n, bool)
     numbers: dict[str, int] = {}
     with file.open(newline="", encoding="utf-8") as stream:
         for line in csv.DictReader(stream):
-            row = _row(line["uri"])
+            row = row_of(line["uri"])
             groups[row] = numbers.setdefault(line["group_id"], n + len(numbers))
             if line["relation"] not in VARIANTS:
                 duplicates[row] = groups[row]
@@ -145,7 +174,7 @@ def _read_pairs(file: Path, n: int) -> tuple[Judged, Judged]:
     """The scores of pairs, and 1 for those called duplicates."""
     with file.open(newline="", encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
-    pairs = np.array([(_row(line["uri_a"]), _row(line["uri_b"])) for line in lines], np.int64)
+    pairs = np.array([(row_of(line["uri_a"]), row_of(line["uri_b"])) for line in lines], np.int64)
     scores = np.array([float(line["score"] or 0) for line in lines])
     called = np.array([float(line["relation"] in DUPLICATES) for line in lines])
     return Judged(n, pairs, scores), Judged(n, pairs, called)

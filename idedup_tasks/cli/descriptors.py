@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -142,6 +143,17 @@ def benchmark(
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="Where descriptors run; cuda needs PyTorch: idedup[gpu]."),
     ] = "auto",
+    speed: Annotated[
+        bool,
+        typer.Option(
+            "--speed",
+            help="Time whole programs instead: idedup-scan and, with --peer-python, fastdup and "
+            "imagededup-phash (or --methods) group the same folder, in turn.",
+        ),
+    ] = False,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="How often each program is timed, with --speed.")
+    ] = 5,
     warehouse: Annotated[
         str | None,
         typer.Option(
@@ -161,11 +173,15 @@ def benchmark(
     - `idedup benchmark --photos ~/photos --methods phash,trained/mobilenet_v3.json --limit 500`
     - `idedup benchmark --photos ukbench --dataset groups`
     - `idedup benchmark --dataset layouts --methods idedup-scan,mobilenet_v3`
+    - `idedup benchmark --speed --photos ~/photos --peer-python peers/bin/python`
     """
     from idedup_tasks.benchmarks import datasets, run
     from idedup_tasks.benchmarks.methods import choose_methods
 
     names = None if methods is None else [name for name in methods.split(",") if name.strip()]
+    if speed:
+        _compare_speed(dataset, photos, names, output, limit, copies, peer_python, rounds)
+        return
     chosen = choose_methods(names, peer_python, device)
     images = datasets.open_dataset(
         dataset, photos, distractors, limit, copies, peer_python=peer_python
@@ -188,6 +204,50 @@ def benchmark(
         count = run.record(results, warehouse)
         console.print(f"{count:,} figures recorded as {results['benchmark_id']}.", markup=False)
     console.print(f"Report: {written[-1]}", markup=False)
+
+
+def _compare_speed(
+    dataset: str,
+    photos: Path | None,
+    names: list[str] | None,
+    output: Path,
+    limit: int | None,
+    copies: int,
+    peer_python: Path | None,
+    rounds: int,
+) -> None:
+    from idedup_tasks.benchmarks import datasets
+    from idedup_tasks.benchmarks.speed import choose_programs, compare_speed
+
+    programs = choose_programs(names, peer_python)
+    images = datasets.open_dataset(dataset, photos, None, limit, copies, peer_python=peer_python)
+    with terminal.stage_bars() as show:
+
+        def advance(step: str, done: int, total: int) -> None:
+            show(step, "images" if step == "writing" else "runs", done, total)
+
+        found = compare_speed(images, programs, rounds, peer_python, advance)
+    output.mkdir(parents=True, exist_ok=True)
+    written = output / "speed.json"
+    written.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    table = terminal.table("program", "seconds", "times", "CPU s", "memory", "found", "wrong")
+    for name, figures in found["programs"].items():
+        table.add_row(
+            escape(name),
+            f"{figures['seconds']:.2f}",
+            f"{figures['times']:.2f}" if figures["times"] else "",
+            f"{figures['cpu_seconds']:.2f}",
+            human_bytes(int(figures["peak_bytes"])),
+            f"{figures['found']:,} of {found['pairs']:,}",
+            f"{figures['wrong']:,}",
+        )
+    console = terminal.stdout()
+    console.print(table)
+    for name, reason in found["not_run"].items():
+        console.print(f"Not run here: {name} ({reason})", markup=False)
+    console.print(
+        f"Medians of {rounds} in turn over {found['images']:,} images: {written}", markup=False
+    )
 
 
 def _show_benchmark(results: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -39,6 +41,7 @@ _INTERRUPTED = 130  # what Typer makes of Ctrl-C
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     _be_quiet()
+    _collect_less()
     given = list(sys.argv[1:] if arguments is None else arguments)
     with terminal.ctrl_c() as pressed:
         try:
@@ -82,6 +85,13 @@ def _be_quiet() -> None:
     """What libraries say in passing is not for the user of a command; failures still are."""
     warnings.simplefilter("ignore")
     logging.getLogger().addHandler(logging.NullHandler())
+
+
+def _collect_less() -> None:
+    """What imports leave is no garbage: looking through it again and again, and once more at the
+    end, takes a small scan a fifth of its time."""
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
 
 
 def _resumes(arguments: Sequence[str]) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,16 +51,35 @@ def scan(
     - `idedup scan ~/Pictures --output duplicates`
     - `idedup scan s3://bucket/photos -o duplicates --settings strict.yaml`
     """
-    with terminal.stage_bars() as show:
-        result = api.scan(
-            source,
-            output,
-            settings=settings,
-            descriptor=descriptor,
-            device=device,
-            progress=show,
-        )
-    _show_scan(result)
+    with _without_pandas():
+        with terminal.stage_bars() as show:
+            result = api.scan(
+                source,
+                output,
+                settings=settings,
+                descriptor=descriptor,
+                device=device,
+                progress=show,
+            )
+        _show_scan(result)
+
+
+@contextmanager
+def _without_pandas() -> Iterator[None]:
+    """Arrow imports pandas, wherever it is installed, to make the first array from Python values; a
+    scan has no use for it, and it takes longer to import than ten images to read."""
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("a scan does without pandas", name=name)
 
 
 def _show_scan(result: api.ScanResult) -> None:

@@ -8,7 +8,7 @@ so collections are read through `read_objects`, which does the work in expendabl
 
 from idedup_tasks.images.formats import FORMATS
 from idedup_tasks.images.image import ImageFacts, read_image
-from idedup_tasks.images.objects import decoding_crew, read_objects
+from idedup_tasks.images.objects import read_objects
 from idedup_tasks.images.page import fine_size, flat_share, is_page_like, is_worth_finer
 from idedup_tasks.images.refusal import Rejected, too_large
 from idedup_tasks.images.thumbnail import (
@@ -25,7 +25,6 @@ __all__ = [
     "THUMBNAIL_SHORT_SIDE",
     "ImageFacts",
     "Rejected",
-    "decoding_crew",
     "fine_size",
     "flat_share",
     "is_low_information",

@@ -11,7 +11,7 @@ from typing import Any
 
 from idedup_tasks.images.image import ImageFacts, read_image
 from idedup_tasks.images.refusal import Rejected, too_large
-from idedup_tasks.isolation import Crew, Failure, map_isolated
+from idedup_tasks.isolation import HANDED_OVER, WORKER_MEMORY, Crew, Failure, map_isolated
 from idedup_tasks.settings import Limits
 from idedup_tasks.sources import (
     ObjectUnreadable,
@@ -58,21 +58,13 @@ class ObjectReader:
             return Rejected(code, str(error))
 
 
-_WORKER_MEMORY = 4 * 2**30
-
-
-def decoding_crew(processes: int) -> Crew:
-    """Worker processes for `read_objects`, to be kept from one call to the next."""
-    return Crew(processes, _WORKER_MEMORY)
-
-
 def read_objects(
     objects: Iterable[SourceObject],
     limits: Limits | None = None,
     storage_options: Mapping[str, Any] | None = None,
     *,
     processes: int,
-    memory_limit_bytes: int = _WORKER_MEMORY,
+    memory_limit_bytes: int = WORKER_MEMORY,
     crew: Crew | None = None,
     follow_links: bool = False,
 ) -> Generator[tuple[SourceObject, ImageFacts | Rejected], None, None]:
@@ -83,7 +75,7 @@ def read_objects(
     address space, is rejected as crashed, timed-out or out-of-memory. From remote stores each
     worker reads several objects at once, since the network is what it waits for.
 
-    A `crew`, such as `decoding_crew` gives, is kept for the next call. A local file that has come
+    A `crew`, such as `worker_crew` gives, is kept for the next call. A local file that has come
     to lead out of its source since it was listed is `unreadable` unless `follow_links` is set.
 
     Raises `SourceUnreachable` when the source as a whole stops answering.
@@ -107,7 +99,7 @@ def read_objects(
         noted(),
         processes=processes,
         timeout_s=limits.timeout_seconds,
-        batch=16,
+        batch=HANDED_OVER,
         threads=threads,
         memory_limit_bytes=memory_limit_bytes,
         crew=crew,

@@ -5,15 +5,37 @@ from __future__ import annotations
 import base64
 import io
 import re
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from jinja2.bccache import Bucket, FileSystemBytecodeCache
 from markupsafe import Markup
 from PIL import Image
 
 from idedup_tasks.pages.units import human_bytes, human_seconds
+
+
+class _Compiled(FileSystemBytecodeCache):
+    """Templates compiled, beside the compiled modules of this package and under the same terms:
+    as far as they can be written there, and checked against what they were made of."""
+
+    def __init__(self) -> None:
+        folder = Path(__file__).with_name("__pycache__")
+        super().__init__(f"{folder}", f"jinja2-{version('jinja2')}-%s.cache")
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            super().load_bytecode(bucket)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if not sys.dont_write_bytecode:
+            with suppress(OSError):
+                super().dump_bytecode(bucket)
 
 
 def templates(folder: Path, /, **filters: Callable[..., Any]) -> jinja2.Environment:
@@ -24,6 +46,7 @@ def templates(folder: Path, /, **filters: Callable[..., Any]) -> jinja2.Environm
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
+        bytecode_cache=_Compiled(),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -132,11 +132,17 @@ def _hashes(scan: Scan, columns: Sequence[str], part: int, parts: int) -> Hashes
 
 
 def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
-    """64-bit SipHash of each row's key, uint64 (rows,)."""
-    from pandas.util import hash_pandas_object
+    """64-bit hash of each row's key, uint64 (rows,): Python's own, the same within a process."""
+    keys = zip(*(_values(batch.column(c)) for c in columns), strict=True)
+    hashes: Hashes = np.fromiter(map(hash, keys), np.int64, batch.num_rows).view(np.uint64)
+    return hashes
 
-    frame = batch.select(list(columns)).to_pandas()
-    return np.asarray(hash_pandas_object(frame, index=False, categorize=False), np.uint64)
+
+def _values(column: pa.Array) -> list[Any]:
+    # NumPy is the faster way for texts, which most keys are.
+    if pa.types.is_string(column.type):
+        return list(column.to_numpy(zero_copy_only=False).tolist())
+    return list(column.to_pylist())
 
 
 def sliced(hashes: Hashes, part: int, parts: int) -> Hashes:

@@ -77,25 +77,27 @@ class Database:
         On PostgreSQL it must own them; the roles of `sql/roles/create.sql`, where the server has
         them, are granted what they need.
         """
-        from alembic import command
-
         if self.dialect == "sqlite" and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         views = {p.stem.split("_", 1)[1]: p for p in sorted((SQL / "views").glob("*.sql"))}
         with self.transaction(write=True, checked=False) as connection:
-            from alembic.runtime.migration import MigrationContext
-
             if self.dialect == "postgresql":
                 # Two processes that upgrade at once: the second finds it done.
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('idedup'))"))
-            self._refuse_unknown(MigrationContext.configure(connection).get_current_revision())
+            found = _revision(connection)
+            self._refuse_unknown(found)
             if self.dialect == "sqlite":
                 # It renames no table while a view is broken, and cannot replace a view.
                 for view in views:
                     connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view}")
-            config = alembic_config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if found is None and self.dialect == "sqlite":
+                _create(connection)
+            elif found not in _revisions()[:1]:
+                from alembic import command
+
+                config = alembic_config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
             for path in views.values():
                 [statement] = statements(path)
                 if self.dialect == "postgresql":
@@ -109,13 +111,11 @@ class Database:
 
     def revision(self) -> str | None:
         """The schema's version; None where there are no tables. Asking makes none."""
-        from alembic.runtime.migration import MigrationContext
-
         # Connecting to SQLite would create the file.
         if self.dialect == "sqlite" and not Path(self.url.database or "").is_file():
             return None
         with self.transaction(checked=False) as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return _revision(connection)
 
     @cached_property
     def _schema(self) -> str | None:
@@ -272,10 +272,35 @@ def alembic_config() -> Config:
     return config
 
 
+# Of what is asked at every start, Alembic, whose import takes as long as a few dozen images, is not
+# asked: what it keeps is one row, and what it would read of the migrations is their names.
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    """The version of the schema that Alembic noted; None where there are no tables."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.exec_driver_sql(
+        "SELECT version_num FROM alembic_version"
+    ).scalar()
+    return found
+
+
+def _create(connection: sa.Connection) -> None:
+    """The tables of a new SQLite warehouse, and Alembic's own, as the migrations make them."""
+    for file in sorted((SQL / "migrations" / "versions").glob("*.sql")):
+        if not file.name.endswith(".postgresql.sql"):
+            for statement in statements(file):
+                connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+        "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+    )
+    connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (_revisions()[0],))
+
+
 @lru_cache(maxsize=1)
 def _revisions() -> tuple[str, ...]:
     """The versions of the schema that this release knows, the one it needs first."""
-    from alembic.script import ScriptDirectory
-
-    scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
-    return tuple(script.revision for script in scripts)
+    files = sorted((SQL / "migrations" / "versions").glob("*.py"), reverse=True)
+    return tuple(file.name.split("_", 1)[0] for file in files)

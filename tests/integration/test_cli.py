@@ -670,6 +670,29 @@ def test_collections_check_names_file_and_field(
     assert lines[3].startswith("d.yaml: grouping.linkage")
 
 
+def test_a_small_scan_imports_and_starts_little(tmp_path: Path) -> None:
+    folder = builders.save_scenes(tmp_path / "scenes", 10)
+    code = (
+        "import sys, threading, time, psutil\n"
+        "from idedup_tasks import cli\n"
+        "me, workers, over = psutil.Process(), set(), threading.Event()\n"
+        "def watch():\n"
+        "    while not over.wait(0.01):\n"
+        "        workers.update(c.pid for c in me.children() if 'spawn_main' in str(c.cmdline()))\n"
+        "watching = threading.Thread(target=watch)\n"
+        "watching.start()\n"
+        "code = cli.main(['scan', *sys.argv[1:]])\n"
+        "over.set()\n"
+        "watching.join()\n"
+        "heavy = {'alembic', 'dask', 'great_expectations', 'matplotlib', 'pandas'}\n"
+        "heavy |= {'pywt', 'scipy.cluster', 'scipy.fftpack', 'scipy.sparse', 'skimage', 'torch'}\n"
+        "print(code, len(workers), sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", code, str(folder), "--output", str(tmp_path / "found")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.stderr.splitlines()[-1] == "0 1 []", ran.stderr
+
+
 def test_importing_the_package_is_cheap() -> None:
     code = (
         "import idedup_tasks, idedup_tasks.cli, sys;"

@@ -1,14 +1,17 @@
-"""A warehouse of another release: one sentence, whatever is asked of it, and nothing is changed."""
+"""A new warehouse is as Alembic makes it. One of another release gets one sentence, whatever is
+asked of it, and nothing is changed."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 
 from idedup_tasks import cli
-from idedup_tasks.warehouse import Warehouse, WarehouseUnfit
+from idedup_tasks.warehouse import Warehouse, WarehouseUnfit, alembic_config
 
 _SAID = r"^The warehouse \S+ has schema version 0005 of another release, which this one .*\.$"
 
@@ -49,3 +52,28 @@ def test_the_command_says_so_in_one_line(
     assert cli.main(["db", "upgrade"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "has schema version 0005 of another release" in line
+
+
+def test_a_new_sqlite_warehouse_is_as_alembic_makes_it(tmp_path: Path) -> None:
+    made = Warehouse(f"sqlite:///{tmp_path}/made.db")
+    made.upgrade()
+    by_alembic = Warehouse(f"sqlite:///{tmp_path}/alembic.db")
+    config = alembic_config()
+    with by_alembic.transaction(write=True, checked=False) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    assert _schema(made) == _schema(by_alembic)
+    assert made.revision() == by_alembic.revision()
+    # And Alembic goes on from it.
+    with made.transaction(write=True, checked=False) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    assert _schema(made) == _schema(by_alembic)
+
+
+def _schema(warehouse: Warehouse) -> dict[str, str]:
+    listed = "SELECT name, sql FROM sqlite_master WHERE type != 'view'"
+    with warehouse.transaction(checked=False) as connection:
+        rows = connection.exec_driver_sql(listed).all()
+    # Blanks apart, which Alembic sets in its own way.
+    return {name: re.sub(r"\s+", "", sql or "") for name, sql in rows}

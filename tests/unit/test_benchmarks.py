@@ -37,7 +37,9 @@ from idedup_tasks.benchmarks.measures import (
 from idedup_tasks.benchmarks.methods import Method, Process, choose_methods
 from idedup_tasks.benchmarks.page import PAPER_CLAIM, PAPER_MATRIX, render
 from idedup_tasks.benchmarks.peers.frames import signs
+from idedup_tasks.benchmarks.peers.group import joined
 from idedup_tasks.benchmarks.run import GRID, measure, measures_of, run_benchmark, write_results
+from idedup_tasks.benchmarks.speed import choose_programs, compare_speed
 from idedup_tasks.descriptors import load_card
 from idedup_tasks.linkage import average_cuts
 
@@ -530,6 +532,53 @@ def test_the_peers_script_needs_nothing_of_idedup() -> None:
     assert json.loads(done.stdout.splitlines()[0]) == {
         "error": "ModuleNotFoundError: No module named 'imagededup'"
     }
+
+
+def test_programs_are_timed_in_turn_and_judged_by_their_groups(tmp_path: Path) -> None:
+    """A stand-in that calls everything one picture, and a program that is not here."""
+    stand_in = tmp_path / "python"
+    stand_in.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        "_, script, name, folder, found = sys.argv\n"
+        "answer = {'groups': [os.listdir(folder)]}\n"
+        "if name != 'fastdup':\n"
+        "    answer = {'error': 'not here'}\n"
+        "open(found, 'w').write(json.dumps(answer))\n"
+    )
+    stand_in.chmod(0o755)
+    dataset = open_dataset("copydays", save_scenes(tmp_path / "photos", 4), copies=1)
+    programs = choose_programs(["fastdup", "imagededup-phash"], stand_in)
+    found = compare_speed(dataset, programs, 3, stand_in)
+    n = len(dataset)
+    fastdup = found["programs"]["fastdup"]
+    assert len(fastdup["runs"]) == 3
+    assert fastdup["found"] == found["pairs"] == 4
+    assert fastdup["wrong"] == n * (n - 1) // 2 - 4
+    assert fastdup["seconds"] > 0
+    assert fastdup["peak_bytes"] > 0
+    assert found["not_run"] == {"imagededup-phash": "not here"}
+
+
+def test_the_workflow_is_timed_as_a_program_of_its_own(tmp_path: Path) -> None:
+    dataset = open_dataset("copydays", save_scenes(tmp_path / "photos", 4), copies=1)
+    found = compare_speed(dataset, choose_programs(None, None), 1)
+    own = found["programs"]["idedup-scan"]
+    assert own["times"] == 1
+    assert own["found"] + own["wrong"] >= 0
+    assert own["found"] <= found["pairs"]
+
+
+def test_programs_that_group_nothing_are_refused() -> None:
+    with pytest.raises(BenchmarkError, match="sscd groups no folder"):
+        choose_programs(["sscd"], Path(sys.executable))
+    with pytest.raises(BenchmarkError, match="--peer-python"):
+        choose_programs(["fastdup"], None)
+
+
+def test_what_imagededup_lists_file_by_file_becomes_groups() -> None:
+    listed = {"a": ["b"], "b": ["a", "c"], "c": [], "d": [], "e": ["f"], "f": ["e"]}
+    assert sorted(joined(listed.items())) == [["a", "b", "c"], ["e", "f"]]
 
 
 # --- results -----------------------------------------------------------------------------------

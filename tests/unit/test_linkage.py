@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
-from idedup_tasks.linkage import average_cuts, matrix_clusters, merge_tree
+from idedup_tasks.linkage import average_cuts, components, matrix_clusters, merge_tree
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -106,3 +108,18 @@ def test_the_tree_joins_the_nearest_first() -> None:
     assert tree.shape == (2, 4)
     assert sorted(tree[0, :2]) == [0, 2]
     assert tree[0, 2] == pytest.approx(1 - 1 / np.hypot(1, 0.1), abs=1e-4)
+
+
+@settings(deadline=None, max_examples=80)
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 200), share=st.floats(0, 2))
+def test_components_are_scipys_named_by_their_smallest(seed: int, n: int, share: float) -> None:
+    first, second = np.random.default_rng(seed).integers(0, n, (2, int(share * n)))
+    edges = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(n, n))
+    number = connected_components(edges, directed=False)[1]
+    smallest = [int(np.flatnonzero(number == own)[0]) for own in number]
+    assert components(n, first, second).tolist() == smallest
+
+
+def test_a_long_chain_in_any_order_is_one_component() -> None:
+    order = np.random.default_rng(7).permutation(50_000)
+    assert not components(len(order), order[:-1], order[1:]).any()

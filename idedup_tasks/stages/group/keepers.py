@@ -32,8 +32,8 @@ import numpy as np
 
 from idedup_tasks.explanation import TURNS, turn_of
 from idedup_tasks.images import THUMBNAIL_SHORT_SIDE
+from idedup_tasks.linkage import components
 from idedup_tasks.settings import KeeperCriterion
-from idedup_tasks.stages.group.components import components
 from idedup_tasks.stages.group.seen import (
     ALIKE,
     CROP,

@@ -24,10 +24,10 @@ from idedup_tasks.lake import (
     TableChange,
     reconcile_partition,
 )
+from idedup_tasks.linkage import components
 from idedup_tasks.looking import Looks, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import DUPLICATES, RELATIONS, Grouping, KeeperCriterion, digest
-from idedup_tasks.stages.group.components import components
 from idedup_tasks.stages.group.counts import Counts
 from idedup_tasks.stages.group.keepers import Facts, path_ranks
 from idedup_tasks.stages.group.seen import Seen, no_looks

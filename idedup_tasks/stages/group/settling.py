@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from idedup_tasks.linkage import components
 from idedup_tasks.settings import DUPLICATES, Grouping, KeeperCriterion
-from idedup_tasks.stages.group.components import components, members_of
+from idedup_tasks.stages.group.components import members_of
 from idedup_tasks.stages.group.cutting import cut_matrix, cut_stars
 from idedup_tasks.stages.group.keepers import (
     Facts,

@@ -134,7 +134,8 @@ def have_read(run: Run, plans: Iterable[PeriodPlan], total: int) -> Iterator[Per
     def batches() -> Iterator[tuple[list[PeriodPlan], Batch]]:
         for together in _batched(readings(), compute.job_size(CHUNK)):
             asked = [reading for _, reading in together]
-            batch = Batch(run.lake, access, collection.limits, collection.follow_links, asked)
+            limits, links = collection.limits, collection.follow_links
+            batch = Batch(run.lake, access, limits, links, asked, total)
             yield [plan for plan, _ in together], batch
 
     for owners, outcomes in compute.run_jobs(read_batch, batches(), advance):

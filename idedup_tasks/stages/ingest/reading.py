@@ -19,7 +19,7 @@ import pyarrow.dataset as ds
 
 from idedup_tasks import compute, images
 from idedup_tasks.connections import Access
-from idedup_tasks.isolation import Crew
+from idedup_tasks.isolation import crew_size, worker_crew
 from idedup_tasks.lake import IMAGES, TABLES, DataFile, Lake, PackWriter
 from idedup_tasks.settings import Limits
 from idedup_tasks.stages.ingest.listing import Listed
@@ -41,13 +41,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Batch:
-    """Readings that are done one after the other, in one stream."""
+    """Readings that are done one after the other, in one stream; objects: of all batches."""
 
     lake: Lake
     access: Access
     limits: Limits
     follow_links: bool
     readings: list[Reading]
+    objects: int
 
 
 @dataclass(frozen=True)
@@ -67,26 +68,21 @@ def read_batch(batch: Batch) -> list[Outcome]:
     Raises:
         SourceUnreachable: the source as a whole has stopped answering.
     """
-    cores = compute.cores_of_job()
+    processes = crew_size(batch.objects, compute.cores_of_job())
     outcomes = images.read_objects(
         (listed.entry for reading in batch.readings for listed in reading.objects),
         batch.limits,
         batch.access.options(),
-        processes=cores,
+        processes=processes,
         follow_links=batch.follow_links,
         # Starting processes takes as long as reading a few hundred small images.
-        crew=compute.once(_crew, cores, threading.get_ident()),
+        crew=compute.once(worker_crew, processes, "idedup_tasks.images", threading.get_ident()),
     )
     with contextlib.closing(outcomes):
         return [
             _written(batch.lake, reading, islice(outcomes, len(reading.objects)))
             for reading in batch.readings
         ]
-
-
-def _crew(processes: int, thread: int) -> Crew:
-    """Each thread of a Dask worker has its own, since a crew serves one stream at a time."""
-    return images.decoding_crew(processes)
 
 
 def _written(lake: Lake, reading: Reading, outcomes: Iterator[Any]) -> Outcome:

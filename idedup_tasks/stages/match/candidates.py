@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 import faiss
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks import compute
 from idedup_tasks.descriptors.sorter import (
@@ -28,6 +26,7 @@ from idedup_tasks.descriptors.sorter import (
     regions_of,
 )
 from idedup_tasks.lake import Lake, SharedArrays, share_arrays
+from idedup_tasks.linkage import components
 
 SIDE = 2_048
 DENSE = 200_000  # hits in a tile above which it is scored and pruned as a whole
@@ -420,10 +419,7 @@ def _summary(
         [np.bincount(a, minlength=len(rows)), np.bincount(b, minlength=len(columns))]
     )
     ends = a, b + len(rows)
-    graph = coo_matrix((np.ones(len(a), dtype=bool), ends), shape=(len(nodes), len(nodes)))
-    _, label = connected_components(graph, directed=False)
-    _, head = np.unique(label, return_index=True)
-    heads = head[label]
+    heads = components(len(nodes), *ends)
     linked = heads != np.arange(len(nodes))
     some = counts > 0
     return (nodes[some], counts[some]), (nodes[heads[linked]], nodes[linked])
@@ -494,11 +490,7 @@ class _Kept:
         """Pairs that connect components though they are not kept."""
         everyone = np.arange(self._n)
         ends = np.concatenate([first, everyone]), np.concatenate([second, self._component])
-        graph = coo_matrix((np.ones(len(ends[0]), dtype=bool), ends), shape=(self._n, self._n))
-        _, label = connected_components(graph, directed=False)
-        smallest = np.full(label.max(initial=-1) + 1, self._n, dtype=np.int32)
-        np.minimum.at(smallest, label, everyone.astype(np.int32))
-        self._component = smallest[label]
+        self._component = components(self._n, *ends).astype(np.int32)
 
     def add(self, first: np.ndarray, second: np.ndarray, score: np.ndarray) -> None:
         if len(first):

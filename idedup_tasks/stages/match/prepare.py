@@ -20,8 +20,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from idedup_tasks.descriptors.sorter import Sorter
 from idedup_tasks.ids import digests, fixed
@@ -34,6 +32,7 @@ from idedup_tasks.lake import (
     TableChange,
     reconcile_partition,
 )
+from idedup_tasks.linkage import components
 from idedup_tasks.looking import Looks, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import RELATIONS, digest
@@ -408,8 +407,7 @@ def _rest_of_components(
         tied: (k,) bool, those that connect.
     """
     first, second = ends[:, tied]
-    graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(n, n))
-    _, label = connected_components(graph, directed=False)
+    label = components(n, first, second)
     order = np.argsort(label, kind="stable")
     starts = np.flatnonzero(np.diff(label[order], prepend=-1))
     sizes = np.diff(starts, append=n)
