@@ -277,6 +277,7 @@ def _facts(
             ("detail", np.float64),
             ("colour", np.float64),
             ("was_jpeg", bool),
+            ("coarseness", np.float64),
         )
     }
     formats = np.full(n, "", dtype="<U16")
