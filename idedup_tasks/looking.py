@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from idedup_tasks import compute, verification
+from idedup_tasks.ids import fixed
 from idedup_tasks.lake import (
     FINE_PLACE,
     LOOK,
@@ -32,7 +33,7 @@ from idedup_tasks.lake import (
 )
 from idedup_tasks.linkage import components
 from idedup_tasks.run import ModelMismatch, Run
-from idedup_tasks.verification import Picture, turned_row, verifier_version
+from idedup_tasks.verification import Picture, turned_rows, verifier_version
 
 #: What `images` has to say of a picture that is looked at.
 COLUMNS = ("sha256", "width", "height", *PLACE, *FINE_PLACE)
@@ -92,7 +93,7 @@ class Looks:
         self.made = 0
         self._pictures = pictures.select(list(COLUMNS))
         self._verifier = verifier_version()
-        self._contents = fixed_width(pictures["sha256"])
+        self._contents = fixed(pictures["sha256"], 64)
         order = np.argsort(self._contents)
         # Position of each content in ascending order, which is the order that looks are kept in.
         self._order, self._rank = order, np.argsort(order)
@@ -120,7 +121,7 @@ class Looks:
         held, rows = self._read(wanted)
         place = np.where(low == high, len(wanted), np.searchsorted(wanted, keys))
         rows = pa.concat_tables([rows.take(pa.array(held)), _equal()])
-        return _turned(rows.take(pa.array(place)).combine_chunks(), turned)
+        return turned_rows(rows.take(pa.array(place)).combine_chunks(), turned)
 
     def _look_at_new(self, wanted: np.ndarray, what: str) -> None:
         """See to it that the lake has a look at every pair wanted."""
@@ -204,17 +205,11 @@ def _append(lake: Lake, files: list[DataFile]) -> None:
                 raise
 
 
-def fixed_width(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """(n,) bytes of short ASCII texts of one length, or of none: ids, digests."""
-    values: np.ndarray = np.asarray(column.to_pylist(), dtype="S")
-    return values
-
-
 def _positions(
     column: pa.Array, among: np.ndarray, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where in `among`, which `order` sorts, the texts of a column are, and whether."""
-    texts = fixed_width(column)
+    texts = fixed(column, among.itemsize)
     at = order[np.minimum(np.searchsorted(among, texts, sorter=order), len(among) - 1)]
     return at, among[at] == texts
 
@@ -224,18 +219,6 @@ def _equal() -> pa.Table:
     shape = np.eye(3).ravel().tolist()
     columns = [["exact"], [1.0], [1.0], [1.0], [0.0], [None], [0.0], [shape], ["bytes"]]
     return pa.table(columns, _ROW)
-
-
-def _turned(rows: pa.Table, turned: np.ndarray) -> pa.Table:
-    """Some of the rows turned round."""
-    there = np.flatnonzero(turned)
-    if not len(there):
-        return rows
-    others = [turned_row(row) for row in rows.take(pa.array(there)).to_pylist()]
-    place = np.arange(rows.num_rows)
-    place[there] = rows.num_rows + np.arange(len(there))
-    both = pa.concat_tables([rows, pa.Table.from_pylist(others, _ROW)])
-    return both.take(pa.array(place)).combine_chunks()
 
 
 # --- a job ---------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from idedup_tasks.errors import TerminalError
+from idedup_tasks.ids import digests, fixed
 from idedup_tasks.lake import Lake, Snapshot
 
 _IDS = pa.schema([pa.field("image_id", pa.string()), pa.field("sha256", pa.string())])
@@ -123,11 +124,11 @@ def vector_keys(rows: pa.Table | pa.RecordBatch) -> pa.Array:
 
     An image whose content changed has another key, so its old vector is left out.
     """
-    images, contents = rows["image_id"].to_pylist(), rows["sha256"].to_pylist()
-    joined = (
-        bytes.fromhex(i) + bytes.fromhex(c)[:16] for i, c in zip(images, contents, strict=True)
-    )
-    return pa.array(joined, pa.binary(32))
+    images = bytes.fromhex(fixed(rows["image_id"], 32).tobytes().decode())
+    keys = np.empty((rows.num_rows, 32), np.uint8)
+    keys[:, :16] = np.frombuffer(images, np.uint8).reshape(-1, 16)
+    keys[:, 16:] = digests(rows["sha256"])[:, :16]
+    return pa.Array.from_buffers(pa.binary(32), len(keys), [None, pa.py_buffer(keys)])
 
 
 def active_keys(fingerprints: Snapshot) -> pa.Array:

@@ -33,7 +33,7 @@ from PIL import Image
 from idedup_tasks import images, pipeline, verification
 from idedup_tasks.descriptors import descriptor_info
 from idedup_tasks.images.objects import ObjectReader
-from idedup_tasks.lake import TABLES, find_thumbnails
+from idedup_tasks.lake import LOOK, TABLES, find_thumbnails
 from idedup_tasks.run import Run
 from idedup_tasks.settings import STAGES, Collection, Limits, Places, Thresholds
 from idedup_tasks.warehouse import Warehouse
@@ -361,3 +361,9 @@ def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, 
 def versions(run: Run) -> dict[str, int]:
     """The newest version of every table of the lake."""
     return {name: run.lake.snapshot(name).version for name in TABLES}
+
+
+def turned(look: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `lake.LOOK` as of the same pair the other way round."""
+    rows = pa.Table.from_pylist([dict(look)], pa.schema(LOOK))
+    return dict(verification.turned_rows(rows, np.array([True])).to_pylist()[0])

@@ -276,6 +276,7 @@ def facts_of(images: Edited) -> Facts:
         detail=np.array([facts.detail for facts in read]),
         colour=np.array([facts.colour for facts in read]),
         was_jpeg=np.array([facts.was_jpeg for facts in read]),
+        coarseness=np.array([facts.coarseness for facts in read]),
         bytes=np.array([facts.bytes for facts in read]),
         exif_fields=np.zeros(n, np.int64),
         format=np.array([facts.format for facts in read]),

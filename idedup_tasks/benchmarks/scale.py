@@ -1,13 +1,17 @@
 """Prefilter, index, match, group and report over synthetic rows: seconds and peak memory of each.
 
-    python -m idedup_tasks.benchmarks.scale --rows 1000000 --folder /tmp/scale
+    python -m idedup_tasks.benchmarks.scale --rows 1000000 --new 10000 --folder /tmp/scale
+
+First everything at once, then so many new images over it, then a run with nothing new, then one
+with an image that is gone.
 
 A lake is made of random hashes and vectors with planted copies: 2 % with equal bytes, 2 % with
 hashes a bit apart, 2 % with similar vectors. No pictures are involved, so ingest and embed are not
-measured here, and what a look at the planted pairs would say is in the lake beforehand. Each stage
-runs in a process of its own, without its gate. Memory is the largest anonymous resident set it had,
-which leaves out the pages of memory-mapped scratch files that the system may drop at any time. CPU
-seconds are those of all threads: on a busy machine they say more.
+measured here; what a look at the planted pairs would say is in the lake beforehand, and any other
+is counted and says `different`. Each stage runs in a process of its own, without its gate. Memory
+is the largest anonymous resident set it had, which leaves out the pages of memory-mapped scratch
+files that the system may drop at any time. CPU seconds are those of all threads: on a busy machine
+they say more.
 """
 
 from __future__ import annotations
@@ -18,16 +22,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
 
 from idedup_tasks import pipeline
-from idedup_tasks.lake import EMBEDDINGS, FINGERPRINTS, IMAGES, LOOKS, TableChange
+from idedup_tasks.lake import (
+    EMBEDDINGS,
+    IMAGES,
+    LOOKS,
+    TableChange,
+    reconcile_partition,
+)
 from idedup_tasks.run import Run
 from idedup_tasks.settings import Collection, Places, sqlite_url
 
@@ -48,10 +59,17 @@ def make_run(folder: Path) -> Run:
     return Run(collection, "scale", None, places)
 
 
-def build(run: Run, rows: int, seed: int = 0) -> dict[str, int]:
-    """Fill images, fingerprints (all still active) and embeddings with synthetic rows."""
+def build(run: Run, rows: int, first: int = 0, days: int = _DAYS) -> dict[str, int]:
+    """Fill images and embeddings with synthetic rows.
+
+    Args:
+        first: the number of the first image, past those of an earlier build.
+        days: periods that the images are spread over, after those of an earlier build.
+    """
+    seed = first
     rng = np.random.default_rng(seed)
     lake, model_id = run.lake, run.model_id
+    then = len({f["arrival"] for f in lake.snapshot("images").partitions()})
     planted = int(rows * _SHARE)
     digests = rng.integers(0, 256, (rows, 32), dtype=np.uint8)
     hashes = rng.integers(0, 2**64, rows, dtype=np.uint64)
@@ -65,17 +83,17 @@ def build(run: Run, rows: int, seed: int = 0) -> dict[str, int]:
     changes = {name: TableChange(name, lake.snapshot(name).version) for name in _TABLES}
     # The vector of an image is drawn from its own seed, so that a copy's can be made from it
     # without holding a million.
-    for day, part in enumerate(np.array_split(np.arange(rows), _DAYS)):
+    for day, part in enumerate(np.array_split(np.arange(rows), days), then):
         arrival = (_START + timedelta(days=day)).strftime("%Y-%m-%d")
-        ids = [f"{i:032x}" for i in part]
+        ids = [f"{first + i:032x}" for i in part]
         sha256 = [bytes(d).hex() for d in digests[part]]
         images = {name: pa.nulls(len(part), IMAGES.field(name).type) for name in IMAGES.names}
         at = [_START + timedelta(days=day, microseconds=int(i)) for i in range(len(part))]
         images |= {
             "arrival": pa.array([arrival] * len(part)),
             "image_id": pa.array(ids),
-            "key": pa.array([f"{arrival}/{i}.jpg" for i in part]),
-            "uri": pa.array([f"/nowhere/{arrival}/{i}.jpg" for i in part]),
+            "key": pa.array([f"{arrival}/{first + i}.jpg" for i in part]),
+            "uri": pa.array([f"/nowhere/{arrival}/{first + i}.jpg" for i in part]),
             "arrived_at": pa.array(at, pa.timestamp("us", tz="UTC")),
             "bytes": pa.array(rng.integers(10_000, 5_000_000, len(part))),
             "etag": pa.array(ids),
@@ -86,13 +104,6 @@ def build(run: Run, rows: int, seed: int = 0) -> dict[str, int]:
             "mode": pa.array(["RGB"] * len(part)),
             "status": pa.array(["decoded"] * len(part)),
             "low_information": pa.array([False] * len(part)),
-        }
-        prints = {n: pa.nulls(len(part), FINGERPRINTS.field(n).type) for n in FINGERPRINTS.names}
-        prints |= {name: images[name] for name in ("arrival", "image_id", "sha256")}
-        prints |= {
-            "hash": pa.array(hashes[part].view(np.int64)),
-            "low_information": images["low_information"],
-            "status": pa.array(["active"] * len(part)),
         }
         vectors = np.empty((len(part), dim), dtype=np.float32)
         for row, i in enumerate(part):
@@ -110,7 +121,6 @@ def build(run: Run, rows: int, seed: int = 0) -> dict[str, int]:
         }
         tables = {
             "images": pa.table(images, IMAGES),
-            "fingerprints": pa.table(prints, FINGERPRINTS),
             "embeddings": pa.table({n: embeddings[n] for n in EMBEDDINGS.names}).cast(EMBEDDINGS),
         }
         for name, table in tables.items():
@@ -118,18 +128,38 @@ def build(run: Run, rows: int, seed: int = 0) -> dict[str, int]:
             if name == "embeddings":
                 partition["model_id"] = model_id
             changes[name].add.append(lake.write_rows(name, partition, table))
-    version = lake.publish(changes["images"])
-    prefilter = run.collection.prefilter
-    changes["fingerprints"].metadata = {
-        "hash": prefilter.hash,
-        "mirrored": prefilter.mirrored,
-        "reads": {"images": version},
-    }
-    lake.publish(changes["fingerprints"])
+    lake.publish(changes["images"])
     lake.publish(changes["embeddings"])
+    held = np.load(_hashes(run)) if first else hashes[:0]
+    np.save(_hashes(run), np.concatenate([held, hashes]))
     _write_looks(run, digests, seen, twin, "same")
     _write_looks(run, digests, near, relative, "edited")
     return {"rows": rows, "exact": planted, "hashes": planted, "vectors": planted}
+
+
+def _hashes(run: Run) -> Path:
+    """What the images hash to, by number."""
+    return Path(run.places.home) / "hashes.npy"
+
+
+def _look(relation: str) -> dict[str, Any]:
+    """Columns of `lake.LOOK`."""
+    return {
+        "relation": relation,
+        "score": 0.0 if relation == "different" else 0.99,
+        "overlap_a": 1.0,
+        "overlap_b": 1.0,
+        "changed": {"same": 0.0, "edited": 0.05}.get(relation, 1.0),
+        "place": None if relation == "same" else "top left",
+        "blur": 0.0,
+        "transform": np.eye(3).ravel().tolist(),
+        "way": "frames",
+    }
+
+
+def _different(chunk: Any) -> Iterator[dict[str, Any]]:
+    """What a look says of random pairs that lie near by chance."""
+    yield from (_look("different") for _ in chunk.first)
 
 
 def _write_looks(
@@ -139,20 +169,7 @@ def _write_looks(
     from idedup_tasks.verification import verifier_version
 
     rows = [
-        {
-            "verifier": verifier_version(),
-            "sha256_a": a,
-            "sha256_b": b,
-            "relation": relation,
-            "score": 0.99,
-            "overlap_a": 1.0,
-            "overlap_b": 1.0,
-            "changed": 0.0 if relation == "same" else 0.05,
-            "place": None if relation == "same" else "top left",
-            "blur": 0.0,
-            "transform": np.eye(3).ravel().tolist(),
-            "way": "frames",
-        }
+        {"verifier": verifier_version(), "sha256_a": a, "sha256_b": b, **_look(relation)}
         for a, b in (
             sorted(bytes(digests[i]).hex() for i in pair)
             for pair in zip(first, second, strict=True)
@@ -164,7 +181,7 @@ def _write_looks(
     run.lake.publish(change)
 
 
-_TABLES = ("images", "fingerprints", "embeddings")
+_TABLES = ("images", "embeddings")
 
 
 class _Memory:
@@ -190,12 +207,26 @@ class _Memory:
 
 def measure(run: Run, stage: str) -> dict[str, Any]:
     """Prepare and publish one stage, without its gate, and say what it took."""
+    from idedup_tasks import looking
+    from idedup_tasks.stages.prefilter import prepare as prefilter
     from idedup_tasks.warehouse import Warehouse
 
     Warehouse(run.places.warehouse).upgrade()
     module = pipeline.stage_module(stage)
+    hashes = np.load(_hashes(run))
+
+    def hashed(chunk: Any) -> np.ndarray:
+        numbers = [int(i, 16) for i in chunk.images["image_id"].to_pylist()]
+        own: np.ndarray = hashes[numbers][:, None]
+        return own
+
     memory, started, worked = _Memory(), time.perf_counter(), time.process_time()
-    candidate = module.prepare(run)
+    # There are no pictures.
+    with (
+        patch.object(looking, "_seen", _different),
+        patch.object(prefilter, "hash_chunk", hashed),
+    ):
+        candidate = module.prepare(run)
     run.lake.save_candidate(candidate)
     module.publish(run, candidate)
     return {
@@ -215,6 +246,16 @@ def _settle_embeddings(run: Run) -> None:
     lake.publish(change)
 
 
+def remove_one(run: Run) -> None:
+    """Have the first image of the collection be gone."""
+    images = run.lake.snapshot("images")
+    change = TableChange("images", images.version)
+    partition = min(images.partitions(), key=lambda p: p["arrival"])
+    rows = images.read(files=images.files(**partition)).slice(1)
+    reconcile_partition(run.lake, images, change, partition, rows)
+    run.lake.publish(change)
+
+
 def stages(folder: Path) -> Iterator[dict[str, Any]]:
     """Measure each stage in a process of its own."""
     for stage in ("prefilter", "index", "match", "group", "report"):
@@ -228,6 +269,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=1_000_000, help="images of the synthetic lake")
+    parser.add_argument("--new", type=int, default=0, help="images that come after the first run")
     parser.add_argument(
         "--folder", type=Path, required=True, help="empty or missing; removed after"
     )
@@ -244,8 +286,17 @@ def main() -> None:
         parser.error(f"{chosen.folder} is not empty")
     chosen.folder.mkdir(parents=True, exist_ok=True)
     print(json.dumps(build(run, chosen.rows)), flush=True)
-    for result in stages(chosen.folder):
-        print(json.dumps(result), flush=True)
+    runs: dict[str, Callable[[], object]] = {"first": lambda: None}
+    if chosen.new:
+        runs |= {
+            "new": lambda: build(run, chosen.new, chosen.rows, days=1),
+            "idle": lambda: None,
+            "removed": lambda: remove_one(run),
+        }
+    for name, happens in runs.items():
+        happens()
+        for result in stages(chosen.folder):
+            print(json.dumps({"run": name, **result}), flush=True)
 
 
 if __name__ == "__main__":

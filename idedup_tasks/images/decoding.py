@@ -51,6 +51,7 @@ class Decoded:
     fine: Image.Image | None
     detail: float
     was_jpeg: bool
+    coarseness: float
     width: int
     height: int
     mode: str
@@ -67,11 +68,18 @@ def decode(data: bytes, format_: str, limits: Limits) -> Decoded:
     return (_decode_raw if format_ == "RAW" else _decode)(data, format_, limits)
 
 
+def _coarseness(image: Image.Image) -> float:
+    """Mean step of a JPEG's luminance table, before it is loaded; 0 for other formats."""
+    steps = getattr(image, "quantization", {}).get(0, ())
+    return sum(steps) / len(steps) if steps else 0.0
+
+
 def _decode(data: bytes, format_: str, limits: Limits) -> Decoded:
     with _open(data, format_, limits) as image:
         width, height = image.size
         check_pixels(width, height, limits)
         mode = image.mode
+        coarseness = _coarseness(image)
         # What the file states, before TIFF and HEIF apply it while loading and forget it.
         stated = image.info.get("original_orientation")
         if format_ == "TIFF":
@@ -115,6 +123,7 @@ def _decode(data: bytes, format_: str, limits: Limits) -> Decoded:
         fine=fine,
         detail=detail,
         was_jpeg=format_ in _LOSSLESS and was_jpeg(plain),
+        coarseness=coarseness,
         width=width,
         height=height,
         mode=mode,
@@ -211,7 +220,17 @@ def _decode_raw(data: bytes, format_: str, limits: Limits) -> Decoded:
             fine = _upright(_to_grey(plain, fine_size(*stored)), turn)
     fields = count_fields(data) or count_fields(preview and preview.info.get("exif"))
     return Decoded(
-        picture, fine, detail, False, width, height, "RAW", orientation, fields, _taken_at(exif)
+        picture,
+        fine,
+        detail,
+        False,
+        0.0,
+        width,
+        height,
+        "RAW",
+        orientation,
+        fields,
+        _taken_at(exif),
     )
 
 

@@ -26,6 +26,7 @@ class ImageFacts:
     a camera that recorded no offset is taken at its word as UTC. exif_fields: how many fields the
     file's EXIF has, those that describe the layout of its pixels aside. detail: megapixels that its
     real detail needs, see `images.detail`. was_jpeg: of a lossless format, see `images.blocks`.
+    coarseness: of a JPEG, the mean step of its luminance table (29 at quality 75), else 0.
     colour: see `colourfulness`. low_information: see `is_low_information`. thumbnail: JPEG bytes,
     see `images.thumbnail`. fine: of a page that the thumbnail shrank more than 1.5 times, the JPEG
     bytes of a larger grey picture, see `images.page`; of others None.
@@ -42,6 +43,7 @@ class ImageFacts:
     exif_fields: int
     detail: float
     was_jpeg: bool
+    coarseness: float
     colour: float
     low_information: bool
     thumbnail: builtins.bytes = field(repr=False)
@@ -85,6 +87,7 @@ def read_image(data: bytes, limits: Limits | None = None) -> ImageFacts:
         exif_fields=decoded.exif_fields,
         detail=decoded.detail,
         was_jpeg=decoded.was_jpeg,
+        coarseness=decoded.coarseness,
         colour=colourfulness(decoded.picture),
         low_information=low_information,
         thumbnail=thumbnail,

@@ -77,7 +77,9 @@ class Snapshot:
         if not partition:
             return list(self._files)
         wanted = partition.items()
-        return [f for f in self._files if wanted <= f.partition.items()]
+        # Stages ask for one period after the other: not through all files for each of them.
+        fewest = min((self._files_by.get(item, []) for item in wanted), key=len)
+        return [f for f in fewest if wanted <= f.partition.items()]
 
     @cached_property
     def _files(self) -> list[DataFile]:
@@ -86,6 +88,15 @@ class Snapshot:
             partition = {c: row[f"partition.{c}"] for c in self.definition.partition_by}
             found.append(DataFile(row["path"], row["size_bytes"], row["num_records"], partition))
         return sorted(found, key=lambda f: f.path)
+
+    @cached_property
+    def _files_by(self) -> dict[tuple[str, str], list[DataFile]]:
+        """The data files by each column and value of their partition."""
+        found: dict[tuple[str, str], list[DataFile]] = {}
+        for file in self._files:
+            for item in file.partition.items():
+                found.setdefault(item, []).append(file)
+        return found
 
     def partitions(self) -> list[dict[str, str]]:
         """The distinct partition values, sorted."""

@@ -41,6 +41,7 @@ IMAGES = pa.schema(
         pa.field("detail", pa.float64()),  # megapixels that its real detail needs
         pa.field("colour", pa.float64()),  # mean distance of two channels in levels, 0 for grey
         # Of a lossless format: its pixels were a JPEG's.
+        pa.field("coarseness", pa.float64()),  # mean step of a JPEG's luminance table, else 0
         pa.field("was_jpeg", pa.bool_()),
         pa.field("exif_fields", pa.int32()),  # how many EXIF fields the file has
     ]

@@ -17,7 +17,7 @@ from idedup_tasks.verification.looks import (
     lay,
     look,
     open_picture,
-    turned_row,
+    turned_rows,
     verifier_version,
 )
 from idedup_tasks.verification.picture import Picture
@@ -33,6 +33,6 @@ __all__ = [
     "lay",
     "look",
     "open_picture",
-    "turned_row",
+    "turned_rows",
     "verifier_version",
 ]

@@ -7,6 +7,7 @@ scaled so that its last entry is 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -74,9 +75,9 @@ def apply(transform: Array, points: Array) -> Array:
 
 
 def inverse(transform: Array) -> Array:
-    """The transform the other way."""
+    """The transform, or (n, 3, 3) of them, the other way."""
     other = np.linalg.inv(transform)
-    return np.asarray(other / other[2, 2])
+    return np.asarray(other / other[..., 2:, 2:])
 
 
 def overlap(transform: Array) -> tuple[float, float]:
@@ -127,13 +128,21 @@ def place(mask: Array) -> str:
 
 def turned_place(where: str, transform: Array) -> str:
     """What is `where` in the first picture of a transform, in the second, as that one lies."""
+    return turned_places([where], transform[None])[0]
+
+
+def turned_places(where: Sequence[str], transforms: Array) -> list[str]:
+    """The same of n places and (n, 3, 3) transforms."""
+    linear = np.array([frame[:2, :2] for frame in FRAMES])
+    ways = np.einsum("fij,nij->nf", linear, transforms[:, :2, :2]).argmax(1).tolist()
     spots = {_PLACES[r][c]: (c - 1, r - 1) for r in range(3) for c in range(3)}
-    if where not in spots:
-        return where
-    linear = transform[:2, :2]
-    way = max(FRAMES, key=lambda f: float((f[:2, :2] * linear).sum()))
-    x, y = np.rint(way[:2, :2] @ spots[where]).astype(int)
-    return _PLACES[y + 1][x + 1]
+    turned = {
+        (way, name): (np.rint(linear[way] @ spot).astype(int) + 1).tolist()
+        for way in set(ways)
+        for name, spot in spots.items()
+    }
+    at = (turned.get((way, name)) for way, name in zip(ways, where, strict=True))
+    return [name if a is None else _PLACES[a[1]][a[0]] for name, a in zip(where, at, strict=True)]
 
 
 def is_sound(transform: Array) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -14,6 +13,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from idedup_tasks.images import (
@@ -74,7 +75,7 @@ class Look:
         )
 
     def row(self) -> dict[str, Any]:
-        """Its columns in the lake, `lake.LOOK`; `turned_row` turns such a row round."""
+        """Its columns in the lake, `lake.LOOK`; `turned_rows` turns such rows round."""
         return {
             "relation": self.relation,
             "score": self.score,
@@ -88,17 +89,35 @@ class Look:
         }
 
 
-def turned_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `lake.LOOK` columns as of the same look the other way round."""
-    transform = np.array(row["transform"], np.float64).reshape(3, 3)
-    return {
-        **row,
-        "overlap_a": row["overlap_b"],
-        "overlap_b": row["overlap_a"],
-        "place": geometry.turned_place(row["place"] or "", transform) or None,
-        "blur": 0.0 - row["blur"],
-        "transform": [float(v) for v in geometry.inverse(transform).ravel()],
+def turned_rows(rows: pa.Table, turned: Array) -> pa.Table:
+    """Looks as of the same pairs the other way round.
+
+    Args:
+        rows: at least the columns of `lake.LOOK`.
+        turned: (n,) bool, of which rows; the others stay.
+    """
+    at = np.flatnonzero(turned)
+    if not len(at):
+        return rows
+    own = rows.take(pa.array(at)).combine_chunks()
+    transforms = pc.list_flatten(own["transform"]).to_numpy().reshape(-1, 3, 3)
+    others = geometry.inverse(transforms)
+    shapes = pa.FixedSizeListArray.from_arrays(pa.array(others.ravel()), 9)
+    places = own["place"].fill_null("").to_pylist()
+    changed = {
+        "overlap_a": own["overlap_b"],
+        "overlap_b": own["overlap_a"],
+        "place": [p or None for p in geometry.turned_places(places, transforms)],
+        "blur": 0.0 - own["blur"].to_numpy(),
+        "transform": shapes,
     }
+    for name, values in changed.items():
+        field = rows.schema.field(name)
+        column = values if isinstance(values, pa.ChunkedArray) else pa.array(values)
+        own = own.set_column(own.column_names.index(name), field, column.cast(field.type))
+    place = np.arange(rows.num_rows)
+    place[at] = rows.num_rows + np.arange(len(at))
+    return pa.concat_tables([rows, own]).take(pa.array(place)).combine_chunks()
 
 
 def look(a: Picture, b: Picture) -> Look:

@@ -271,7 +271,7 @@ def _seen(bench: Bench) -> Counter[str]:
         assert row["method"] == verification.verifier_version()
         look = look_at[min(own, kept), max(own, kept)]
         look = {name: look[name] for name in pa.schema(LOOK).names}
-        look = look if own < kept else verification.turned_row(look)
+        look = look if own < kept else builders.turned(look)
         assert row["relation"] == look["relation"] in RELATIONS
         for name, said in (("overlap", "overlap_a"), ("keeper_overlap", "overlap_b")):
             assert row[name] == look[said]

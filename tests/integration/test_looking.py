@@ -74,7 +74,7 @@ def expected(pictures: pa.Table, bench: Bench, first: Any, second: Any) -> list[
         )
         turned = a.sha256 > b.sha256
         look = verification.look(b, a) if turned else verification.look(a, b)
-        found.append(verification.turned_row(look.row()) if turned else look.row())
+        found.append(builders.turned(look.row()) if turned else look.row())
     return found
 
 

@@ -24,7 +24,7 @@ from idedup_tasks import pipeline, verification
 from idedup_tasks.lake import Conflict, TableChange, reconcile_partition
 from idedup_tasks.run import Run
 from idedup_tasks.settings import RELATIONS
-from idedup_tasks.stages.match.prepare import collect
+from idedup_tasks.stages.match.prepare import collect, gathered
 
 STAGES = ("ingest", "prefilter", "embed", "index", "match")
 
@@ -202,7 +202,8 @@ def test_a_change_of_the_verifier_looks_anew_and_collapses_anew(
     fill(bench, {"a": Picture(far(0), 1, 0), "b": Picture(far(0), 1, 5)})
     run = bench.run()
     assert walk(run)["prefilter"]["collapsed_same"] == 1
-    monkeypatch.setattr("idedup_tasks.looking.verifier_version", lambda: "looks-2-other")
+    for module in ("looking", "stages.prefilter.prepare"):
+        monkeypatch.setattr(f"idedup_tasks.{module}.verifier_version", lambda: "looks-2-other")
     before = verification.look
 
     def stricter(a: verification.Picture, b: verification.Picture) -> verification.Look:
@@ -271,7 +272,8 @@ def test_vectors_of_parts_are_those_of_each_image_and_none_may_lack(
     fill(bench, {f"{i}.png": Picture(far(i), i, 10 * i) for i in range(5)})
     run = bench.run()
     walk(run, STAGES[:4])
-    with collect(run) as found:
+    found = collect(run)
+    with gathered(run, found):
         assert found.regions is not None
         np.testing.assert_array_equal(found.regions, parts_of(found.vectors))
 
@@ -289,8 +291,35 @@ def test_vectors_of_parts_are_those_of_each_image_and_none_may_lack(
     run.lake.publish(change)
     index = pipeline.stage_module("index")
     index.publish(run, index.prepare(run))
-    with pytest.raises(Conflict, match=r"1 active images .* parts"), collect(run):
+    found = collect(run)
+    with pytest.raises(Conflict, match=r"1 active images .* parts"), gathered(run, found):
         pass
+
+
+def test_where_nothing_is_new_no_vector_is_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = {f"{i}.png": Picture(far(i), i // 2, 5 * i) for i in range(6)}
+    fill(bench, pictures)
+    run = bench.run()
+    first = walk(run)["match"]
+    held = run.lake.snapshot("matches").read()
+
+    def no_shard(*_: object) -> None:
+        raise AssertionError("a shard was opened")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("idedup_tasks.stages.match.prepare.open_shards", no_shard)
+        again = walk(run, ("match",))["match"]
+        assert (again["images"], again["looks_new"]) == (0, 0)
+        assert {n: again[n] for n in first if n not in ("images", "looks_new", "looks_known")} == {
+            n: first[n] for n in first if n not in ("images", "looks_new", "looks_known")
+        }
+        assert run.lake.snapshot("matches").read().equals(held)
+    with pytest.raises(AssertionError, match="opened"):
+        fill(bench, {"9.png": Picture(far(9), 0, 1)})
+        monkeypatch.setattr("idedup_tasks.stages.match.prepare.open_shards", no_shard)
+        walk(run)
 
 
 def test_a_picture_that_runs_into_another_is_found_thoroughly(tmp_path: Path) -> None:

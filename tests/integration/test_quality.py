@@ -131,7 +131,8 @@ class World:
                 "sha256": content(original), "width": 40, "height": 30, "format": "JPEG",
                 "mode": "RGB", "exif_orientation": 1, "low_information": original == 5,
                 "pack": PACK, "offset": 4 * i, "length": 4, "checksum": 1,
-                "detail": 0.0012, "colour": 9.0, "was_jpeg": False, "exif_fields": 0,
+                "detail": 0.0012, "colour": 9.0, "was_jpeg": False,
+        "coarseness": 0.0, "exif_fields": 0,
             }  # fmt: skip
             if i == 10:
                 facts_of |= {"fine_offset": 44, "fine_length": 4, "fine_checksum": 1}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idedup_tasks.stages.prefilter import collapse
-from idedup_tasks.stages.prefilter.collapse import LOOKS, collapse_exact, collapse_same
+from idedup_tasks.stages.prefilter.collapse import LOOKS, Before, collapse_exact, collapse_same
 
 Same = Callable[[int, int], bool]
 
@@ -115,6 +115,49 @@ def test_variants_of_the_later_image_are_compared(
         patch.setattr(collapse, "HITS", hits)
         onto, apart = collapse_same(hashes, distance, Asked(same), variants)
     assert (onto.tolist(), apart.tolist()) == walk(hashes, distance, same, variants)
+
+
+@pytest.mark.parametrize("few", [0, 4_096])
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(0, 50),
+    flips=st.integers(0, 8),
+    distance=st.integers(0, 11),
+    often=st.sampled_from((0.0, 0.3, 0.7, 1.0)),
+    mirrored=st.booleans(),
+)
+def test_what_was_known_changes_nothing(
+    few: int, seed: int, n: int, flips: int, distance: int, often: float, mirrored: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    hashes = near_hashes(seed, n, flips)
+    variants = np.stack([hashes, *(hashes ^ np.uint64(k) for k in range(1, 8))], axis=1)
+    # Some were there before, some are there now; most are both.
+    then, now = (np.flatnonzero(rng.random(n) < 0.8) for _ in range(2))
+
+    def collapsed(there: np.ndarray, before: Before | None) -> tuple[np.ndarray, np.ndarray]:
+        same = Asked(lambda a, b: relation(seed, often)(int(there[a]), int(there[b])))
+        turned = variants[there] if mirrored else None
+        return collapse_same(hashes[there], distance, same, turned, before)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collapse, "FEW", few)
+        onto, apart = collapsed(then, None)
+        held = np.full(n, -2)
+        held[then] = np.where(onto < 0, -1, then[onto])
+        place = np.full(n + 1, -2)
+        place[now] = np.arange(len(now))
+        place[n] = -1
+        far = np.zeros(n, dtype=np.int64)
+        far[then] = apart
+        gone = np.setdiff1d(then[onto < 0], now)
+        before = Before(place[held[now]], far[now], hashes[gone])
+        before.onto[held[now] == -2] = -2
+        before.onto[held[now] == -1] = -1
+        found = collapsed(now, before)
+    expected = collapsed(now, None)
+    assert [a.tolist() for a in found] == [a.tolist() for a in expected]
 
 
 def test_a_chain_does_not_collapse_onto_one() -> None:

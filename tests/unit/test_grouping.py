@@ -49,6 +49,7 @@ def facts(n: int, **given: object) -> Facts:
         "detail": np.full(n, 0.5),
         "colour": np.ones(n),
         "was_jpeg": np.zeros(n, bool),
+        "coarseness": np.zeros(n),
         "bytes": np.full(n, 100_000),
         "exif_fields": np.zeros(n, np.int64),
         "format": np.full(n, "JPEG"),

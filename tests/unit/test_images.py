@@ -591,6 +591,13 @@ def test_what_was_decoded_from_a_jpeg_is_told():
         assert not read_image(encode(flat, "PNG")).was_jpeg
 
 
+def test_how_coarse_a_jpeg_is_its_tables_say() -> None:
+    picture = scene()
+    fine, coarse = (read_image(encode(picture, "JPEG", quality=q)).coarseness for q in (75, 60))
+    assert (round(fine), round(coarse)) == (29, 46)
+    assert read_image(encode(picture, "PNG")).coarseness == 0
+
+
 def test_what_has_no_structure_has_no_detail():
     assert needed(Image.new("RGB", (400, 300), "teal")) == 0.0
     assert needed(blank(127, noise=2)) < needed(scene()) / 2

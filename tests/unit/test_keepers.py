@@ -168,6 +168,14 @@ def test_a_lossless_file_whose_pixels_were_a_jpegs_is_no_better_than_that() -> N
     assert kept(2, all_same(2), **made, width=np.array([1000, 990]))[0] == 1
 
 
+def test_a_coarse_jpeg_is_not_what_a_lossless_file_was_made_from() -> None:
+    made = {"format": np.array(["PNG", "JPEG"]), "was_jpeg": np.array([True, False])}
+    later = {"earliest": np.array([1, 0]), "colour": np.array([1, 1.01])}
+    keeper, why = kept(2, all_same(2), **made, **later, coarseness=np.array([0, 46.0]))
+    assert (keeper, why[0]) == (0, "whole picture; PNG, not JPEG")
+    assert kept(2, all_same(2), **made, coarseness=np.array([0, 29.0]))[0] == 1
+
+
 @pytest.mark.parametrize("measure", ["colour", "detail"])
 def test_who_agrees_best_agrees_in_what_a_look_does_not_compare(measure: str) -> None:
     """The first came first, and has stronger colours, or noise, than all the others."""

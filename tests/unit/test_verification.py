@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import builders
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,6 @@ from idedup_tasks.verification import (
     lay,
     look,
     open_picture,
-    turned_row,
     verifier_version,
 )
 from idedup_tasks.verification.agreement import Aligned, agreement
@@ -278,8 +278,8 @@ def test_a_look_is_a_row_of_the_lake_and_turns_round_as_one() -> None:
     assert seen.blur < 0 < seen.turned().blur
     assert list(seen.row()) == [field.name for field in LOOK]
     assert pa.RecordBatch.from_pylist([seen.row()], pa.schema(LOOK)).to_pylist() == [seen.row()]
-    assert turned_row(seen.row()) == seen.turned().row()
-    assert turned_row(compare(PHOTO, PHOTO).row()) == compare(PHOTO, PHOTO).row()
+    assert builders.turned(seen.row()) == seen.turned().row()
+    assert builders.turned(compare(PHOTO, PHOTO).row()) == compare(PHOTO, PHOTO).row()
 
 
 def test_looks_at_the_same_time_say_what_they_say_alone() -> None:

@@ -54,6 +54,7 @@ FORMAT_RANK = {name: rank for rank, name in enumerate(_FORMATS)}
 _LOSSLESS = frozenset(FORMAT_RANK[name] for name in ("TIFF", "PSD", "PNG", "BMP"))
 _LOSSY = frozenset(FORMAT_RANK[name] for name in ("JPEG2000", "JXL", "AVIF", "WEBP", "JPEG"))
 
+_COARSE = 40.0  # steps of a JPEG's table, at quality 65: what is coarser is rather a copy
 _UNEVEN = 0.97  # overlaps of a part and its whole differ by more
 _LARGER_PART = 1.2  # pixels of a part, over those of its whole in its place
 _TO_SCALE, _MANY = 0.02, 5
@@ -77,8 +78,9 @@ class Facts:
 
     width, height, bytes, exif_fields: (n,) int64. detail: (n,) float64, megapixels that its real
     detail needs. colour: (n,) float64, how much of it there is, 0 for grey, NaN where that is not
-    known. was_jpeg: (n,) bool, of lossless formats. format: (n,) names. path: (n,) int64, rank
-    among the preferred paths. earliest: (n,) int64, order of arrival. image_id: (n,) text.
+    known. was_jpeg: (n,) bool, of lossless formats. coarseness: (n,) float64, mean step of a JPEG's
+    luminance table, else 0. format: (n,) names. path: (n,) int64, rank among the preferred paths.
+    earliest: (n,) int64, order of arrival. image_id: (n,) text.
     """
 
     width: np.ndarray
@@ -86,6 +88,7 @@ class Facts:
     detail: np.ndarray
     colour: np.ndarray
     was_jpeg: np.ndarray
+    coarseness: np.ndarray
     bytes: np.ndarray
     exif_fields: np.ndarray
     format: np.ndarray
@@ -340,8 +343,9 @@ def _formats(group: np.ndarray, facts: Facts) -> np.ndarray:
     _, size = np.unique(sizes, axis=0, return_inverse=True)
     # Equal pixels have equal detail and colour, and a lossy copy's differ in their last digits,
     # unless it is grey and so full of detail that the number of pixels stands for it. Pixels that
-    # were a JPEG's were that of a JPEG of as many: to make such a one of them is seldom. And what
-    # a camera has described in a lossy file was not lossless before.
+    # were a JPEG's were that of a JPEG of as many: to make a fine one of them is seldom, while a
+    # coarse one is a copy for the web, and lacks something. And what a camera has described in a
+    # lossy file was not lossless before.
     size, fields = size.ravel(), facts.exif_fields[members]
     colour = np.nan_to_num(facts.colour[members], nan=-1.0)
     exact = np.stack([size, facts.detail[members].round(9), colour], axis=1)
@@ -352,8 +356,12 @@ def _formats(group: np.ndarray, facts: Facts) -> np.ndarray:
     decoded = lossless[members] & measured & np.isin(same.ravel(), same.ravel()[source])
     decoded |= lossless[members] & (fields == 0) & np.isin(size, size[source & (fields > 0)])
     jpeg = source & (found[members] == FORMAT_RANK["JPEG"])
-    decoded |= facts.was_jpeg[members] & np.isin(size, size[jpeg])
-    result = np.where(facts.was_jpeg, np.maximum(found, FORMAT_RANK["JPEG"]), found)
+    coarse = jpeg & (facts.coarseness[members] > _COARSE)
+    was = facts.was_jpeg[members]
+    decoded |= was & np.isin(size, size[jpeg & ~coarse])
+    result = found.copy()
+    behind = was & ~np.isin(size, size[coarse])
+    result[members[behind]] = np.maximum(found[members[behind]], FORMAT_RANK["JPEG"])
     result[members[decoded]] = worst
     return result
 

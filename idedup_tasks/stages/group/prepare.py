@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from idedup_tasks.ids import digests, fixed
 from idedup_tasks.lake import (
     GROUPS,
     LOOK,
@@ -24,7 +25,7 @@ from idedup_tasks.lake import (
     reconcile_partition,
 )
 from idedup_tasks.linkage import components
-from idedup_tasks.looking import Looks, fixed_width, pictures_of
+from idedup_tasks.looking import Looks, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import DUPLICATES, RELATIONS, Grouping, KeeperCriterion, digest
 from idedup_tasks.stages.group.counts import Counts
@@ -136,16 +137,15 @@ def collect(run: Run) -> Collected:
     arrivals = [named["arrival"] for named in fingerprints.partitions()]
     parts = [_in_order(images, fingerprints, arrival) for arrival in arrivals]
     table = pa.concat_tables([_ORDERED.empty_table(), *parts])
-    digests = np.frombuffer(bytes.fromhex("".join(table["sha256"].to_pylist())), np.uint8)
-    sha256 = digests.reshape(-1, 32)
+    sha256 = digests(table["sha256"])
     rows = np.ascontiguousarray(sha256).view("V32").ravel()
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     earliest = np.sort(first)
     content = np.searchsorted(earliest, first)[inverse.ravel()]
     return Collected(
-        fixed_width(table["image_id"]),
+        fixed(table["image_id"], 32),
         sha256,
-        np.array(table["status"].to_pylist(), object) == "collapsed",
+        pc.equal(table["status"], "collapsed").to_numpy(),
         content,
         earliest,
         [(arrival, part.num_rows) for arrival, part in zip(arrivals, parts, strict=True)],
@@ -250,7 +250,7 @@ def _contents(found: Collected, batch: pa.RecordBatch) -> np.ndarray:
     order = np.argsort(ids)
     ends = []
     for column in ("image_a", "image_b"):
-        names = fixed_width(batch[column])
+        names = fixed(batch[column], 32)
         at = order[np.minimum(np.searchsorted(ids, names, sorter=order), len(ids) - 1)]
         if (ids[at] != names).any():
             raise Conflict("matches name images that are not there: rerun the match stage.")
@@ -277,12 +277,13 @@ def _facts(
             ("detail", np.float64),
             ("colour", np.float64),
             ("was_jpeg", bool),
+            ("coarseness", np.float64),
         )
     }
     formats = np.full(n, "", dtype="<U16")
     columns = ["image_id", "key", "format", *numbers]
     for batch in images.scan(columns, ds.field("status") == "decoded"):
-        at = order[np.searchsorted(found.ids, fixed_width(batch["image_id"]), sorter=order)]
+        at = order[np.searchsorted(found.ids, fixed(batch["image_id"], 32), sorter=order)]
         here = np.flatnonzero(wanted[found.content[at]])
         at, batch = at[here], batch.take(pa.array(here))
         content = found.content[at]

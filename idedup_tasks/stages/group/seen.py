@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from idedup_tasks.lake import LOOK
 from idedup_tasks.settings import RELATIONS
-from idedup_tasks.verification import turned_row
+from idedup_tasks.verification import turned_rows
 
 # By their number; what is less than `LINKED` ties two contents to each other.
 WORDS = (*RELATIONS, "alike", "different", "undecided")
@@ -95,14 +95,7 @@ class Seen:
     def said(self, rows: np.ndarray, of: np.ndarray) -> pa.Table:
         """Columns of `lake.LOOK`: what (m,) contents, each one of the pair, are to the other."""
         looks = self._looks.take(pa.array(rows))
-        turned = np.flatnonzero(self._of[rows] != of)
-        if not len(turned):
-            return looks
-        others = [turned_row(row) for row in looks.take(pa.array(turned)).to_pylist()]
-        place = np.arange(len(rows))
-        place[turned] = len(rows) + np.arange(len(turned))
-        both = pa.concat_tables([looks, pa.Table.from_pylist(others, looks.schema)])
-        return both.take(pa.array(place))
+        return turned_rows(looks, self._of[rows] != of)
 
     def within(self, members: np.ndarray) -> np.ndarray:
         """Rows of pairs both of which are among some contents, (n,) bool."""

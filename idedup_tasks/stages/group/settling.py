@@ -37,6 +37,7 @@ from idedup_tasks.stages.group.seen import Seen
 PASSES = 4
 # Other keepers that a group larger than `linkage_limit` tries once members have left.
 CHANGES = 3
+_ROUNDING = 1e-9  # of a cut: scores have four decimals
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,14 @@ def settle(
         label = np.full(n, -1)
         fixed = np.full(n, -1)  # centres of stars that stay the keepers
         order: np.ndarray | None = None
-        for members in members_of(whole):
-            if len(members) < 2:
-                continue
+        # Most components are two contents and one look: no dendrogram is needed to cut those.
+        sizes = np.bincount(whole[open_], minlength=n)
+        two = rows[sizes[whole[seen.first[rows]]] == 2]
+        label[seen.first[two]] = seen.first[two]
+        together = seen.score[two] >= settings.cut - _ROUNDING
+        label[seen.second[two]] = np.where(together, seen.first[two], seen.second[two])
+        found += len(two) * (passes == 0)
+        for members in members_of(np.where(open_ & (sizes[whole] > 2), whole, -1)):
             if len(members) <= settings.linkage_limit:
                 label[members] = cut_matrix(members, core[members], seen, settings)
             else:

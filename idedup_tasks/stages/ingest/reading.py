@@ -172,6 +172,7 @@ def _row(listed: Listed, outcome: images.ImageFacts | images.Rejected) -> dict[s
         "low_information": outcome.low_information,
         "detail": outcome.detail,
         "was_jpeg": outcome.was_jpeg,
+        "coarseness": outcome.coarseness,
         "colour": outcome.colour,
         "exif_fields": outcome.exif_fields,
     }

@@ -47,7 +47,9 @@ def rules(run: Run, counts: Mapping[str, Any]) -> list[Rule]:
                 *filled("image_id", "key", "uri", "arrived_at", "bytes", "etag", "status"),
                 *filled("sha256", "width", "height", "format", where=_DECODED),
                 *filled("pack", "offset", "length", "checksum", where=_DECODED),
-                *filled("detail", "colour", "was_jpeg", "exif_fields", where=_DECODED),
+                *filled(
+                    "detail", "colour", "was_jpeg", "coarseness", "exif_fields", where=_DECODED
+                ),
                 *filled("reason_code", "reason", where=_REJECTED),
             ),
         ),

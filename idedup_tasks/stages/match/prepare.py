@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from idedup_tasks.descriptors.sorter import Sorter
+from idedup_tasks.ids import digests, fixed
 from idedup_tasks.lake import (
     MATCHES,
     Candidate,
@@ -32,7 +33,7 @@ from idedup_tasks.lake import (
     reconcile_partition,
 )
 from idedup_tasks.linkage import components
-from idedup_tasks.looking import Looks, fixed_width, pictures_of
+from idedup_tasks.looking import Looks, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import RELATIONS, digest
 from idedup_tasks.shards import open_shards
@@ -40,6 +41,7 @@ from idedup_tasks.stages.match.candidates import (
     SCALE,
     FoundPairs,
     find_pairs,
+    known_pairs,
     nearest_cells,
     ranks_of,
 )
@@ -98,30 +100,36 @@ def prepare(run: Run) -> Candidate:
     lake, settings = run.lake, run.collection.matching
     target = lake.snapshot("matches")
     sorter = _sorter(run)
-    with collect(run) as found:
-        mode = "exact" if len(found.compared) <= settings.exact_limit else "cells"
-        change = TableChange("matches", target.version)
-        change.metadata = {
-            "settings": _candidate_settings(run, mode, sorter),
-            "verifier": verifier_version(),
-            "linkage_limit": run.collection.grouping.linkage_limit,
-            "reads": found.reads,
-        }
-        asked, known = _what_is_new(lake, target, change.metadata, found, settings.candidates)
-        cells = _cells(run, found.vectors) if mode == "cells" else None
-        pairs = find_pairs(
-            found.vectors,
-            asked,
-            run.thresholds.candidate,
-            settings.candidates,
-            cells,
-            known,
-            found.regions,
-            lambda done, total: run.progress("comparing", done, total),
-            sorter,
-            lake=lake,
-        )
-        recall = _sampled_recall(run, found, sorter, pairs, cells)
+    found = collect(run)
+    mode = "exact" if len(found.compared) <= settings.exact_limit else "cells"
+    change = TableChange("matches", target.version)
+    change.metadata = {
+        "settings": _candidate_settings(run, mode, sorter),
+        "verifier": verifier_version(),
+        "linkage_limit": run.collection.grouping.linkage_limit,
+        "reads": found.reads,
+    }
+    asked, known = _what_is_new(lake, target, change.metadata, found, settings.candidates)
+    if known is not None and not asked.any():
+        pairs = known_pairs(len(asked), settings.candidates, known)
+        recall = target.metadata["sampled_recall"]
+    else:
+        with gathered(run, found):
+            cells = _cells(run, found.vectors) if mode == "cells" else None
+            pairs = find_pairs(
+                found.vectors,
+                asked,
+                run.thresholds.candidate,
+                settings.candidates,
+                cells,
+                known,
+                found.regions,
+                lambda done, total: run.progress("comparing", done, total),
+                sorter,
+                lake=lake,
+            )
+            recall = _sampled_recall(run, found, sorter, pairs, cells)
+    change.metadata["sampled_recall"] = recall
     matches, components, made = _look(run, found, pairs)
     tables = [_rows(found, some) for some in matches]
     reconcile_partition(lake, target, change, {}, pa.concat_tables(tables))
@@ -149,10 +157,8 @@ def prepare(run: Run) -> Candidate:
 # --- what there is to compare --------------------------------------------------------------------
 
 
-@contextmanager
-def collect(run: Run) -> Iterator[Collected]:
-    """Bring together, at versions that belong together, what is compared; its vectors are gone
-    afterwards."""
+def collect(run: Run) -> Collected:
+    """Bring together, at versions that belong together, what is compared; no vectors as yet."""
     lake = run.lake
     index = lake.snapshot("index")
     fingerprints = lake.snapshot("fingerprints", index.reads("fingerprints"))
@@ -165,33 +171,35 @@ def collect(run: Run) -> Iterator[Collected]:
     contents = (ds.field("status") == "active") | (ds.field("relation") == "same")
     columns = ["image_id", "sha256", "onto", "low_information"]
     table = fingerprints.read(columns, contents).sort_by("image_id")
-    ids = fixed_width(table["image_id"])
-    onto_ids = fixed_width(table["onto"].fill_null(""))
+    ids = fixed(table["image_id"], 32)
+    onto_ids = fixed(table["onto"], 32)
     onto = np.where(onto_ids == b"", -1, np.searchsorted(ids, onto_ids))
     # Flat and near-blank images match by bytes only: they have no row to be compared.
     low = table["low_information"].to_numpy()
-    found = Collected(
+    return Collected(
         ids,
-        _digests(table["sha256"]),
+        digests(table["sha256"]),
         onto,
         np.flatnonzero((onto < 0) & ~low),
         np.empty((0, 0), dtype=np.float32),
         None,
         reads,
     )
+
+
+@contextmanager
+def gathered(run: Run, found: Collected) -> Iterator[None]:
+    """Put the vectors to compare in place, at the same versions; they are gone afterwards."""
+    lake = run.lake
+    index = lake.snapshot("index", found.reads["index"])
     embeddings = lake.snapshot("embeddings", index.reads("embeddings"))
     with tempfile.TemporaryDirectory(prefix="idedup-") as folder:
         scratch = Path(folder)
         found.vectors = _gather(lake, index, run.model_id, found, scratch / "vectors.f32")
         found.regions = _gather_regions(embeddings, run.model_id, found, scratch / "regions.i8")
-        yield found
+        yield
         # Closes the maps before their files go.
         found.vectors, found.regions = np.empty((0, 0), dtype=np.float32), None
-
-
-def _digests(column: pa.ChunkedArray) -> np.ndarray:
-    """(n, 32) uint8"""
-    return np.frombuffer(bytes.fromhex("".join(column.to_pylist())), np.uint8).reshape(-1, 32)
 
 
 def _gather(lake: Lake, index: Snapshot, model_id: str, found: Collected, path: Path) -> np.ndarray:
@@ -254,10 +262,10 @@ def _rows_of(
     found: Collected, image_ids: pa.ChunkedArray | pa.Array, sha256: pa.ChunkedArray | pa.Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of the images to compare some rows are of, and whether: with the same content."""
-    ids, names = found.ids[found.compared], fixed_width(image_ids)
+    ids, names = found.ids[found.compared], fixed(image_ids, 32)
     row = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
     live = ids[row] == names
-    live &= (found.sha256[found.compared[row]] == _digests(sha256)).all(axis=1)
+    live &= (found.sha256[found.compared[row]] == digests(sha256)).all(axis=1)
     return row, live
 
 
@@ -317,7 +325,7 @@ def _stored_candidates(
     for batch in matches.scan(columns, ds.field("proposed_by") == "vector"):
         ends = []
         for column in columns[:2]:
-            names = fixed_width(batch[column])
+            names = fixed(batch[column], 32)
             at = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
             ends.append(np.where(ids[at] == names, at, -1))
         parts.append((*ends, np.rint(batch["cosine"].to_numpy() * SCALE).astype(np.int64)))
@@ -415,10 +423,9 @@ def _rest_of_components(
 
 def _rows(found: Collected, some: _Pairs) -> pa.Table:
     """Rows of `matches`."""
-    ids = found.ids.astype(str)
     columns = {
-        "image_a": pa.array(ids[some.ends[0]], pa.string()),
-        "image_b": pa.array(ids[some.ends[1]], pa.string()),
+        "image_a": pa.array(found.ids[some.ends[0]].astype(str), pa.string()),
+        "image_b": pa.array(found.ids[some.ends[1]].astype(str), pa.string()),
         "proposed_by": pa.array([some.proposed_by] * len(some.cosine), pa.string()),
         "cosine": pa.array(some.cosine, mask=np.isnan(some.cosine)),
     }

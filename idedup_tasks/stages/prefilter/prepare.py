@@ -1,9 +1,9 @@
 """Prefilter: copies with the same bytes, and twins that a look says are the same, collapse.
 
 What collapsed is never embedded: on real collections that saves most of the work. The outcome is
-a function of the set of images, so the whole collection is walked again each time, at about 70
-bytes an image; only hashes and looks that are missing are computed, and only partitions that differ
-written.
+a function of the set of images, so all of them are read each time, at about 150 bytes an image; but
+only those that came, and those near what came or went, are walked again, only hashes and looks
+that are missing are computed, and only partitions that differ written.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import pyarrow.dataset as ds
 
 from idedup_tasks import compute
 from idedup_tasks.hashes import dihedral_variants, perceptual_hash
+from idedup_tasks.ids import digests, fixed
 from idedup_tasks.images import open_thumbnail
 from idedup_tasks.lake import (
-    FINGERPRINTS,
     Candidate,
     Lake,
     Snapshot,
@@ -32,7 +32,7 @@ from idedup_tasks.lake import (
 from idedup_tasks.looking import Looks, pictures_of
 from idedup_tasks.run import Run, publish_changes
 from idedup_tasks.settings import Prefilter, digest
-from idedup_tasks.stages.prefilter.collapse import collapse_exact, collapse_same
+from idedup_tasks.stages.prefilter.collapse import Before, collapse_exact, collapse_same
 from idedup_tasks.stages.prefilter.counts import Counts
 from idedup_tasks.verification import verifier_version
 
@@ -44,14 +44,41 @@ CHUNK = 1_000
 
 @dataclass
 class _Partition:
-    """One arrival period's images in order of (arrived_at, key)."""
+    """One arrival period's images in order of (arrived_at, key).
+
+    ids: (n,) S32. digests: (n, 32) uint8. low_information: (n,) bool. hashes: (n, 1) uint64, or
+    (n, 8), the image's own hash first, then its rotations and mirrors. held: what the lake says of
+    them. gone: (g,) uint64, hashes of active images that are not among them any more.
+    """
 
     arrival: str
-    ids: pa.Array
-    digests: np.ndarray  # (n, 32) uint8
-    low_information: np.ndarray  # (n,) bool
-    # (n, 1) uint64, or (n, 8): the image's own hash first, then its rotations and mirrors.
+    ids: np.ndarray
+    digests: np.ndarray
+    low_information: np.ndarray
     hashes: np.ndarray
+    held: _Held
+    gone: np.ndarray
+
+
+@dataclass
+class _Held:
+    """Fingerprints that the lake holds of some images, in their order.
+
+    there: (n,) bool, whether it has one of this content. active, exact: (n,) bool. onto: (n,) S32,
+    empty for an active image. distance: (n,) int64. rows: how many it holds of the period.
+    """
+
+    there: np.ndarray
+    active: np.ndarray
+    exact: np.ndarray
+    onto: np.ndarray
+    distance: np.ndarray
+    rows: int
+
+    @classmethod
+    def nothing(cls, n: int) -> _Held:
+        no = np.zeros(n, dtype=bool)
+        return cls(no, no.copy(), no.copy(), np.zeros(n, "S32"), np.zeros(n, np.int64), 0)
 
 
 def prepare(run: Run) -> Candidate:
@@ -71,15 +98,21 @@ def prepare(run: Run) -> Candidate:
     # Hashes made under another setting are no use; the column does not say which it was.
     made_alike = all(target.metadata.get(k) == change.metadata[k] for k in ("hash", "mirrored"))
     known = target if made_alike else None
+    # What became of them holds as well, if nothing else has changed.
+    stands = made_alike and target.metadata.get("settings") == change.metadata["settings"]
+    moved = _moved(source, lake.snapshot("images", target.reads("images"))) if stands else None
 
-    partitions = _hashed(run, source, known, settings)
+    partitions = _hashed(run, source, known, settings, moved)
     held = {f["arrival"] for f in target.partitions()}
-    partitions += [_empty(a, settings) for a in sorted(held - {p.arrival for p in partitions})]
+    partitions += [
+        _partition(source, known, arrival, settings, moved)[0]
+        for arrival in held - {p.arrival for p in partitions}
+    ]
     partitions.sort(key=lambda p: p.arrival)
 
     counts = Counts()
     if partitions:
-        counts = _collapse(run, source, target, change, partitions)
+        counts = _collapse(run, source, target, change, partitions, stands)
     reads = {"images": source.version}
     return Candidate("prefilter", run.run_id, [change], reads, asdict(counts))
 
@@ -90,17 +123,18 @@ def _collapse(
     target: Snapshot,
     change: TableChange,
     partitions: list[_Partition],
+    stands: bool,
 ) -> Counts:
+    """stands: whether what the lake says became of images was decided as it would be now."""
     # Periods follow each other and each is in order, so their concatenation is.
-    ids = pa.chunked_array([p.ids for p in partitions], pa.string())
+    ids = np.concatenate([p.ids for p in partitions])
     low = np.concatenate([p.low_information for p in partitions])
     onto = collapse_exact(np.concatenate([p.digests for p in partitions]))
     exact = onto != np.arange(len(onto))
     # Flat and near-blank images resemble each other without being copies: by bytes only.
     walked = np.flatnonzero(~exact & ~low)
-    hashes = np.concatenate([p.hashes for p in partitions])[walked]
-    variants = hashes if hashes.shape[1] > 1 else None
-    own = np.ascontiguousarray(hashes[:, 0])
+    hashes = np.concatenate([p.hashes for p in partitions])
+    variants = hashes[walked] if hashes.shape[1] > 1 else None
     looked_at = 0
 
     def same(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
@@ -109,23 +143,42 @@ def _collapse(
         looked_at += len(later)
         named, ends = np.unique([later, earlier], return_inverse=True)
         first, second = ends.reshape(2, -1)
-        names = np.array(ids.take(pa.array(walked[named])).to_pylist(), dtype="S32")
-        looks = Looks(run, pictures_of(source, names)).at(first, second)
+        looks = Looks(run, pictures_of(source, ids[walked[named]])).at(first, second)
         alike: np.ndarray = pc.equal(looks["relation"], "same").to_numpy()
         return alike
 
-    near, apart = collapse_same(own, run.thresholds.phash_distance, same, variants)
+    near, apart = collapse_same(
+        np.ascontiguousarray(hashes[walked, 0]),
+        run.thresholds.phash_distance,
+        same,
+        variants,
+        _before(partitions, ids, walked, hashes[:, 0]) if stands else None,
+    )
     twin = np.zeros(len(onto), dtype=bool)
     twin[walked[near >= 0]] = True
     onto[walked[near >= 0]] = walked[near[near >= 0]]
-    distances = np.zeros(len(onto), dtype=np.int32)
+    distances = np.zeros(len(onto), dtype=np.int64)
     distances[walked] = apart
 
     collapsed = exact | twin
+    names = np.where(collapsed, ids[onto], b"")
     start = 0
     for partition in partitions:
         part = slice(start, start + len(partition.ids))
         start = part.stop
+        held = partition.held
+        if (
+            stands
+            and held.rows == len(partition.ids)
+            and (
+                held.there
+                & (held.active != collapsed[part])
+                & (held.exact == exact[part])
+                & (held.onto == names[part])
+                & (held.distance == distances[part])
+            ).all()
+        ):
+            continue  # it holds these rows
         hidden = pa.array(~collapsed[part])
         relation = np.where(exact[part], "exact", "same")
         variant_rows = (
@@ -138,17 +191,16 @@ def _collapse(
         rows = pa.table(
             {
                 "arrival": pa.repeat(pa.scalar(partition.arrival), len(partition.ids)),
-                "image_id": partition.ids,
+                "image_id": pa.array(partition.ids.astype(str)),
                 "sha256": [bytes(d).hex() for d in partition.digests],
                 "hash": np.ascontiguousarray(partition.hashes[:, 0]).view(np.int64),
                 "variants": variant_rows,
                 "low_information": partition.low_information,
                 "status": np.where(collapsed[part], "collapsed", "active"),
-                "onto": pc.if_else(hidden, None, ids.take(pa.array(onto[part]))),
+                "onto": pc.if_else(hidden, None, pa.array(names[part].astype(str))),
                 "relation": pc.if_else(hidden, None, pa.array(relation, pa.string())),
                 "distance": pc.if_else(hidden, None, pa.array(distances[part])),
-            },
-            FINGERPRINTS,
+            }
         )
         reconcile_partition(run.lake, target, change, {"arrival": partition.arrival}, rows)
     return Counts(
@@ -163,18 +215,47 @@ def _collapse(
     )
 
 
-def _empty(arrival: str, settings: Prefilter) -> _Partition:
-    return _Partition(
-        arrival,
-        pa.array([], pa.string()),
-        np.empty((0, 32), np.uint8),
-        np.empty(0, bool),
-        np.empty((0, 8 if settings.mirrored else 1), np.uint64),
+def _before(
+    partitions: list[_Partition], ids: np.ndarray, walked: np.ndarray, hashes: np.ndarray
+) -> Before:
+    """What became, the last time, of those that are walked, and what has gone since."""
+    there, active, exact, distance = (
+        np.concatenate([getattr(p.held, name) for p in partitions])
+        for name in ("there", "active", "exact", "distance")
     )
+    twins = np.flatnonzero(there[walked] & ~active[walked] & ~exact[walked])
+    named = np.concatenate([p.held.onto for p in partitions])[walked[twins]]
+    found = pc.index_in(pa.array(named), pa.array(ids[walked]))
+    onto = np.where(there[walked] & active[walked], -1, -2)
+    onto[twins] = found.fill_null(-2).to_numpy()
+    # Of the same bytes as an earlier one by now.
+    stays = np.zeros(len(ids), dtype=bool)
+    stays[walked] = True
+    low = np.concatenate([p.low_information for p in partitions])
+    left = hashes[there & active & ~stays & ~low]
+    gone = np.concatenate([left, *(p.gone for p in partitions)])
+    return Before(onto, np.where(onto < 0, 0, distance[walked]), gone)
+
+
+def _moved(now: Snapshot, then: Snapshot) -> np.ndarray:
+    """(m,) S32, ascending: the images whose place in the order may be another one."""
+    before, after = ({f.path: f for f in images.files()} for images in (then, now))
+    columns = ["image_id", "arrived_at"]
+    old, new = (
+        images.read(columns, files=[f for path, f in mine.items() if path not in others])
+        for images, mine, others in ((then, before, after), (now, after, before))
+    )
+    both = old.join(new, "image_id", join_type="inner", right_suffix="_now")
+    differ = pc.not_equal(both["arrived_at"], both["arrived_at_now"])
+    return np.sort(fixed(both["image_id"].filter(differ), 32))
 
 
 def _hashed(
-    run: Run, source: Snapshot, known: Snapshot | None, settings: Prefilter
+    run: Run,
+    source: Snapshot,
+    known: Snapshot | None,
+    settings: Prefilter,
+    moved: np.ndarray | None,
 ) -> list[_Partition]:
     """The decoded images of each period with their hashes; those that are missing are computed."""
     partitions: list[_Partition] = []
@@ -182,7 +263,7 @@ def _hashed(
 
     def chunks() -> Iterator[tuple[tuple[_Partition, list[int]], _Hashing]]:
         for named in source.partitions():
-            partition, missing = _partition(source, known, named["arrival"], settings)
+            partition, missing = _partition(source, known, named["arrival"], settings, moved)
             partitions.append(partition)
             advance(len(partition.ids) - len(missing))
             for images in source.along_packs(named["arrival"], missing, CHUNK):
@@ -195,7 +276,11 @@ def _hashed(
 
 
 def _partition(
-    source: Snapshot, known: Snapshot | None, arrival: str, settings: Prefilter
+    source: Snapshot,
+    known: Snapshot | None,
+    arrival: str,
+    settings: Prefilter,
+    moved: np.ndarray | None,
 ) -> tuple[_Partition, dict[str, int]]:
     """The decoded images of a period with the hashes that are known, and the rows that lack one."""
     files = source.files(arrival=arrival)
@@ -203,28 +288,59 @@ def _partition(
     columns = ["image_id", "arrived_at", "key", "sha256", "low_information"]
     rows = source.read(columns, decoded, files=files)
     rows = rows.sort_by([("arrived_at", "ascending"), ("key", "ascending")])
-    if not rows.num_rows:
-        return _empty(arrival, settings), {}
-    missing = {image: i for i, image in enumerate(rows["image_id"].to_pylist())}
-    digests = rows["sha256"].to_pylist()
-    hashes = np.zeros((len(missing), 8 if settings.mirrored else 1), dtype=np.uint64)
+    ids, contents = fixed(rows["image_id"], 32), digests(rows["sha256"])
+    low = rows["low_information"].to_numpy()
+    hashes = np.zeros((len(ids), 8 if settings.mirrored else 1), dtype=np.uint64)
+    held, gone = _Held.nothing(len(ids)), np.empty(0, np.uint64)
     if known is not None:
-        held = known.files(arrival=arrival)
-        for batch in known.scan(["image_id", "sha256", "hash", "variants"], files=held):
-            for row in batch.to_pylist():
-                i = missing.get(row["image_id"])
-                if i is not None and digests[i] == row["sha256"]:
-                    values = row["variants"] if settings.mirrored else [row["hash"]]
-                    hashes[i] = np.array(values, dtype=np.int64).view(np.uint64)
-                    del missing[row["image_id"]]
-    partition = _Partition(
-        arrival,
-        rows["image_id"].combine_chunks(),
-        np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32),
-        rows["low_information"].to_numpy(),
-        hashes,
+        table = known.read(_HELD, files=known.files(arrival=arrival)).sort_by("image_id")
+        held, gone = _held(table, ids, contents, low, hashes)
+    missing = {ids[i].decode(): i for i in np.flatnonzero(~held.there).tolist()}
+    if moved is not None and len(moved):
+        # To the walk, it went from one place and came to another.
+        at = np.minimum(np.searchsorted(moved, ids), len(moved) - 1)
+        elsewhere = held.there & (moved[at] == ids)
+        gone = np.concatenate([gone, hashes[elsewhere & held.active & ~low, 0]])
+        held.there &= ~elsewhere
+    return _Partition(arrival, ids, contents, low, hashes, held, gone), missing
+
+
+_HELD = (
+    *("image_id", "sha256", "hash", "variants", "low_information"),
+    *("status", "onto", "relation", "distance"),
+)
+
+
+def _held(
+    table: pa.Table, ids: np.ndarray, contents: np.ndarray, low: np.ndarray, hashes: np.ndarray
+) -> tuple[_Held, np.ndarray]:
+    """What the fingerprints of a period, in order of image_id, say of some images, with their
+    hashes put into place; and the hashes of active ones that they say nothing of."""
+    if not table.num_rows:
+        return _Held.nothing(len(ids)), np.empty(0, np.uint64)
+    names = fixed(table["image_id"], 32)
+    at = np.minimum(np.searchsorted(names, ids), len(names) - 1)
+    there = (names[at] == ids) & (digests(table["sha256"])[at] == contents).all(axis=1)
+    there &= table["low_information"].to_numpy()[at] == low
+    own = table["hash"].to_numpy().view(np.uint64)
+    if hashes.shape[1] == 1:
+        hashes[there, 0] = own[at[there]]
+    else:
+        every = table["variants"].combine_chunks().flatten().to_numpy().view(np.uint64)
+        hashes[there] = every.reshape(-1, 8)[at[there]]
+    active = pc.equal(table["status"], "active").to_numpy()
+    exact = pc.equal(table["relation"], "exact").fill_null(False).to_numpy()
+    left = active & ~table["low_information"].to_numpy()
+    left[at[there]] = False
+    held = _Held(
+        there,
+        active[at],
+        exact[at],
+        fixed(table["onto"], 32)[at],
+        table["distance"].fill_null(0).to_numpy()[at].astype(np.int64),
+        table.num_rows,
     )
-    return partition, missing
+    return held, own[left]
 
 
 @dataclass(frozen=True)
