@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from PIL import Image
 
 _SIDE = 256  # pixels in the middle that are asked
 _CERTAIN = 5.0  # deviations; of pictures that never were a JPEG hardly one reaches 4
+_BLOCKS = 400  # fewer have larger deviations by chance, as means have: more is asked
 
 # The highest three frequencies of the cosine transform of 8 pixels (ISO/IEC 10918-1, A.3.3).
 _HIGHEST = np.cos(np.outer(np.arange(5, 8), np.arange(1, 16, 2)) * np.pi / 16) / 2
@@ -40,4 +43,5 @@ def was_jpeg(picture: Image.Image) -> bool:
         energy[:, x] = total.reshape(high, 8).mean(axis=0)
     middle = np.median(energy)
     deviation = np.median(np.abs(energy - middle)) + _ROUNDING
-    return bool(middle - energy.min() > _CERTAIN * deviation)
+    certain = _CERTAIN * max(1.0, math.sqrt(_BLOCKS / (high * wide)))
+    return bool(middle - energy.min() > certain * deviation)

@@ -12,7 +12,7 @@ from idedup_tasks.errors import IdedupError, TerminalError, TransientError
 NOT_IMPORTED = ("__main__", "peers.encode")
 
 
-def defined() -> set[type[BaseException]]:
+def defined() -> set[type[Exception]]:
     """Every class of errors that a module of the package defines."""
     names = [m.name for m in pkgutil.walk_packages(idedup_tasks.__path__, "idedup_tasks.")]
     modules = [importlib.import_module(n) for n in names if not n.endswith(NOT_IMPORTED)]
@@ -21,7 +21,7 @@ def defined() -> set[type[BaseException]]:
         for module in modules
         for value in vars(module).values()
         if isinstance(value, type)
-        and issubclass(value, BaseException)
+        and issubclass(value, Exception)  # Ctrl-C is none
         and value.__module__.startswith("idedup_tasks.")
     }
 

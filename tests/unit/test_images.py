@@ -591,6 +591,12 @@ def test_what_was_decoded_from_a_jpeg_is_told():
         assert not read_image(encode(flat, "PNG")).was_jpeg
 
 
+def test_a_small_picture_hardly_says_that_it_was_a_jpeg() -> None:
+    """Few blocks look like a JPEG's by chance: one in twenty did at 72 pixels."""
+    small = [scene(72, 72, seed).convert("RGB") for seed in range(60)]
+    assert not any(read_image(encode(p, "PNG")).was_jpeg for p in small)
+
+
 def test_how_coarse_a_jpeg_is_its_tables_say() -> None:
     picture = scene()
     fine, coarse = (read_image(encode(picture, "JPEG", quality=q)).coarseness for q in (75, 60))

@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from idedup_tasks.ids import image_id
+from idedup_tasks.ids import fixed, image_id
 from idedup_tasks.lake import Snapshot
 from idedup_tasks.periods import in_window, period_of
 from idedup_tasks.run import Run
@@ -153,9 +153,9 @@ class OutsideWindow:
             arrival = named["arrival"]
             inside = in_window(arrival, run.window, run.collection.arrival.period)
             for batch in snapshot.scan(["image_id"], files=snapshot.files(arrival=arrival)):
-                short = _short(batch["image_id"].to_pylist())
+                short = _short(fixed(batch["image_id"], 32))
                 (within if inside else known).append(short if inside else short ^ _salt(arrival))
-        self._within, self._known = np.concatenate(within), np.unique(np.concatenate(known))
+        self._within, self._known = (np.unique(np.concatenate(ids)) for ids in (within, known))
         self._pending: list[Listed] = []
         self._counts: dict[str, int] = {}
         self._moved: set[str] = set()
@@ -166,10 +166,9 @@ class OutsideWindow:
             self._settle()
 
     def _settle(self) -> None:
-        short = _short([p.image_id for p in self._pending])
+        short = _short(np.array([p.image_id for p in self._pending], "S32"))
         salted = short ^ np.array([_salt(p.arrival) for p in self._pending], dtype=np.uint64)
-        moved = np.isin(short, self._within)
-        known = np.isin(salted, self._known)
+        moved, known = _among(short, self._within), _among(salted, self._known)
         for listed, left, here in zip(self._pending, moved, known, strict=True):
             if left:
                 self._moved.add(listed.image_id)
@@ -192,5 +191,15 @@ def _salt(arrival: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashed, "big"))
 
 
-def _short(ids: list[str]) -> np.ndarray:
-    return np.array([int(i[:16], 16) for i in ids], dtype=np.uint64)
+def _short(ids: np.ndarray) -> np.ndarray:
+    """(n,) uint64: the first 16 hex digits of (n,) S32 ids."""
+    every = np.frombuffer(bytes.fromhex(ids.tobytes().decode()), ">u8")
+    return every[::2].astype(np.uint64)
+
+
+def _among(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """(n,) bool: which of n values are among those of another array, which is sorted once."""
+    if not len(ascending):
+        return np.zeros(len(values), dtype=bool)
+    at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    return np.asarray(ascending[at] == values)

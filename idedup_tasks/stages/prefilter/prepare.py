@@ -100,7 +100,8 @@ def prepare(run: Run) -> Candidate:
     known = target if made_alike else None
     # What became of them holds as well, if nothing else has changed.
     stands = made_alike and target.metadata.get("settings") == change.metadata["settings"]
-    moved = _moved(source, lake.snapshot("images", target.reads("images"))) if stands else None
+    moved = _moved(lake, source, target.reads("images")) if stands else None
+    stands = moved is not None
 
     partitions = _hashed(run, source, known, settings, moved)
     held = {f["arrival"] for f in target.partitions()}
@@ -237,14 +238,20 @@ def _before(
     return Before(onto, np.where(onto < 0, 0, distance[walked]), gone)
 
 
-def _moved(now: Snapshot, then: Snapshot) -> np.ndarray:
-    """(m,) S32, ascending: the images whose place in the order may be another one."""
+def _moved(lake: Lake, now: Snapshot, version: int | None) -> np.ndarray | None:
+    """(m,) S32, ascending: the images whose place in the order may be another one than in an older
+    version of `images`; None where that cannot be told, for a file of it is damaged or gone, or an
+    older copy of the table was put back."""
+    if version is None or version > now.version:
+        return None
+    then = lake.snapshot("images", version)
     before, after = ({f.path: f for f in images.files()} for images in (then, now))
     columns = ["image_id", "arrived_at"]
-    old, new = (
-        images.read(columns, files=[f for path, f in mine.items() if path not in others])
-        for images, mine, others in ((then, before, after), (now, after, before))
-    )
+    new = now.read(columns, files=[f for path, f in after.items() if path not in before])
+    try:
+        old = then.read(columns, files=[f for path, f in before.items() if path not in after])
+    except (OSError, pa.ArrowException):
+        return None
     both = old.join(new, "image_id", join_type="inner", right_suffix="_now")
     differ = pc.not_equal(both["arrived_at"], both["arrived_at_now"])
     return np.sort(fixed(both["image_id"].filter(differ), 32))
