@@ -673,12 +673,17 @@ def test_collections_check_names_file_and_field(
 def test_a_small_scan_imports_and_starts_little(tmp_path: Path) -> None:
     folder = builders.save_scenes(tmp_path / "scenes", 10)
     code = (
-        "import sys, threading, time, psutil\n"
+        "import contextlib, sys, threading, psutil\n"
         "from idedup_tasks import cli\n"
         "me, workers, over = psutil.Process(), set(), threading.Event()\n"
+        # In two parts: a child that is just being forked has this very text as its command line.
+        "name = 'spawn_' + 'main'\n"
         "def watch():\n"
         "    while not over.wait(0.01):\n"
-        "        workers.update(c.pid for c in me.children() if 'spawn_main' in str(c.cmdline()))\n"
+        "        for child in me.children():\n"
+        "            with contextlib.suppress(psutil.Error):  # it may have ended meanwhile\n"
+        "                if name in str(child.cmdline()):\n"
+        "                    workers.add(child.pid)\n"
         "watching = threading.Thread(target=watch)\n"
         "watching.start()\n"
         "code = cli.main(['scan', *sys.argv[1:]])\n"
