@@ -139,6 +139,7 @@ def _settle(
     doubted = np.zeros(len(at), dtype=bool)
     index = {position: i for i, position in enumerate(at.tolist())} if known else {}
     here = {(index[a], index[b]): v for (a, b), v in known.items() if a in index and b in index}
+    doubted[[later for (later, _), alike in here.items() if not alike]] = True
     some = None if variants is None else variants[at]
     while True:
         onto, apart, unknown = _walk(hashes[at], distance, here, doubted, some, settled)
