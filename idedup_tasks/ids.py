@@ -47,3 +47,11 @@ def digests(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(fixed(column, 64).tobytes().decode()), np.uint8).reshape(
         -1, 32
     )
+
+
+def among(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """(n,) bool: which of n values are among those of another array, which is sorted once."""
+    if not len(ascending):
+        return np.zeros(len(values), dtype=bool)
+    at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    return np.asarray(ascending[at] == values)

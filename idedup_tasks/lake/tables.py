@@ -40,9 +40,8 @@ IMAGES = pa.schema(
         pa.field("fine_checksum", pa.int64()),
         pa.field("detail", pa.float64()),  # megapixels that its real detail needs
         pa.field("colour", pa.float64()),  # mean distance of two channels in levels, 0 for grey
-        # Of a lossless format: its pixels were a JPEG's.
         pa.field("coarseness", pa.float64()),  # mean step of a JPEG's luminance table, else 0
-        pa.field("was_jpeg", pa.bool_()),
+        pa.field("was_jpeg", pa.bool_()),  # of a lossless format: its pixels were a JPEG's
         pa.field("exif_fields", pa.int32()),  # how many EXIF fields the file has
     ]
 )

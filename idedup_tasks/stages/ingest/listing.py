@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from idedup_tasks.ids import fixed, image_id
+from idedup_tasks.ids import among, fixed, image_id
 from idedup_tasks.lake import Snapshot
 from idedup_tasks.periods import in_window, period_of
 from idedup_tasks.run import Run
@@ -168,7 +168,7 @@ class OutsideWindow:
     def _settle(self) -> None:
         short = _short(np.array([p.image_id for p in self._pending], "S32"))
         salted = short ^ np.array([_salt(p.arrival) for p in self._pending], dtype=np.uint64)
-        moved, known = _among(short, self._within), _among(salted, self._known)
+        moved, known = among(short, self._within), among(salted, self._known)
         for listed, left, here in zip(self._pending, moved, known, strict=True):
             if left:
                 self._moved.add(listed.image_id)
@@ -195,11 +195,3 @@ def _short(ids: np.ndarray) -> np.ndarray:
     """(n,) uint64: the first 16 hex digits of (n,) S32 ids."""
     every = np.frombuffer(bytes.fromhex(ids.tobytes().decode()), ">u8")
     return every[::2].astype(np.uint64)
-
-
-def _among(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """(n,) bool: which of n values are among those of another array, which is sorted once."""
-    if not len(ascending):
-        return np.zeros(len(values), dtype=bool)
-    at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
-    return np.asarray(ascending[at] == values)

@@ -19,7 +19,7 @@ import pyarrow.dataset as ds
 
 from idedup_tasks import compute
 from idedup_tasks.hashes import dihedral_variants, perceptual_hash
-from idedup_tasks.ids import digests, fixed
+from idedup_tasks.ids import among, digests, fixed
 from idedup_tasks.images import open_thumbnail
 from idedup_tasks.lake import (
     Candidate,
@@ -303,10 +303,9 @@ def _partition(
         table = known.read(_HELD, files=known.files(arrival=arrival)).sort_by("image_id")
         held, gone = _held(table, ids, contents, low, hashes)
     missing = {ids[i].decode(): i for i in np.flatnonzero(~held.there).tolist()}
-    if moved is not None and len(moved):
+    if moved is not None:
         # To the walk, it went from one place and came to another.
-        at = np.minimum(np.searchsorted(moved, ids), len(moved) - 1)
-        elsewhere = held.there & (moved[at] == ids)
+        elsewhere = held.there & among(ids, moved)
         gone = np.concatenate([gone, hashes[elsewhere & held.active & ~low, 0]])
         held.there &= ~elsewhere
     return _Partition(arrival, ids, contents, low, hashes, held, gone), missing
